@@ -1,0 +1,269 @@
+package store
+
+import "time"
+
+// FormatVersion is written into every document and refused when newer than this binary knows.
+const FormatVersion = 1
+
+// KindPointer marks current/manifest.json as a pointer; a snapshot's manifest copied over it lacks it.
+const KindPointer = "Pointer"
+
+// Source says which bytes of the catalogue a snapshot was built from.
+type Source struct {
+	Key       string `json:"key"`
+	ETag      string `json:"etag"`
+	VersionID string `json:"version_id,omitempty"`
+	SHA256    string `json:"sha256"`
+	Records   int    `json:"records"`
+}
+
+// Embedding names what turned text into vectors; two equal values give comparable vectors.
+type Embedding struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`
+	Dims     int    `json:"dims"`
+	Version  string `json:"version"` // of the embedder's code, for the local one
+}
+
+// Spec is the desired shape of a snapshot, known before the source is read.
+type Spec struct {
+	Embedding    Embedding `json:"embedding"`
+	Metric       string    `json:"metric"` // "inner_product" over unit vectors, i.e. cosine
+	TextTemplate string    `json:"text_template"`
+	IndexKind    string    `json:"index_kind"` // as asked for: auto, flat, ivf, hnsw, …
+}
+
+// IndexParams is what IndexKind was resolved to for this catalogue. Same fields as vecindex.Params.
+type IndexParams struct {
+	Kind           string `json:"kind"`
+	NList          int    `json:"nlist,omitempty"`
+	NProbe         int    `json:"nprobe,omitempty"`
+	M              int    `json:"m,omitempty"`
+	EfConstruction int    `json:"ef_construction,omitempty"`
+	EfSearch       int    `json:"ef_search,omitempty"`
+}
+
+// File of a snapshot; SHA256 is lower-case hex.
+type File struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Stats of a build, against the snapshot that was served when it was made.
+type Stats struct {
+	Vectors      int     `json:"vectors"`
+	Added        int     `json:"added"`
+	Changed      int     `json:"changed"`
+	Removed      int     `json:"removed"`
+	Unchanged    int     `json:"unchanged"`
+	Embedded     int     `json:"embedded"` // texts bought for this build
+	Reused       int     `json:"reused"`   // texts found in the ledger
+	Tokens       int     `json:"tokens"`   // bought
+	BuildSeconds float64 `json:"build_seconds"`
+}
+
+// GateCheck is one line of a gate report.
+type GateCheck struct {
+	Name    string  `json:"name"`   // counts, dims, reopen, self_recall, recall, removed, golden
+	Result  string  `json:"result"` // passed, held, failed
+	Value   float64 `json:"value"`
+	Limit   float64 `json:"limit"`
+	Message string  `json:"message,omitempty"`
+}
+
+// GateReport is what the gate said of a candidate. Result: passed, held, failed.
+type GateReport struct {
+	Result   string      `json:"result"`
+	Checks   []GateCheck `json:"checks"`
+	Settings string      `json:"settings"`           // digest of the gate's settings
+	Golden   string      `json:"golden,omitempty"`   // ETag of golden.json, "" when there is none
+	Baseline string      `json:"baseline,omitempty"` // the snapshot it was judged against
+	At       time.Time   `json:"at"`
+}
+
+// Manifest describes one immutable snapshot. Written last: no manifest, no snapshot.
+type Manifest struct {
+	FormatVersion int         `json:"format_version"`
+	ID            string      `json:"id"`
+	CreatedAt     time.Time   `json:"created_at"`
+	Source        Source      `json:"source"`
+	Spec          Spec        `json:"spec"`
+	SpecDigest    string      `json:"spec_digest"`
+	Index         IndexParams `json:"index"`
+	Files         []File      `json:"files"`
+	Stats         Stats       `json:"stats"`
+	Gate          *GateReport `json:"gate,omitempty"`
+	BuiltEpoch    int64       `json:"built_epoch"`
+	Builder       string      `json:"builder"`
+}
+
+// Promotion is one entry of the pointer's history: a snapshot that was current once.
+type Promotion struct {
+	ID         string    `json:"id"`
+	Generation int64     `json:"generation"`
+	PromotedAt time.Time `json:"promoted_at"`
+	RetiredAt  time.Time `json:"retired_at"`
+	Reason     string    `json:"reason"`                // why it was promoted
+	RolledBack bool      `json:"rolled_back,omitempty"` // it was left by a rollback: never "previous" again
+}
+
+// HistoryLength bounds Pointer.History.
+const HistoryLength = 20
+
+// Pointer is current/manifest.json: the one object whose conditional PUT is a promotion.
+type Pointer struct {
+	Kind string `json:"kind"`
+	Manifest
+	ManifestSHA256 string      `json:"manifest_sha256"` // of <ts>/manifest.json, which is the authority
+	Lineage        string      `json:"lineage"`         // UUID set when the pointer was first created
+	Generation     int64       `json:"generation"`
+	Epoch          int64       `json:"epoch"`
+	PromotedAt     time.Time   `json:"promoted_at"`
+	Reason         string      `json:"reason"`
+	Nonce          string      `json:"nonce"`
+	History        []Promotion `json:"history"` // newest first
+}
+
+// Lease elects the one indexer that works. It saves work; the pointer's If-Match is what keeps data right.
+type Lease struct {
+	FormatVersion int     `json:"format_version"`
+	Epoch         int64   `json:"epoch"`
+	Owner         string  `json:"owner"` // UUID per process
+	Host          string  `json:"host,omitempty"`
+	TTLSeconds    float64 `json:"ttl_seconds"`
+	Released      bool    `json:"released"`
+	Nonce         string  `json:"nonce"`
+}
+
+// Intent is who asked for something, and when (informative; nothing is decided by this clock).
+type Intent struct {
+	ID     string    `json:"id,omitempty"` // the snapshot, for a pin
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Request asks the live leader for work; the answer comes back in Status.Handled under the same token.
+type Request struct {
+	Token string    `json:"token"`
+	Verb  string    `json:"verb"` // reconcile, gc
+	Force bool      `json:"force,omitempty"`
+	At    time.Time `json:"at"`
+}
+
+// Control is the operator's intent.
+type Control struct {
+	FormatVersion int      `json:"format_version"`
+	Suspended     *Intent  `json:"suspended,omitempty"`
+	Pin           *Intent  `json:"pin,omitempty"`
+	Request       *Request `json:"request,omitempty"`
+	Nonce         string   `json:"nonce"`
+}
+
+// Mark is one entry of gc.json.
+type Mark struct {
+	At time.Time `json:"at"`
+	By string    `json:"by"`
+}
+
+// GC holds what must not be adopted any more (deleting, one-way) and what must not be deleted now (holds).
+type GC struct {
+	FormatVersion int             `json:"format_version"`
+	Epoch         int64           `json:"epoch"`
+	Deleting      map[string]Mark `json:"deleting"`
+	Holds         map[string]Mark `json:"holds"`
+	Nonce         string          `json:"nonce"`
+}
+
+// Condition as in Kubernetes. Status: "True", "False", "Unknown".
+type Condition struct {
+	Type               string    `json:"type"`
+	Status             string    `json:"status"`
+	Reason             string    `json:"reason"`
+	Message            string    `json:"message"`
+	LastTransitionTime time.Time `json:"lastTransitionTime"`
+	ObservedGeneration int64     `json:"observedGeneration"`
+}
+
+// Handled echoes a Request's token with what came of it.
+type Handled struct {
+	Token    string    `json:"token"`
+	Result   string    `json:"result"`
+	ExitCode int       `json:"exit_code"`
+	Message  string    `json:"message,omitempty"`
+	At       time.Time `json:"at"`
+}
+
+// Replica is the fleet view of one heartbeat.
+type Replica struct {
+	Heartbeat
+	AgeSeconds float64 `json:"age_seconds"`
+	State      string  `json:"state"` // current, behind
+}
+
+// Status is what the leader last saw and did.
+type Status struct {
+	FormatVersion int         `json:"format_version"`
+	Epoch         int64       `json:"epoch"`
+	Owner         string      `json:"owner"`
+	Host          string      `json:"host,omitempty"`
+	At            time.Time   `json:"at"`
+	Source        Source      `json:"source"`            // last read
+	Pointer       *Pointer    `json:"pointer,omitempty"` // last known good; repairs an invalid one
+	Conditions    []Condition `json:"conditions"`
+	LastPass      Pass        `json:"last_pass"`
+	Held          string      `json:"held,omitempty"` // a candidate waiting for an operator
+	Handled       *Handled    `json:"handled,omitempty"`
+	Replicas      []Replica   `json:"replicas"`
+	Nonce         string      `json:"nonce"`
+}
+
+// Pass is the outcome of one reconcile pass.
+type Pass struct {
+	ID         string    `json:"id"`
+	Result     string    `json:"result"` // unchanged, promoted, held, failed, follower, suspended, pinned
+	Message    string    `json:"message,omitempty"`
+	StartedAt  time.Time `json:"started_at"`
+	Seconds    float64   `json:"seconds"`
+	RequeueIn  float64   `json:"requeue_in_seconds,omitempty"`
+	SnapshotID string    `json:"snapshot,omitempty"`
+}
+
+// Rejection says which snapshot a replica refused, and why.
+type Rejection struct {
+	ID             string    `json:"id"`
+	ManifestSHA256 string    `json:"manifest_sha256"`
+	Reason         string    `json:"reason"` // hash_mismatch, memory, open, embedding, missing, …
+	Message        string    `json:"message"`
+	Since          time.Time `json:"since"`
+}
+
+// Heartbeat is replicas/<id>.json, the only thing that a server writes.
+type Heartbeat struct {
+	FormatVersion int        `json:"format_version"`
+	ID            string     `json:"id"`
+	Using         string     `json:"using"`
+	Fetching      string     `json:"fetching,omitempty"`
+	Generation    int64      `json:"generation"`
+	Lineage       string     `json:"lineage"`
+	Source        string     `json:"vectorstore_source"`
+	LoadedAt      time.Time  `json:"loaded_at"`
+	Rejected      *Rejection `json:"rejected,omitempty"`
+	TTLSeconds    float64    `json:"ttl_seconds"`
+	Version       string     `json:"version"`
+}
+
+// Verdict is <ts>/verdict.json. Result: passed, held, failed, corrupt.
+type Verdict struct {
+	FormatVersion int         `json:"format_version"`
+	ID            string      `json:"id"`
+	Result        string      `json:"result"`
+	Settings      string      `json:"settings"`
+	Golden        string      `json:"golden,omitempty"`
+	Baseline      string      `json:"baseline,omitempty"`
+	Gate          *GateReport `json:"gate,omitempty"`
+	Message       string      `json:"message,omitempty"`
+	By            string      `json:"by"`
+	At            time.Time   `json:"at"`
+}

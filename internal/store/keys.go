@@ -1,0 +1,53 @@
+package store
+
+import "strings"
+
+// Layout names every object under one prefix P. Source is people's; everything else is ours.
+type Layout struct {
+	Prefix string // P, without a trailing slash
+	Source string // the source object's key
+}
+
+// NewLayout returns the layout under prefix; an empty source means <P>/vendors.json.
+func NewLayout(prefix, source string) Layout {
+	prefix = strings.Trim(prefix, "/")
+	l := Layout{Prefix: prefix, Source: source}
+	if source == "" {
+		l.Source = l.key("vendors.json")
+	}
+	return l
+}
+
+func (l Layout) key(name string) string {
+	if l.Prefix == "" {
+		return name
+	}
+	return l.Prefix + "/" + name
+}
+
+// Names of a snapshot's files.
+const (
+	FileIndex     = "index.faiss"
+	FilePickle    = "index.pkl"
+	FileDocuments = "documents.jsonl"
+	FileOffsets   = "documents.idx"
+	FileManifest  = "manifest.json"
+	FileVerdict   = "verdict.json"
+)
+
+func (l Layout) Pointer() string             { return l.key("current/manifest.json") }
+func (l Layout) Current(file string) string  { return l.key("current/" + file) }
+func (l Layout) Lease() string               { return l.key("lease.json") }
+func (l Layout) Control() string             { return l.key("control.json") }
+func (l Layout) GC() string                  { return l.key("gc.json") }
+func (l Layout) Status() string              { return l.key("status.json") }
+func (l Layout) Golden() string              { return l.key("golden.json") }
+func (l Layout) Replicas() string            { return l.key("replicas/") }
+func (l Layout) Replica(id string) string    { return l.key("replicas/" + id + ".json") }
+func (l Layout) Ledger() string              { return l.key("embeddings/") }
+func (l Layout) Probe(id string) string      { return l.key("probe/" + id) }
+func (l Layout) Snapshot(id string) string   { return l.key(id + "/") }
+func (l Layout) File(id, file string) string { return l.key(id + "/" + file) }
+func (l Layout) Manifest(id string) string   { return l.File(id, FileManifest) }
+func (l Layout) Verdict(id string) string    { return l.File(id, FileVerdict) }
+func (l Layout) Root() string                { return l.key("") }
