@@ -1,0 +1,105 @@
+// Package vectorstore_test keeps the rules of the house that a compiler does not: who may import whom.
+package vectorstore_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/taksuehiro/vectorstore/"
+
+// rooms lists, for each room, the rooms it may import. A folder below a room belongs to it; its tests are free.
+var rooms = map[string][]string{
+	"internal/vendors":   {},
+	"internal/embed":     {},
+	"internal/vecindex":  {},
+	"internal/store":     {},
+	"internal/langchain": {},
+	"internal/lexical":   {},
+	"internal/reconcile": {"internal/vendors", "internal/store"},
+	"internal/serve":     {"internal/vendors", "internal/store"},
+	"internal/wire":      {"internal/store", "internal/embed"},
+}
+
+// owners lists the modules that exactly one room may import.
+var owners = map[string]string{
+	"github.com/blevesearch/go-faiss":                     "internal/vecindex",
+	"github.com/aws/aws-sdk-go-v2/service/s3":             "internal/store",
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": "internal/embed",
+	"github.com/sashabaranov/go-openai":                   "internal/embed",
+	"github.com/danielgtaylor/huma/v2":                    "internal/serve",
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	CgoFiles   []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,CgoFiles", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		switch err := dec.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module)
+		all = append(all, p)
+	}
+}
+
+// room of a package path: its first two elements below internal, else "".
+func room(path string) string {
+	for r := range rooms {
+		if path == r || strings.HasPrefix(path, r+"/") {
+			return r
+		}
+	}
+	return ""
+}
+
+func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range packages(t) {
+		from := room(p.ImportPath)
+		if from == "" && strings.HasPrefix(p.ImportPath, "internal/") {
+			t.Errorf("%s is in no room: add it to the table, or move it", p.ImportPath)
+		}
+		seen[from] = true
+		for _, imp := range p.Imports {
+			for owned, owner := range owners {
+				if (imp == owned || strings.HasPrefix(imp, owned+"/")) && from != owner {
+					t.Errorf("%s imports %s, which belongs to %s alone", p.ImportPath, imp, owner)
+				}
+			}
+			to := room(strings.TrimPrefix(imp, module))
+			if from == "" || !strings.HasPrefix(imp, module) || to == from {
+				continue
+			}
+			if !slices.Contains(rooms[from], to) {
+				t.Errorf("%s must not import %s", p.ImportPath, imp)
+			}
+		}
+		if len(p.CgoFiles) > 0 && from != "internal/vecindex" {
+			t.Errorf("%s uses cgo; only internal/vecindex may", p.ImportPath)
+		}
+	}
+	for r := range rooms {
+		if !seen[r] {
+			t.Errorf("no package in %s: has the room moved?", r)
+		}
+	}
+}
