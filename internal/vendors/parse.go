@@ -1,0 +1,295 @@
+package vendors
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+)
+
+// Limits bound what Parse accepts and so what it needs: one read buffer, one record, and about 50 bytes per record to
+// recognise duplicate ids.
+type Limits struct {
+	File    int64 // bytes of the whole file
+	Record  int   // bytes of one record as it stands in the file, whitespace included
+	Depth   int   // nesting within a record, the record itself being 1
+	Records int   // records in a catalogue
+}
+
+// DefaultLimits admits catalogues far above any real one: 2 million records of 4 KiB fill the 8 GiB, and their ids
+// take 2e6 * 50 B = 100 MB while parsing.
+func DefaultLimits() Limits {
+	return Limits{File: 8 << 30, Record: 4 << 20, Depth: 64, Records: 2_000_000}
+}
+
+const (
+	// maxRecord and maxDepth bound Limits and what FromRaw takes: offsets in a tree are 32 bits, and each level
+	// of nesting is two stack frames.
+	maxRecord = 1 << 30
+	maxDepth  = 1000
+
+	// maxIgnored bounds the value of one ignored key beside "vendors", maxKeys their number.
+	maxIgnored = 64 << 20
+	maxKeys    = 1000
+	maxKeyLen  = 64 << 10
+)
+
+// Parse reads a catalogue from r and calls each with its records in catalogue order. A Record may be kept.
+//
+// Whatever is wrong with the catalogue is reported as one *CatalogueError about the first thing wrong in the file;
+// when that is an offence of single records (their ids, their names), Parse reads on to name the first ten of the same
+// kind. each has then already seen some records, and the caller discards them: there is no partial catalogue.
+// Errors of r and of each are returned as they are (those of r wrapped) and say nothing about the catalogue.
+func Parse(r io.Reader, lim Limits, each func(Record) error) error {
+	lim.Record = min(lim.Record, maxRecord)
+	lim.Depth = min(lim.Depth, maxDepth)
+	c := catalogue{src: newSource(r, lim.File), lim: lim, each: each, seen: make(map[idKey]uint32)}
+	err := c.read()
+	if c.bad != nil && (err == nil || isCatalogueError(err)) {
+		return c.bad
+	}
+	return err
+}
+
+func isCatalogueError(err error) bool {
+	_, ok := err.(*CatalogueError) //nolint:errorlint // only our own, never wrapped
+	return ok
+}
+
+// idKey is a prefix of an id's SHA-256: 128 bits keep ids of any length apart in 16 bytes each.
+type idKey [16]byte
+
+type catalogue struct {
+	src   *source
+	lim   Limits
+	each  func(Record) error
+	seen  map[idKey]uint32 // id -> its record, from 1; with the top bit set once it was reported
+	count int
+	build builder
+	frame []byte
+	bad   *CatalogueError // the first offence of a single record
+}
+
+const reported = 1 << 31
+
+func (c *catalogue) read() error {
+	if err := c.src.skipBOM(); err != nil {
+		return err
+	}
+	var err error
+	switch first, e := c.src.token(); {
+	case e == io.EOF:
+		return c.src.fail(KindEmpty, "the file is empty")
+	case e != nil:
+		return e
+	case first == '[':
+		err = c.array()
+	case first == '{':
+		err = c.object()
+	default:
+		return c.src.unexpected("an array or an object")
+	}
+	if err != nil {
+		return err
+	}
+	switch _, e := c.src.token(); {
+	case e == nil:
+		return c.src.fail(KindTrailing, "")
+	case e != io.EOF:
+		return e
+	}
+	return nil
+}
+
+// object reads {"vendors": [...]} and checks and ignores the other keys.
+func (c *catalogue) object() error {
+	c.src.consume(1)
+	keys := make(map[string]bool)
+	for {
+		b, err := c.src.token()
+		if err == nil && b == '}' && len(keys) == 0 {
+			break
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if err == io.EOF || b != '"' {
+			return c.src.unexpected("a key")
+		}
+		last, err := c.member(keys)
+		if err != nil {
+			return err
+		}
+		if last {
+			break
+		}
+	}
+	if !keys["vendors"] {
+		return c.src.fail(KindShape, `the object has no key "vendors"`)
+	}
+	c.src.consume(1)
+	return nil
+}
+
+// member reads one key and its value up to the comma, which it consumes, or the closing brace, which it leaves.
+func (c *catalogue) member(keys map[string]bool) (last bool, err error) {
+	at, line := c.src.offset(), c.src.line
+	if err := c.value(maxKeyLen); err != nil {
+		return false, err
+	}
+	key := c.build.str(0)
+	if keys[key] {
+		return false, &CatalogueError{Kind: KindDuplicateKey, Line: line, Offset: at, Detail: key}
+	}
+	if keys[key] = true; len(keys) > maxKeys {
+		return false, c.src.fail(KindShape, fmt.Sprintf("more than %d keys beside the vendors", maxKeys))
+	}
+	if b, err := c.src.token(); err != nil && err != io.EOF {
+		return false, err
+	} else if err == io.EOF || b != ':' {
+		return false, c.src.unexpected("':'")
+	}
+	c.src.consume(1)
+	b, err := c.src.token()
+	switch {
+	case err == io.EOF:
+		return false, c.src.unexpected("a value")
+	case err != nil:
+		return false, err
+	case key != "vendors":
+		err = c.value(maxIgnored)
+	case b == '[':
+		err = c.array()
+	default:
+		return false, c.src.fail(KindShape, `"vendors" is not an array`)
+	}
+	if err != nil {
+		return false, err
+	}
+	return c.delimiter('}')
+}
+
+// delimiter expects a comma, which it consumes, or the closing bracket, which it leaves.
+func (c *catalogue) delimiter(closing byte) (last bool, err error) {
+	b, err := c.src.token()
+	switch {
+	case err != nil && err != io.EOF:
+		return false, err
+	case err == nil && b == ',':
+		c.src.consume(1)
+		return false, nil
+	case err == nil && b == closing:
+		return true, nil
+	}
+	return false, c.src.unexpected(fmt.Sprintf("',' or %q", closing))
+}
+
+// array reads the records.
+func (c *catalogue) array() error {
+	at, line := c.src.offset(), c.src.line
+	c.src.consume(1)
+	b, err := c.src.token()
+	if err == nil && b == ']' {
+		return &CatalogueError{Kind: KindEmpty, Line: line, Offset: at, Detail: "no vendors in it"}
+	}
+	for {
+		switch _, err = c.src.token(); {
+		case err == io.EOF:
+			return c.src.unexpected("a record")
+		case err != nil:
+			return err
+		}
+		if err := c.record(); err != nil {
+			return err
+		}
+		last, err := c.delimiter(']')
+		if err != nil {
+			return err
+		}
+		if last {
+			c.src.consume(1)
+			return nil
+		}
+	}
+}
+
+// value reads the next value into c.build, with the place in the file of whatever is wrong with it.
+func (c *catalogue) value(limit int) error {
+	at, line := c.src.offset(), c.src.line
+	var err error
+	c.frame, err = c.src.frame(c.frame[:0], limit)
+	if err != nil && !isCatalogueError(err) {
+		return err
+	}
+	f := c.build.parse(c.frame, c.lim.Depth)
+	switch {
+	case f == nil && err == nil:
+		return nil
+	case err == nil && f.kind == KindTruncated:
+		return c.src.unexpected("the rest of a value") // as in [tru] or [,]
+	case f == nil || err != nil && (f.kind == KindTruncated || f.at >= len(c.frame)):
+		return err // cut off or too large, and flawless as far as it goes
+	}
+	line += bytes.Count(c.frame[:f.at], []byte{'\n'})
+	return &CatalogueError{Kind: f.kind, Line: line, Offset: at + int64(f.at), Detail: f.detail}
+}
+
+// record reads one record and hands it on unless something in the file was wrong already.
+func (c *catalogue) record() error {
+	at, line := c.src.offset(), c.src.line
+	if c.count >= c.lim.Records {
+		return c.src.fail(KindRecords, fmt.Sprintf("more than %d", c.lim.Records))
+	}
+	if err := c.value(c.lim.Record); err != nil {
+		return err
+	}
+	c.count++
+	rec, why := c.build.record()
+	rec.Line, rec.Offset = line, at
+	name := rec.ID
+	if name == "" {
+		name = fmt.Sprintf("record %d", c.count)
+	}
+	if rec.ID != "" {
+		key := keyOf(rec.ID)
+		if first, dup := c.seen[key]; dup {
+			c.duplicate(key, first, rec)
+			return nil
+		}
+		c.seen[key] = uint32(c.count)
+	}
+	if why != nil {
+		c.offence(why.kind, name, why.detail, line, at)
+	}
+	if c.bad != nil {
+		return nil
+	}
+	return c.each(rec)
+}
+
+func keyOf(id string) idKey {
+	sum := sha256.Sum256([]byte(id))
+	return idKey(sum[:16])
+}
+
+// duplicate reports an id once, however often it occurs.
+func (c *catalogue) duplicate(key idKey, first uint32, rec Record) {
+	if first&reported != 0 {
+		return
+	}
+	c.seen[key] = first | reported
+	c.offence(KindDuplicateID, rec.ID, fmt.Sprintf("records %d and %d", first, c.count), rec.Line, rec.Offset)
+}
+
+// offence notes a bad record. The first decides the kind; later ones of that kind are named with it.
+func (c *catalogue) offence(kind, id, detail string, line int, at int64) {
+	if c.bad == nil {
+		c.bad = &CatalogueError{Kind: kind, Line: line, Offset: at, Detail: detail}
+	}
+	if c.bad.Kind != kind {
+		return
+	}
+	if c.bad.Count++; len(c.bad.IDs) < maxOffenders {
+		c.bad.IDs = append(c.bad.IDs, id)
+	}
+}

@@ -1,0 +1,213 @@
+package vendors
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// TextTemplate is the version of the text that is made of a record. Vectors of texts of different versions are not
+// comparable.
+const TextTemplate = "v1"
+
+const (
+	// MaxTextRunes bounds the text made of a record. Embedding models take about 8,000 tokens, and a Japanese
+	// character is at most 1.3 of them: 6,000 * 1.3 = 7,800.
+	MaxTextRunes = 6000
+
+	// MaxVerbatimText bounds a "_text" in bytes.
+	MaxVerbatimText = 64 << 10
+)
+
+// fieldOrder gives the fields that say most about a vendor first, in case the text is cut.
+func fieldOrder(key []byte) int {
+	switch string(key) {
+	case "name":
+		return 0
+	case "description", "description_short", "summary", "overview":
+		return 1
+	case "basic_info":
+		return 2
+	case "type", "category", "categories", "industry", "industries":
+		return 3
+	case "offerings", "products", "services", "solutions":
+		return 4
+	case "capabilities", "features", "strengths", "use_cases", "technologies":
+		return 5
+	case "tags", "keywords":
+		return 6
+	case "delivery", "region", "regions", "certifications":
+		return 7
+	}
+	return 8
+}
+
+// ordered is an object member in the order of the text.
+type ordered struct {
+	node int
+	rank int
+}
+
+// embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record.
+func (b *builder) embedded(name, description string) (string, *flaw) {
+	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind != kindNull {
+		if k := b.nodes[i].kind; k != kindString {
+			return "", &flaw{kind: KindShape, detail: `"_text" is ` + k.String() + ", not a string"}
+		}
+		if s := b.str(i); strings.TrimSpace(s) != "" {
+			return cutBytes(s, MaxVerbatimText), nil
+		}
+	}
+	b.text = b.text[:0]
+	b.runes = 0
+	b.put(tidy(name))
+	if description != "" {
+		b.put("\n")
+		b.put(tidy(description))
+	}
+	b.lines(0)
+	return string(b.text), nil
+}
+
+func cutBytes(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
+
+// put appends s as far as there is room.
+func (b *builder) put(s string) {
+	room := MaxTextRunes - b.runes
+	if len(s) > room { // bytes, so that short strings need no counting here
+		n := 0
+		for i := range s {
+			if n == room {
+				s = s[:i]
+				break
+			}
+			n++
+		}
+	}
+	b.runes += utf8.RuneCountInString(s)
+	b.text = append(b.text, s...)
+}
+
+// sorted appends the members of object i to b.order in the order of the text and returns where they start.
+func (b *builder) sorted(i int) (start int) {
+	start = len(b.order)
+	for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
+		key := b.keyBytes(c)
+		if c != b.skip[0] && c != b.skip[1] && !silent(key) {
+			b.order = append(b.order, ordered{c, fieldOrder(key)})
+		}
+	}
+	slices.SortFunc(b.order[start:], func(x, y ordered) int {
+		if x.rank != y.rank {
+			return x.rank - y.rank
+		}
+		return bytes.Compare(b.keyBytes(x.node), b.keyBytes(y.node))
+	})
+	return start
+}
+
+func (b *builder) keyBytes(i int) []byte {
+	if n := &b.nodes[i]; !n.keyEscaped {
+		return b.raw[n.key.lo:n.key.hi]
+	}
+	return []byte(b.key(i))
+}
+
+// lines writes a line for each field of object i that holds text, and the lines of the objects within.
+func (b *builder) lines(i int) {
+	start := b.sorted(i)
+	end := len(b.order)
+	for at := start; at < end && b.runes < MaxTextRunes; at++ {
+		c := b.order[at].node
+		if b.nodes[c].kind == kindObject {
+			b.lines(c)
+			continue
+		}
+		b.line(b.key(c), c)
+	}
+	b.order = b.order[:start]
+}
+
+// line writes "label: values" for a string or a list; objects in a list get a line each.
+func (b *builder) line(label string, i int) {
+	sep := "\n" + tidy(label) + ": "
+	switch b.nodes[i].kind {
+	case kindString:
+		b.leaf(&sep, i)
+	case kindArray:
+		for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
+			if b.nodes[c].kind == kindObject {
+				own := "\n" + tidy(label) + ": "
+				b.flat(&own, c)
+				continue
+			}
+			b.flat(&sep, c)
+		}
+	}
+}
+
+// flat writes every text below i into the current line.
+func (b *builder) flat(sep *string, i int) {
+	switch b.nodes[i].kind {
+	case kindString:
+		b.leaf(sep, i)
+	case kindArray:
+		for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
+			b.flat(sep, c)
+		}
+	case kindObject:
+		start := b.sorted(i)
+		end := len(b.order)
+		for at := start; at < end; at++ {
+			b.flat(sep, b.order[at].node)
+		}
+		b.order = b.order[:start]
+	}
+}
+
+// leaf writes one value; sep is what goes before it and becomes the separator within the line.
+func (b *builder) leaf(sep *string, i int) {
+	if b.runes >= MaxTextRunes {
+		return
+	}
+	s := tidy(b.str(i))
+	if meaningless(s) {
+		return
+	}
+	b.put(*sep)
+	b.put(s)
+	*sep = ", "
+}
+
+// tidy is s in NFKC, with every run of whitespace and control characters as one space and none at the ends.
+func tidy(s string) string {
+	if !norm.NFKC.IsNormalString(s) {
+		s = norm.NFKC.String(s)
+	}
+	clean := true
+	space := true // a leading space is not clean
+	for _, r := range s {
+		blank := unicode.IsSpace(r) || unicode.IsControl(r)
+		if blank && (space || r != ' ') {
+			clean = false
+			break
+		}
+		space = blank
+	}
+	if clean && (s == "" || !space) {
+		return s
+	}
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+}
