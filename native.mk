@@ -1,0 +1,32 @@
+# The native library under go-faiss, and the environment that lets cgo find it.
+# Included by the Makefile; `make -f native.mk native` works on its own.
+NATIVE_PREFIX ?= $(CURDIR)/.native
+PREFIX ?= /usr/local
+
+NATIVE_DIR := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))/native
+NATIVE_FILES := $(shell find $(NATIVE_DIR) -type f | LC_ALL=C sort)
+# Go's build cache does not look into archives: the hash in the flags makes it.
+NATIVE_HASH := $(shell cat $(NATIVE_FILES) | sha256sum | cut -c1-16)
+
+export CGO_CFLAGS := -O2 -g -I$(NATIVE_PREFIX)/include -DVECTORSTORE_NATIVE=0x$(NATIVE_HASH)
+export CGO_CXXFLAGS := $(CGO_CFLAGS)
+export CGO_LDFLAGS := -L$(NATIVE_PREFIX)/lib
+
+.PHONY: native install-native env
+
+## native: build the C++ library into NATIVE_PREFIX (only what changed)
+native:
+	@$(MAKE) --no-print-directory -s -j2 -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
+
+## install-native: install it under PREFIX, so that plain `go build` works
+install-native:
+	@$(MAKE) --no-print-directory -j2 -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	install -m 644 $(NATIVE_PREFIX)/lib/libfaiss_c.a $(NATIVE_PREFIX)/lib/libfaiss_c_impl.a $(DESTDIR)$(PREFIX)/lib/
+	cp -R $(NATIVE_DIR)/include/. $(DESTDIR)$(PREFIX)/include/
+
+## env: print the variables, for eval "$(make -s env)"
+env:
+	@echo 'export CGO_CFLAGS="$(CGO_CFLAGS)"'
+	@echo 'export CGO_CXXFLAGS="$(CGO_CXXFLAGS)"'
+	@echo 'export CGO_LDFLAGS="$(CGO_LDFLAGS)"'

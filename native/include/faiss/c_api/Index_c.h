@@ -1,0 +1,32 @@
+/* Debian's Index_c.h plus the search-parameter calls that go-faiss v1.0.30
+ * expects in the same header. */
+#ifndef VECTORSTORE_INDEX_C_H
+#define VECTORSTORE_INDEX_C_H
+
+#include_next <faiss/c_api/Index_c.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+FAISS_DECLARE_CLASS(SearchParameters)
+FAISS_DECLARE_DESTRUCTOR(SearchParameters)
+
+/* sel may be NULL. It is borrowed and must outlive the parameters. */
+int faiss_SearchParameters_new(
+        FaissSearchParameters** p_sp,
+        FaissIDSelector* sel);
+
+int faiss_Index_search_with_params(
+        const FaissIndex* index,
+        idx_t n,
+        const float* x,
+        idx_t k,
+        const FaissSearchParameters* params,
+        float* distances,
+        idx_t* labels);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

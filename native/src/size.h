@@ -1,0 +1,14 @@
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/IndexBinary.h>
+
+#include <cstddef>
+
+namespace vs {
+
+// Bytes of heap the index holds, counted from the capacities of its vectors.
+size_t resident_bytes(const faiss::Index& index);
+size_t resident_bytes(const faiss::IndexBinary& index);
+
+} // namespace vs
