@@ -1,0 +1,43 @@
+# Targets for people: build run test soak bench native env install-native. `make help` explains them.
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+
+include native.mk
+-include tools.mk deploy.mk
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+GOBUILD := go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+.PHONY: build binaries run test lint unit race soak bench deps deps-test clean help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+deps:
+	@scripts/deps.sh build
+deps-test:
+	@scripts/deps.sh test
+
+build: deps binaries ## bin/indexer and bin/server (native/ first when needed)
+
+binaries: native
+	$(GOBUILD) -o bin/ ./cmd/indexer ./cmd/server
+
+run: build ## indexer + server on the directory store with the sample catalogue, until Ctrl-C
+	@scripts/run.sh
+
+lint: native ## gofmt, vet, staticcheck (the import arrows are a test)
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	go vet ./... ./testdata/...
+	go run -modfile=tools/lint/go.mod honnef.co/go/tools/cmd/staticcheck ./...
+
+test: deps-test binaries tools lint ## lint and everything at CI size
+	BIN_DIR=$(CURDIR)/bin go test -timeout 20m ./...
+
+soak: deps-test binaries tools ## the same at full size: full counts, kills and minutes
+	BIN_DIR=$(CURDIR)/bin VECTORSTORE_SOAK=1 go test -timeout 170m -count=1 -v ./...
+
+clean: ## remove what make built here
+	rm -rf bin .native

@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/taksuehiro/vectorstore/e2e/harness"
+)
+
+func decode[T any](t testing.TB, s string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(s), &v); err != nil {
+		t.Fatalf("%v in %.400q", err, s)
+	}
+	return v
+}
+
+func TestWrongSettingsAreNamedInOneLineAndEndWithTwo(t *testing.T) {
+	for _, c := range []struct{ binary, variable, value string }{
+		{"server", "POLL_INTERVAL", "soon"},
+		{"server", "POLL_INTERVAL", "-1s"},
+		{"server", "LISTEN_ADDR", "nonsense"},
+		{"server", "MAX_QUEUE", "-1"},
+		{"server", "SWAP_WHEN_TIGHT", "maybe"},
+		{"server", "DEFAULT_MODE", "fuzzy"},
+		{"server", "API_KEYS", "not-a-digest"},
+		{"server", "RATE_LIMIT", "-1"},
+		{"server", "LOG_LEVEL", "loud"},
+		{"server", "DRAIN_TIME", "x"},
+		{"server", "TRUSTED_PROXIES", "-3"},
+		{"indexer", "RESYNC_INTERVAL", "0s"},
+		{"indexer", "LEASE_TTL", "ever"},
+		{"indexer", "INDEX_KIND", "btree"},
+		{"indexer", "GATE_MIN_RECALL", "2"},
+		{"indexer", "GATE_MAX_REMOVED", "-0.1"},
+		{"indexer", "EMBEDDING_PROVIDER", "abacus"},
+		{"indexer", "EMBEDDING_DIMENSIONS", "many"},
+		{"indexer", "OPENAI_BASE_URL", "not a url"},
+		{"indexer", "RETAIN_SNAPSHOTS", "-1"},
+		{"indexer", "LOG_FORMAT", "xml"},
+	} {
+		_, stderr, code := harness.Run(t, c.binary, map[string]string{c.variable: c.value})
+		lines := strings.Split(strings.TrimSpace(stderr), "\n")
+		if code != 2 || len(lines) != 1 || !strings.Contains(lines[0], c.variable) {
+			t.Errorf("%s with %s=%s: exit %d, said %q", c.binary, c.variable, c.value, code, stderr)
+		}
+	}
+}
+
+func TestHelpAndVersionGoToStandardOutput(t *testing.T) {
+	for _, binary := range []string{"indexer", "server"} {
+		for _, flag := range []string{"--help", "--version"} {
+			stdout, stderr, code := harness.Run(t, binary, nil, flag)
+			if code != 0 || stdout == "" || stderr != "" {
+				t.Errorf("%s %s: exit %d, %d bytes on stdout, stderr %q", binary, flag, code, len(stdout), stderr)
+			}
+		}
+	}
+	out, _, _ := harness.Run(t, "server", nil, "serve", "--help")
+	for _, want := range []string{"VECTORSTORE_S3_BUCKET", "POLL_INTERVAL", "10s", "MAX_QUEUE", "256", "ALLOWED_ORIGINS"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("server serve --help does not show %s", want)
+		}
+	}
+}
