@@ -1,0 +1,248 @@
+package embed
+
+import (
+	"context"
+	"math"
+	"math/bits"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// pacer decides when the next call may go out. It knows three brakes, from sharpest to softest:
+//
+//   - pause: nobody sends before Retry-After has passed. Without one, 250 ms doubling with every throttle in a row.
+//   - pace: the allowed rate, either computed from x-ratelimit headers or, when a server refuses more than it accepts,
+//     learned from what it did accept. Sends are then spaced evenly, so that a server with a small bucket and a long
+//     Retry-After is used fully instead of being run into a wall once a second.
+//   - window: calls in flight, halved by a throttle and raised by one a window of successes (AIMD, like TCP).
+//
+// All amounts are estimated tokens, the unit providers bill and limit by.
+type pacer struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced whenever waiting may have become shorter
+
+	max      int     // upper bound of window
+	window   float64 // 1..max
+	inFlight int
+
+	resumeAt time.Time // the pause
+	nextSend time.Time // the pace's next slot
+	rate     float64   // learned pace, tokens a second; 0 = none
+	hinted   float64   // pace from headers; 0 = none
+
+	throttles    int       // in a row
+	lastThrottle time.Time // calls that started before it tell nothing new
+	lastSuccess  time.Time
+	history      uint16  // outcomes of the last 12 calls that count, 1 = throttled
+	accepted     float64 // tokens since the last throttle
+	since        time.Time
+	paused       time.Duration // of the time since
+	grownAt      time.Time
+}
+
+const (
+	historyLen     = 12
+	engageAt       = 6 // throttled out of historyLen before a pace is learned: random 429s must not slow everything down
+	firstPause     = 250 * time.Millisecond
+	maxPause       = 30 * time.Second
+	probeAfter     = 20 * time.Second // a pace unchallenged for so long is raised ever faster
+	calmGrowth     = 0.005            // a second
+	minPaceDivisor = 0.7
+	maxPaceDivisor = 0.95
+)
+
+func newPacer(maxInFlight int, now time.Time) *pacer {
+	return &pacer{changed: make(chan struct{}), max: maxInFlight, window: float64(maxInFlight), since: now, lastSuccess: now, grownAt: now}
+}
+
+// acquire waits until a call of cost tokens may go out. Every success must be followed by one finish.
+func (p *pacer) acquire(ctx context.Context, halt <-chan struct{}, cost float64) error {
+	for {
+		p.mu.Lock()
+		wait, ok := p.admit(time.Now(), cost)
+		changed := p.changed
+		p.mu.Unlock()
+		if ok {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-changed:
+		case <-halt:
+			timer.Stop()
+			return errHalted
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+// admit takes a place if there is one, else says how long to wait at most.
+func (p *pacer) admit(now time.Time, cost float64) (time.Duration, bool) {
+	if p.inFlight >= int(p.window) {
+		return time.Minute, false // finish wakes us
+	}
+	if d := p.resumeAt.Sub(now); d > 0 {
+		return d, false
+	}
+	if d := p.nextSend.Sub(now); d > 0 {
+		return d, false
+	}
+	if r := p.pace(); r > 0 {
+		p.nextSend = now.Add(seconds(cost / r))
+	}
+	p.inFlight++
+	return 0, true
+}
+
+func (p *pacer) pace() float64 {
+	switch {
+	case p.rate == 0:
+		return p.hinted
+	case p.hinted == 0:
+		return p.rate
+	}
+	return min(p.rate, p.hinted)
+}
+
+// outcome is what one call taught about the limits.
+type outcome struct {
+	started   time.Time
+	cost      float64 // estimated tokens
+	ok        bool
+	throttled bool // refused for its rate
+	overload  bool // the server is in trouble: fewer calls in flight, no pace
+	after     time.Duration
+	quotas    []Quota
+}
+
+func (p *pacer) finish(now time.Time, o outcome) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inFlight--
+	switch {
+	case o.throttled:
+		p.throttled(now, o)
+	case o.overload:
+		p.window = max(1, p.window/2)
+		p.pause(now, o.after)
+	case o.ok:
+		p.accept(now, o)
+	}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *pacer) accept(now time.Time, o outcome) {
+	p.lastSuccess, p.throttles = now, 0
+	p.accepted += o.cost
+	p.record(0)
+	p.window = min(float64(p.max), p.window+1/p.window)
+	p.hint(o)
+	p.grow(now)
+}
+
+func (p *pacer) throttled(now time.Time, o outcome) {
+	if o.started.Before(p.lastThrottle) { // sent in the same volley as the one that taught us
+		p.pause(now, o.after)
+		return
+	}
+	p.throttles++
+	p.record(1)
+	p.learn(now)
+	p.window = max(1, p.window/2)
+	pause := o.after
+	if pause <= 0 {
+		pause = p.ownPause(o.cost)
+	}
+	p.accepted, p.since, p.paused, p.lastThrottle = 0, now, 0, now
+	p.pause(now, pause)
+}
+
+// ownPause is for servers that refuse without saying for how long.
+func (p *pacer) ownPause(cost float64) time.Duration {
+	if p.rate > 0 && p.throttles == 1 {
+		return min(seconds(cost/p.rate), maxPause)
+	}
+	d := min(firstPause<<min(p.throttles-1, 10), maxPause)
+	return time.Duration(float64(d) * (0.5 + rand.Float64()))
+}
+
+func (p *pacer) pause(now time.Time, d time.Duration) {
+	if until := now.Add(d); until.After(p.resumeAt) {
+		p.paused += min(d, until.Sub(p.resumeAt))
+		p.resumeAt = until
+	}
+}
+
+// learn brackets the allowed rate after a throttle: accepted/elapsed cannot be above it (the server's bucket was empty
+// at both ends), the pace that was just refused cannot be much below it. The geometric mean is the next pace.
+func (p *pacer) learn(now time.Time) {
+	elapsed := now.Sub(p.since).Seconds()
+	active := max(elapsed-p.paused.Seconds(), 0.001)
+	if elapsed <= 0 || p.accepted == 0 {
+		p.rate *= minPaceDivisor
+		return
+	}
+	low := p.accepted / elapsed
+	switch {
+	case p.rate > 0:
+		p.rate = min(max(math.Sqrt(low*p.rate), minPaceDivisor*p.rate), maxPaceDivisor*p.rate)
+	case bits.OnesCount16(p.history) >= engageAt:
+		p.rate = math.Sqrt(low * p.accepted / active)
+	}
+	p.grownAt = now
+}
+
+// grow raises the learned pace, slowly at first; a limit that was lifted is found within a minute or two.
+func (p *pacer) grow(now time.Time) {
+	dt := now.Sub(p.grownAt).Seconds()
+	p.grownAt = now
+	if p.rate == 0 || dt <= 0 {
+		return
+	}
+	calm := max(0, now.Sub(p.lastThrottle)-probeAfter).Seconds()
+	p.rate *= 1 + min(0.5, calmGrowth*(1+calm)*dt)
+	if p.rate > 1e9 {
+		p.rate = 0
+	}
+}
+
+// hint derives a pace from x-ratelimit headers when less than one more volley is left: (limit-remaining)/reset is the
+// rate at which a provider refills, as reset is the time until remaining equals limit again.
+func (p *pacer) hint(o outcome) {
+	p.hinted = 0
+	for _, q := range o.quotas {
+		used := q.Limit - q.Remaining
+		if q.Cost <= 0 || used <= 0 || q.Reset <= 0 || q.Remaining > q.Cost*(p.window+1) {
+			continue
+		}
+		rate := used / q.Reset.Seconds() / q.Cost * o.cost
+		if p.hinted == 0 || rate < p.hinted {
+			p.hinted = rate
+		}
+	}
+}
+
+func (p *pacer) record(bit uint16) {
+	p.history = (p.history<<1 | bit) & (1<<historyLen - 1)
+}
+
+// idle is how long no call has succeeded, not counting the pause the provider asked for.
+func (p *pacer) idle(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.lastSuccess
+	if p.resumeAt.After(last) {
+		last = p.resumeAt
+	}
+	return now.Sub(last)
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(min(s, 3600) * float64(time.Second))
+}
