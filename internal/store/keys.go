@@ -1,6 +1,9 @@
 package store
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Layout names every object under one prefix P. Source is people's; everything else is ours.
 type Layout struct {
@@ -51,3 +54,18 @@ func (l Layout) File(id, file string) string { return l.key(id + "/" + file) }
 func (l Layout) Manifest(id string) string   { return l.File(id, FileManifest) }
 func (l Layout) Verdict(id string) string    { return l.File(id, FileVerdict) }
 func (l Layout) Root() string                { return l.key("") }
+
+// CheckKey refuses keys that could name something else in a directory, or that S3 does not take: empty, absolute,
+// with empty, "." or ".." segments, control characters or backslashes, segments over 255 bytes, over 1,024 bytes in
+// all. A trailing slash is refused too.
+func CheckKey(key string) error {
+	if key == "" || len(key) > 1024 || strings.IndexFunc(key, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) >= 0 {
+		return fmt.Errorf("%w %.80q", ErrInvalidKey, key)
+	}
+	for segment := range strings.SplitSeq(key, "/") {
+		if segment == "" || segment == "." || segment == ".." || len(segment) > 255 {
+			return fmt.Errorf("%w %.80q", ErrInvalidKey, key)
+		}
+	}
+	return nil
+}

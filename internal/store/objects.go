@@ -19,6 +19,12 @@ var (
 	ErrDeleteMarker = errors.New("deleted: a delete marker hides the object")
 	// ErrCorrupt: bytes that do not match their declared digest, size or format.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrNewer: a document of a format that a newer binary wrote.
+	ErrNewer = errors.New("written by a newer version of this program")
+	// ErrDenied: the credentials do not allow the operation. Repeating it does not help.
+	ErrDenied = errors.New("access denied")
+	// ErrInvalidKey: a key that no store accepts ("..", empty segments, control characters, too long).
+	ErrInvalidKey = errors.New("invalid key")
 	// ErrUnusable: the store failed the conditional-write self-test.
 	ErrUnusable = errors.New("store does not honour conditional writes")
 )
@@ -52,6 +58,9 @@ type PutOptions struct {
 	Metadata map[string]string
 }
 
+// MaxPut bounds Put, which holds the whole object in memory; larger ones go through PutFile.
+const MaxPut = 16 << 20
+
 // Objects is an object store with conditional writes. Keys are whole ("vectorstore/prod/lease.json").
 // A write either takes effect whole or not at all; one that returned neither nil nor ErrConflict may have
 // taken effect (the caller re-reads). Put sends its bytes once: retries are the caller's (see WriteDoc).
@@ -59,13 +68,14 @@ type Objects interface {
 	// Get opens an object. The caller closes Body. Info.Size is the size of the whole object.
 	Get(ctx context.Context, key string, o GetOptions) (body io.ReadCloser, info Info, err error)
 	Head(ctx context.Context, key string) (Info, error)
-	// Put writes a small object (≤ 16 MiB) from memory.
+	// Put writes a small object (≤ MaxPut bytes) from memory.
 	Put(ctx context.Context, key string, data []byte, o PutOptions) (Info, error)
 	// PutFile writes an object of any size from a local file.
 	PutFile(ctx context.Context, key, path string, o PutOptions) (Info, error)
 	// Delete removes a key; a missing key is not an error.
 	Delete(ctx context.Context, key string) error
-	// List calls each for every key under prefix, in key order. Metadata and VersionID are not filled; Date is.
+	// List calls each for every key that starts with prefix, in byte order of the keys. Key, Size, LastModified
+	// and Date are filled; ETag only where it costs nothing (S3). It stops at the first error of each.
 	List(ctx context.Context, prefix string, each func(Info) error) error
 	// URL names a key for people: s3://bucket/key or file:///dir/key.
 	URL(key string) string

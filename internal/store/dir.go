@@ -1,0 +1,279 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Dir is an object store in a local directory: the object under key is the plain file <root>/<key>, so people can
+// read and write files there with any program. Several processes may use one root.
+//
+// Our own writes go to a temporary file, fsync, rename, fsync of the directory, so a reader sees the old bytes or the
+// new ones. Conditional writes hold an advisory lock on <root>/.vectorstore/lock between looking and renaming; other
+// programs do not take it, so a file that people write themselves must not be one of ours.
+//
+// A file is not an object: "a" and "a/b" cannot both exist.
+//
+// # ETags
+//
+// Up to MaxDocument bytes the ETag is the SHA-256 of the content: two writes of a CAS document always differ in their
+// nonce, so it never comes back, and saving the catalogue without changing it changes nothing. Larger files are not
+// read for their ETag: it is made of inode, size and modification time in nanoseconds, as make or git would do.
+//
+// # Metadata
+//
+// It lies beside the objects in <root>/.vectorstore/meta/<key>.json, bound to the inode, size and time of the file
+// that it describes. When the file was replaced by another program, or we crashed between the two writes, the file
+// has no metadata; it never has that of another.
+type Dir struct {
+	root  string
+	local chan struct{} // one slot: the lock between goroutines, before the one between processes
+}
+
+const (
+	dirPrivate = ".vectorstore" // never listed, never a key
+	dirTmp     = dirPrivate + "/tmp"
+	dirMeta    = dirPrivate + "/meta"
+	dirLock    = dirPrivate + "/lock"
+)
+
+// NewDir opens the store at root, creating it when it does not exist, and removes temporary files that crashed
+// processes left.
+func NewDir(root string) (*Dir, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("open directory store: %w", err)
+	}
+	for _, dir := range []string{dirTmp, dirMeta} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return nil, fmt.Errorf("open directory store: %w", err)
+		}
+	}
+	d := &Dir{root: root, local: make(chan struct{}, 1)}
+	d.cleanTmp(time.Now())
+	return d, nil
+}
+
+// URL is file://<root>/<key>.
+func (d *Dir) URL(key string) string {
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(d.root) + "/" + key}).String()
+}
+
+func (d *Dir) path(key string) (string, error) {
+	if err := CheckKey(key); err != nil {
+		return "", err
+	}
+	if key == dirPrivate || strings.HasPrefix(key, dirPrivate+"/") {
+		return "", fmt.Errorf("%w %.80q: reserved", ErrInvalidKey, key)
+	}
+	return filepath.Join(d.root, filepath.FromSlash(key)), nil
+}
+
+// Get implements Objects. A file that changes while it is read ends in ErrConflict instead of io.EOF.
+func (d *Dir) Get(ctx context.Context, key string, o GetOptions) (io.ReadCloser, Info, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, Info{}, err
+	}
+	f, err := d.open(key)
+	if err != nil {
+		return nil, Info{}, fmt.Errorf("get %s: %w", key, err)
+	}
+	defer func() {
+		if f != nil {
+			f.Close()
+		}
+	}()
+	info, data, st, err := d.describe(f, key)
+	if err == nil {
+		err = o.check(info)
+	}
+	if err != nil {
+		return nil, info, fmt.Errorf("get %s: %w", key, err)
+	}
+	length := info.Size - o.Offset
+	if o.Length > 0 {
+		length = min(length, o.Length)
+	}
+	if data != nil || info.Size == 0 {
+		return io.NopCloser(bytes.NewReader(data[o.Offset : o.Offset+length])), info, nil
+	}
+	body := &dirBody{f: f, st: st, r: io.NewSectionReader(f, o.Offset, length)}
+	f = nil
+	return body, info, nil
+}
+
+// check applies the conditions and the range of a read to what is stored.
+func (o GetOptions) check(info Info) error {
+	switch {
+	case o.IfNoneMatch != "" && o.IfNoneMatch == info.ETag:
+		return ErrNotModified
+	case o.IfMatch != "" && o.IfMatch != info.ETag:
+		return ErrConflict
+	case o.Offset < 0 || o.Length < 0 || o.Offset > 0 && o.Offset >= info.Size:
+		return fmt.Errorf("%w: range %d+%d of %d bytes", ErrCorrupt, o.Offset, o.Length, info.Size)
+	}
+	return nil
+}
+
+// dirBody reads a file that was too large to be read at once.
+type dirBody struct {
+	f  *os.File
+	st fs.FileInfo
+	r  io.Reader
+}
+
+func (b *dirBody) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if errors.Is(err, io.EOF) {
+		st, serr := b.f.Stat()
+		if serr != nil {
+			return n, serr
+		}
+		if !sameFile(b.st, st) {
+			return n, fmt.Errorf("%w: the file changed while it was read", ErrConflict)
+		}
+	}
+	return n, err
+}
+
+func (b *dirBody) Close() error { return b.f.Close() }
+
+// Head implements Objects.
+func (d *Dir) Head(ctx context.Context, key string) (Info, error) {
+	if err := ctx.Err(); err != nil {
+		return Info{}, err
+	}
+	info, err := d.head(key)
+	if err != nil {
+		return Info{}, fmt.Errorf("head %s: %w", key, err)
+	}
+	return info, nil
+}
+
+func (d *Dir) head(key string) (Info, error) {
+	f, err := d.open(key)
+	if err != nil {
+		return Info{}, err
+	}
+	defer f.Close()
+	info, _, _, err := d.describe(f, key)
+	return info, err
+}
+
+// open opens the regular file under key. Anything else there is no object.
+func (d *Dir) open(key string) (*os.File, error) {
+	path, err := d.path(key)
+	if err != nil {
+		return nil, err
+	}
+	// O_NONBLOCK: opening a FIFO that somebody put there must not hang.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, ErrNotFound
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w: %w", ErrDenied, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readTries is how often a small file that changes under our hands is read again: 5 × 10 ms.
+const readTries = 5
+
+// describe returns the Info of an open file, and its content when it is small.
+func (d *Dir) describe(f *os.File, key string) (Info, []byte, fs.FileInfo, error) {
+	for try := 1; ; try++ {
+		before, err := f.Stat()
+		if err != nil {
+			return Info{}, nil, nil, err
+		}
+		info := Info{Key: key, Size: before.Size(), LastModified: before.ModTime(), Date: time.Now()}
+		info.Metadata = d.readMeta(key, before)
+		if before.Size() > MaxDocument {
+			info.ETag = statETag(before)
+			return info, nil, before, nil
+		}
+		data := make([]byte, before.Size())
+		n, err := io.ReadFull(io.NewSectionReader(f, 0, before.Size()), data)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return Info{}, nil, nil, err
+		}
+		after, err := f.Stat()
+		if err != nil {
+			return Info{}, nil, nil, err
+		}
+		if int64(n) == before.Size() && sameFile(before, after) {
+			info.ETag = contentETag(data)
+			return info, data, before, nil
+		}
+		if try == readTries {
+			return Info{}, nil, nil, fmt.Errorf("%w: the file changes while it is read", ErrConflict)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func contentETag(data []byte) string {
+	sum := sha256.Sum256(data)
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
+}
+
+func statETag(st fs.FileInfo) string {
+	return fmt.Sprintf(`"%x-%x-%x"`, inode(st), st.Size(), st.ModTime().UnixNano())
+}
+
+func inode(st fs.FileInfo) uint64 {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return sys.Ino
+	}
+	return 0
+}
+
+// sameFile: nobody wrote between two looks, as far as inode, size and time tell.
+func sameFile(a, b fs.FileInfo) bool { return statETag(a) == statETag(b) }
+
+// dirMetadata is a file in .vectorstore/meta.
+type dirMetadata struct {
+	File     string            `json:"file"` // statETag of the file it belongs to
+	Metadata map[string]string `json:"metadata"`
+}
+
+func (d *Dir) metaPath(key string) string {
+	return filepath.Join(d.root, dirMeta, filepath.FromSlash(key)+".json")
+}
+
+func (d *Dir) readMeta(key string, st fs.FileInfo) map[string]string {
+	data, err := os.ReadFile(d.metaPath(key))
+	if err != nil {
+		return nil
+	}
+	var m dirMetadata
+	if json.Unmarshal(data, &m) != nil || m.File != statETag(st) {
+		return nil
+	}
+	return m.Metadata
+}

@@ -1,0 +1,234 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Downloads travel as ranges of rangeSize, defaultParallel at a time, each with a buffer of copyBuffer:
+// 4 × 256 KiB of memory whatever the size of the file.
+const (
+	rangeSize       = 8 << 20
+	defaultParallel = 4
+	copyBuffer      = 256 << 10
+)
+
+// FetchOptions of Fetch. The zero value is usable.
+type FetchOptions struct {
+	// Reuse offers a local file that may already hold the bytes of a File; it is hashed like a download, and
+	// downloaded when it differs.
+	Reuse    func(File) (path string, ok bool)
+	Parallel int // ranges in flight; default 4
+	Progress Progress
+}
+
+// Fetch brings the files of m (leave out of m.Files what is not wanted) into dir and returns only when the size and
+// SHA-256 of every one were checked, by one goroutine that hashes what has arrived while the rest is on its way.
+// ErrCorrupt and ErrNotFound name the file. After an error dir holds leftovers for the caller to remove; files are
+// not fsynced, so a cache must check the digests again after a restart.
+func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir string, o FetchOptions) error {
+	meter := newMeter(o.Progress, m.Size())
+	var missing []File
+	for _, f := range m.Files {
+		if err := f.validate(); err != nil {
+			return fmt.Errorf("fetch %s: %w", m.ID, err)
+		}
+		ok, err := reuse(ctx, f, filepath.Join(dir, f.Name), o.Reuse)
+		if err != nil {
+			return fmt.Errorf("fetch %s: %w", m.ID, err)
+		}
+		if ok {
+			meter.add(f.Size)
+		} else {
+			missing = append(missing, f)
+		}
+	}
+	parallel := o.Parallel
+	if parallel < 1 {
+		parallel = defaultParallel
+	}
+	if err := download(ctx, objects, l.Snapshot(m.ID), missing, dir, parallel, meter); err != nil {
+		return fmt.Errorf("fetch %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+// reuse puts an already present file at path, when one is offered and its bytes are the right ones.
+func reuse(ctx context.Context, f File, path string, offer func(File) (string, bool)) (bool, error) {
+	if offer == nil {
+		return false, nil
+	}
+	from, ok := offer(f)
+	if !ok {
+		return false, nil
+	}
+	size, sum, err := hashFile(ctx, from)
+	if ctx.Err() != nil {
+		return false, err
+	}
+	if err != nil || f.check(size, sum) != nil {
+		return false, nil // it is only an offer
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	if os.Link(from, path) == nil {
+		return true, nil
+	}
+	// Another file system: copy, and hash the copy.
+	in, err := os.Open(from)
+	if err != nil {
+		return false, nil
+	}
+	defer in.Close()
+	out, err := os.Create(path)
+	if err != nil {
+		return false, err
+	}
+	_, err = io.Copy(out, contextReader{ctx, in})
+	if err := errors.Join(err, out.Close()); err != nil {
+		return false, err
+	}
+	size, sum, err = hashFile(ctx, path)
+	return err == nil && f.check(size, sum) == nil, err
+}
+
+// part is one range of one file; done closes when its bytes are in the local file.
+type part struct {
+	file           int
+	offset, length int64
+	done           chan struct{}
+}
+
+// download fills dir with files found under the key prefix. Ranges start in file order, so the hasher, which
+// follows in the same order, waits only for what is on its way.
+func download(ctx context.Context, objects Objects, prefix string, files []File, dir string, parallel int, meter *meter) error {
+	local := make([]*os.File, len(files))
+	defer func() {
+		for _, f := range local {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}()
+	var parts []part
+	for i, f := range files {
+		// Not O_TRUNC over an existing inode: it may be a link into another snapshot's cache.
+		path := filepath.Join(dir, f.Name)
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		out, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return err
+		}
+		local[i] = out
+		for at := int64(0); at == 0 || at < f.Size; at += rangeSize {
+			parts = append(parts, part{i, at, min(rangeSize, f.Size-at), make(chan struct{})})
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	todo := make(chan part)
+	g.Go(func() error {
+		defer close(todo)
+		for _, p := range parts {
+			select {
+			case todo <- p:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range min(parallel, len(parts)) {
+		g.Go(func() error {
+			buf := make([]byte, copyBuffer)
+			for p := range todo {
+				if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, meter); err != nil {
+					return err
+				}
+				close(p.done)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { return hashParts(ctx, files, parts, local) })
+	err := g.Wait()
+	for i, f := range local {
+		if f == nil {
+			continue
+		}
+		err = errors.Join(err, f.Close())
+		local[i] = nil
+	}
+	return err
+}
+
+// fetchPart downloads one range and tries again when the connection breaks. A file of no bytes is asked for its
+// size only: a range of it cannot be satisfied.
+func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p part, out io.WriterAt, buf []byte, meter *meter) error {
+	key := prefix + f.Name
+	if f.Size == 0 {
+		info, err := objects.Head(ctx, key)
+		if err == nil && info.Size != 0 {
+			err = fmt.Errorf("%w: %s has %d bytes, the manifest says 0", ErrCorrupt, f.Name, info.Size)
+		}
+		return err
+	}
+	got := int64(0) // of this range, over all attempts
+	err := retry(ctx, f.SHA256, func() error {
+		body, info, err := objects.Get(ctx, key, GetOptions{Offset: p.offset + got, Length: p.length - got})
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		if info.Size != f.Size {
+			return fmt.Errorf("%w: %s has %d bytes, the manifest says %d", ErrCorrupt, f.Name, info.Size, f.Size)
+		}
+		w := io.MultiWriter(io.NewOffsetWriter(out, p.offset+got), meter)
+		n, err := io.CopyBuffer(w, io.LimitReader(body, p.length-got), buf)
+		got += n
+		if err == nil && got < p.length {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		return nil
+	})
+	return err
+}
+
+// hashParts checks every file against the manifest, reading each range back (from the page cache) once it is there.
+func hashParts(ctx context.Context, files []File, parts []part, local []*os.File) error {
+	buf := make([]byte, copyBuffer)
+	h := sha256.New()
+	for _, p := range parts {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if p.offset == 0 {
+			h.Reset()
+		}
+		n, err := io.CopyBuffer(h, io.NewSectionReader(local[p.file], p.offset, p.length), buf)
+		if err != nil {
+			return err
+		}
+		if f := files[p.file]; p.offset+n >= f.Size || n < p.length {
+			if err := f.check(p.offset+n, hex.EncodeToString(h.Sum(nil))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
