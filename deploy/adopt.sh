@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# Compares what exists in the account with a parameters file. Reads only: every call is a describe, get, head or list.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/aws.sh"
+
+help() {
+	cat <<'TEXT'
+usage: deploy/adopt.sh --params FILE [--fill]
+
+Prints one line per thing: ok, info, missing or differs, what it is, and what was found.
+--fill prints FILE instead, with the <…> values that could be looked up filled in, and the lines on stderr.
+exit codes: 0 nothing in the way, 1 something is missing or differs, 2 wrong usage
+TEXT
+}
+
+OUT=1
+BAD=0
+row() {
+	case $1 in missing | differs) BAD=1 ;; esac
+	printf '%-8s %-28s %s\n' "$1" "$2" "$3" >&"$OUT"
+}
+
+# ask ARGS…: the answer, or nothing; WHY then says why. "Not there" is an answer here, not an error.
+WHY=''
+ask() {
+	local err
+	err=$(mktemp)
+	ANSWER=$(aws --region "$REGION" --output json "$@" 2>"$err") || ANSWER=''
+	WHY=$(tail -n 1 "$err")
+	rm -f "$err"
+	[ -n "$ANSWER" ]
+}
+get() { jq -r "$1" <<<"$ANSWER"; }
+
+# absent WHAT WANTED: a row for something that ask did not find. WANTED is yes when the stack makes it itself.
+absent() {
+	case $WHY in
+	*AccessDenied* | *"not authorized"* | *UnauthorizedOperation*) row differs "$1" "not allowed to look: $WHY" ;;
+	*) if [ "$2" = yes ]; then row info "$1" "not there; the stack makes it"; else row missing "$1" "${WHY:-not there}"; fi ;;
+	esac
+}
+
+network() {
+	local id vpc
+	vpc=$(param VpcId)
+	if ask ec2 describe-vpcs --vpc-ids "$vpc" && [ "$(get '.Vpcs | length')" = 1 ]; then row ok "VPC" "$vpc $(get '.Vpcs[0].CidrBlock')"; else absent "VPC" no; fi
+	for id in $(param LoadBalancerSubnetIds | tr , ' ') $(param TaskSubnetIds | tr , ' '); do echo "$id"; done | sort -u | while read -r id; do
+		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then echo "missing|$id|${WHY:-not there}"
+		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then echo "ok|$id|$(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
+		else echo "differs|$id|belongs to $(get '.Subnets[0].VpcId')"; fi
+	done >"$WORK/subnets"
+	while IFS='|' read -r status id text; do row "$status" "subnet" "$id $text"; done <"$WORK/subnets"
+	if ask ec2 describe-vpc-endpoints --filters "Name=vpc-id,Values=$vpc"; then
+		row info "VPC endpoints" "$(get '.VpcEndpoints | length') there, shared: nothing here touches them"
+	fi
+}
+
+load_balancer() {
+	local name lb_arn lb_groups group
+	name=$(jq -r '.Present.LoadBalancerName // empty' "$PARAMS")
+	[ -n "$name" ] || { row info "load balancer" "the stack makes $(param Project)-alb"; return; }
+	if ! ask elbv2 describe-load-balancers --names "$name"; then absent "load balancer" no; return; fi
+	lb_arn=$(get '.LoadBalancers[0].LoadBalancerArn')
+	FILL[ExistingLoadBalancerArn]=$lb_arn
+	FILL[ExistingLoadBalancerDnsName]=$(get '.LoadBalancers[0].DNSName')
+	FILL[ExistingLoadBalancerZoneId]=$(get '.LoadBalancers[0].CanonicalHostedZoneId')
+	lb_groups=$(get '.LoadBalancers[0].SecurityGroups | join(",")')
+	compare "load balancer" "$lb_arn" "$(param ExistingLoadBalancerArn)"
+	compare "its DNS name" "${FILL[ExistingLoadBalancerDnsName]}" "$(param ExistingLoadBalancerDnsName)"
+	compare "its VPC" "$(get '.LoadBalancers[0].VpcId')" "$(param VpcId)"
+	group=$(param ExistingLoadBalancerSecurityGroupId)
+	case ",$lb_groups," in *",$group,"*) row ok "its security group" "$group" ;; *) row differs "its security group" "has $lb_groups, parameters say $group" ;; esac
+	ask elbv2 describe-listeners --load-balancer-arn "$lb_arn" || { absent "listener :80" no; return; }
+	FILL[ExistingHttpListenerArn]=$(get '[.Listeners[] | select(.Port == 80) | .ListenerArn][0] // ""')
+	if [ -n "${FILL[ExistingHttpListenerArn]}" ]; then
+		compare "listener :80" "${FILL[ExistingHttpListenerArn]}" "$(param ExistingHttpListenerArn)"
+	else
+		row missing "listener :80" "the load balancer has none"
+	fi
+	if [ "$(get '[.Listeners[] | select(.Port == 443)] | length')" = 0 ]; then
+		row info "listener :443" "none; the stack makes it when DomainName is set"
+	else
+		row info "listener :443" "there already: leave DomainName empty, or remove that listener first"
+	fi
+}
+
+# compare WHAT FOUND WANTED: a <placeholder> in the file is not a difference, --fill replaces it.
+compare() {
+	case $3 in
+	"$2") row ok "$1" "$2" ;;
+	'<'*) row info "$1" "$2 (to be filled in)" ;;
+	*) row differs "$1" "is $2, parameters say ${3:-nothing}" ;;
+	esac
+}
+
+cluster() {
+	local name wanted old
+	name=$(param ClusterName) wanted=$(param CreateCluster yes)
+	if ask ecs describe-clusters --clusters "$name" --include SETTINGS && [ "$(get '[.clusters[] | select(.status == "ACTIVE")] | length')" = 1 ]; then
+		present "cluster" "$name" "$wanted"
+		if [ "$(get '[.clusters[0].settings[]? | select(.name == "containerInsights" and .value != "disabled")] | length')" = 0 ]; then
+			row info "container insights" "off: the disk alarms stay silent until: aws ecs update-cluster-settings --cluster $name --settings name=containerInsights,value=enabled"
+		fi
+	else
+		absent "cluster" "$wanted"
+	fi
+	old=$(jq -r '.Present.Service // empty' "$PARAMS")
+	[ -n "$old" ] || return 0
+	if ask ecs describe-services --cluster "$name" --services "$old" && [ "$(get '[.services[]? | select(.status == "ACTIVE")] | length')" = 1 ]; then
+		row info "old service" "$old runs $(get '.services[0] | "\(.runningCount) of \(.desiredCount), \(.taskDefinition | split("/") | last)"'); it is left alone"
+		compare "its subnets" "$(get '[.services[0].networkConfiguration.awsvpcConfiguration.subnets[]?] | sort | join(",")')" "$(param TaskSubnetIds | tr , '\n' | sort | paste -sd,)"
+		compare "its public address" "$(get '.services[0].networkConfiguration.awsvpcConfiguration.assignPublicIp // "DISABLED"')" "$(param AssignPublicIp)"
+	else
+		row info "old service" "$old is not active"
+	fi
+}
+
+# present WHAT NAME MADE: exists; wrong when the stack is told to make it.
+present() {
+	if [ "$3" = yes ]; then row differs "$1" "$2 exists, but the parameters tell the stack to make it"; else row ok "$1" "$2"; fi
+}
+
+bucket() {
+	local name wanted source
+	name=$(param BucketName) wanted=$(param CreateBucket yes)
+	if ! ask s3api get-bucket-location --bucket "$name"; then absent "bucket" "$wanted"; return; fi
+	present "bucket" "$name" "$wanted"
+	[ "$(get '.LocationConstraint // "us-east-1"')" = "$REGION" ] || row differs "bucket region" "$(get '.LocationConstraint // "us-east-1"')"
+	ask s3api get-bucket-versioning --bucket "$name" || true
+	if [ "$(get '.Status // empty')" = Enabled ]; then row ok "versioning" "enabled"; else row differs "versioning" "not enabled"; fi
+	if ask s3api get-public-access-block --bucket "$name" && [ "$(get '[.PublicAccessBlockConfiguration[]] | all')" = true ]; then row ok "public access" "blocked"; else row differs "public access" "not blocked by all four settings"; fi
+	if ask s3api get-bucket-encryption --bucket "$name"; then row ok "encryption" "$(get '.ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm')"; else row differs "encryption" "no default"; fi
+	if ask s3api get-bucket-policy --bucket "$name" && [ "$(param ManageBucketPolicy yes)" = yes ]; then
+		row differs "bucket policy" "there is one: merge it with BucketPolicy of core.yaml by hand and set ManageBucketPolicy to no, or remove it"
+	fi
+	if ask s3api get-bucket-lifecycle-configuration --bucket "$name"; then
+		row info "lifecycle" "$(get '.Rules | length') rules; none may expire $(param Prefix)/current/"
+	else
+		row info "lifecycle" "none; deploy/lifecycle.sh prints the rules of core.yaml for an existing bucket"
+	fi
+	source="$(param Prefix vectorstore/prod)/vendors.json"
+	if ask s3api head-object --bucket "$name" --key "$source"; then row ok "source" "s3://$name/$source $(get .ContentLength) bytes"; else row info "source" "s3://$name/$source is not there yet"; fi
+}
+
+registry_and_secret() {
+	local name
+	name=$(param RepositoryName)
+	if ask ecr describe-repositories --repository-names "$name"; then present "image repository" "$name" "$(param CreateRepository yes)"; else absent "image repository" "$(param CreateRepository yes)"; fi
+	name=$(param SecretArn)
+	[ -n "$name" ] || return 0
+	if ask secretsmanager describe-secret --secret-id "$name"; then row ok "secret" "$(get .Name) (its value is not read)"; else absent "secret" no; fi
+}
+
+delivery() {
+	local name
+	name=$(jq -r '.Present.CodeBuildProject // empty' "$PARAMS")
+	if [ -n "$name" ] && ask codebuild batch-get-projects --names "$name" && [ "$(get '.projects | length')" = 1 ]; then
+		case "$(get '.projects[0].source.buildspec // ""')" in
+		*version:*) row info "old build project" "$name still uses an inline buildspec, so it ignores buildspec.yml; the pipeline stack has its own project" ;;
+		*) row info "old build project" "$name; the pipeline stack has its own" ;;
+		esac
+	fi
+	if ask codestar-connections list-connections --provider-type-filter GitHub; then
+		FILL[ConnectionArn]=$(get '[.Connections[] | select(.ConnectionStatus == "AVAILABLE") | .ConnectionArn] | if length == 1 then .[0] else "" end')
+		if [ -n "${FILL[ConnectionArn]}" ]; then compare "GitHub connection" "${FILL[ConnectionArn]}" "$(param ConnectionArn)"
+		else row info "GitHub connection" "$(get '[.Connections[] | select(.ConnectionStatus == "AVAILABLE")] | length') available; make or choose one in the console and write its ARN into the file"; fi
+	fi
+	for name in "$(jq -r .CoreStack "$PARAMS")" "$(jq -r '.PipelineStack // empty' "$PARAMS")"; do
+		[ -n "$name" ] || continue
+		if ask cloudformation describe-stacks --stack-name "$name"; then row info "stack $name" "$(get '.Stacks[0].StackStatus')"; else row info "stack $name" "not there yet"; fi
+	done
+}
+
+declare -A FILL
+main() {
+	local file='' fill='' key
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--params) file=${2:-}; shift ;;
+		--fill) fill=yes OUT=2 ;;
+		-h | --help) help; exit 0 ;;
+		*) usage_error "unknown argument $1" ;;
+		esac
+		shift
+	done
+	[ -n "$file" ] || usage_error "--params FILE is missing"
+	need aws jq
+	load_params "$file"
+	check_account
+	row ok "account" "$ACCOUNT, $REGION"
+	WORK=$(mktemp -d)
+	trap 'rm -rf "$WORK"' EXIT
+	network
+	load_balancer
+	cluster
+	bucket
+	registry_and_secret
+	delivery
+	if [ -n "$fill" ]; then
+		cp "$PARAMS" "$WORK/filled"
+		for key in "${!FILL[@]}"; do
+			[ -n "${FILL[$key]}" ] || continue
+			jq --arg key "$key" --arg value "${FILL[$key]}" 'if (.Parameters[$key] // "") | startswith("<") then .Parameters[$key] = $value else . end' "$WORK/filled" >"$WORK/next"
+			mv "$WORK/next" "$WORK/filled"
+		done
+		cat "$WORK/filled"
+	fi
+	exit "$BAD"
+}
+main "$@"
