@@ -13,6 +13,12 @@ extern "C" {
  * NULL when there is none. The index stays owned by its go-faiss object. */
 void* vs_take_handle(uint64_t token);
 
+/* The kernel set in use: "avx512", "avx2" or "baseline". */
+const char* vs_simd(void);
+
+/* Whether this CPU can run the named kernel set. */
+int vs_simd_supported(const char* name);
+
 /* Version of the FAISS library, e.g. "1.7.3". */
 const char* vs_faiss_version(void);
 
@@ -24,6 +30,62 @@ int vs_reserve(void* index, int64_t n);
 
 /* Drops the growth slack of the storage after the last add. */
 int vs_shrink(void* index);
+
+/* A view of a finished inner-product index (flat, HNSW over flat, IVF flat with
+ * positions as ids) for searching. It borrows the index, which must outlive it
+ * unchanged. Every call may run on any number of threads at once and computes
+ * on the calling thread only. All functions return 0, or a FaissErrorCode with
+ * the text in faiss_get_last_error(). Results are nq x k, best first; where
+ * there are fewer, position -1 and score 0. */
+typedef struct vs_searcher vs_searcher;
+
+int vs_searcher_new(void* index, vs_searcher** out);
+void vs_searcher_free(vs_searcher* s);
+
+/* Heap of the searcher itself, in bytes. */
+size_t vs_searcher_bytes(const vs_searcher* s);
+
+/* Exhaustive search of the positions [begin, end). */
+int vs_scan(
+        const vs_searcher* s,
+        int64_t nq,
+        const float* queries,
+        int64_t k,
+        int64_t begin,
+        int64_t end,
+        float* scores,
+        int64_t* positions);
+
+/* Exhaustive search of the given positions. */
+int vs_scan_selected(
+        const vs_searcher* s,
+        int64_t nq,
+        const float* queries,
+        int64_t k,
+        const uint32_t* selected,
+        size_t n_selected,
+        float* scores,
+        int64_t* positions);
+
+/* Approximate search: width is the beam of a graph or the probes of inverted
+ * lists. allow (NULL = all) has bit p%64 of allow[p/64] set for the allowed
+ * positions, of which there are `allowed`. A graph search that needs more than
+ * `budget` distances for one query (0 = no bound) stops and returns 1. */
+int vs_search(
+        const vs_searcher* s,
+        int64_t nq,
+        const float* queries,
+        int64_t k,
+        int64_t width,
+        const uint64_t* allow,
+        size_t allow_words,
+        int64_t allowed,
+        int64_t budget,
+        float* scores,
+        int64_t* positions);
+
+/* Copies the stored vector. */
+int vs_vector(const vs_searcher* s, int64_t position, float* out);
 
 #ifdef __cplusplus
 }

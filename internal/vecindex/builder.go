@@ -1,0 +1,215 @@
+package vecindex
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	faiss "github.com/blevesearch/go-faiss"
+)
+
+// ErrBuild marks a build that was used wrongly, such as with too many rows.
+var ErrBuild = errors.New("invalid build")
+
+// chunkBytes of vectors are handed to FAISS at a time. A chunk bounds what is
+// buffered, how long cancelling takes, and (on the other side) how often FAISS
+// allocates its per-call tables of one lock per vector.
+const chunkBytes = 16 << 20
+
+// Builder makes an index from rows that arrive in any portions. It is not safe
+// for concurrent use, except for Progress.
+//
+// Peak memory is the index and one chunk; an ivf build, which needs a sample
+// of all vectors before it can place the first, holds them once more until
+// they are placed.
+type Builder struct {
+	params Params
+	dims   int
+	n      int // rows that will come
+
+	ix    *faiss.IndexImpl
+	h     unsafe.Pointer
+	chunk []float32   // rows not yet handed on
+	held  [][]float32 // full chunks of an ivf build
+	got   int         // rows taken
+	err   error       // sticky: a failed build stays failed
+
+	placed atomic.Int64
+}
+
+// NewBuilder starts an index of n vectors of dims components. p is completed
+// with defaults, so Params{Kind: HNSW} is enough.
+func NewBuilder(p Params, dims, n int) (*Builder, error) {
+	if err := checkShape(n, dims); err != nil {
+		return nil, err
+	}
+	p = p.withDefaults(n)
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	if p.Kind == IVF && n < p.NList {
+		return nil, fmt.Errorf("%w: %d vectors for %d lists", ErrParams, n, p.NList)
+	}
+	b := &Builder{params: p, dims: dims, n: n}
+	err := onThread(func() (err error) {
+		b.ix, err = faiss.IndexFactory(dims, p.description(), faiss.MetricInnerProduct)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("new index: %w", err)
+	}
+	if err := b.prepare(); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("new index: %w", err)
+	}
+	return b, nil
+}
+
+// prepare sets what the factory string does not say and sizes the storage.
+func (b *Builder) prepare() (err error) {
+	if b.h, err = handle(b.ix); err != nil {
+		return err
+	}
+	if err := reserve(b.h, b.n); err != nil {
+		return err
+	}
+	set := map[string]int{}
+	if b.params.Kind == HNSW {
+		set = map[string]int{"efConstruction": b.params.EfConstruction, "efSearch": b.params.EfSearch}
+	}
+	if b.params.Kind == IVF {
+		b.ix.SetNProbe(int32(b.params.NProbe))
+	}
+	return onThread(func() error {
+		space, err := faiss.NewParameterSpace()
+		if err != nil {
+			return err
+		}
+		defer space.Delete()
+		for name, v := range set {
+			if err := space.SetIndexParameter(b.ix, name, float64(v)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Add appends unit vectors, row-major. It returns ctx's error between chunks.
+// After an error the build is lost.
+func (b *Builder) Add(ctx context.Context, rows []float32) error {
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	if err := checkRows(rows, b.dims, true); err != nil {
+		return b.fail(fmt.Errorf("row %d and on: %w", b.got, err))
+	}
+	if b.got+len(rows)/b.dims > b.n {
+		return b.fail(fmt.Errorf("%w: more than the %d rows announced", ErrBuild, b.n))
+	}
+	for len(rows) > 0 {
+		if b.chunk == nil {
+			b.chunk = make([]float32, 0, b.chunkLen())
+		}
+		part := rows[:min(len(rows), cap(b.chunk)-len(b.chunk))]
+		b.chunk = append(b.chunk, part...)
+		rows = rows[len(part):]
+		b.got += len(part) / b.dims
+		if len(b.chunk) == cap(b.chunk) {
+			if err := b.flush(ctx); err != nil {
+				return b.fail(err)
+			}
+		}
+	}
+	return nil
+}
+
+// chunkLen is the capacity of the next chunk, in numbers.
+func (b *Builder) chunkLen() int {
+	rows := max(1, chunkBytes/4/b.dims)
+	return min(rows, b.n-b.got) * b.dims
+}
+
+// flush hands the chunk on.
+func (b *Builder) flush(ctx context.Context) error {
+	if len(b.chunk) == 0 {
+		return nil
+	}
+	if b.params.Kind == IVF {
+		b.held = append(b.held, b.chunk)
+		b.chunk = nil
+		return nil
+	}
+	if err := b.place(ctx, b.chunk); err != nil {
+		return err
+	}
+	b.chunk = nil
+	return nil
+}
+
+func (b *Builder) place(ctx context.Context, rows []float32) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := onThread(func() error { return b.ix.Add(rows) }); err != nil {
+		return err
+	}
+	b.placed.Add(int64(len(rows) / b.dims))
+	return nil
+}
+
+// Finish returns the index of the n rows and ends the build.
+func (b *Builder) Finish(ctx context.Context) (*Index, error) {
+	if err := b.usable(ctx); err != nil {
+		return nil, err
+	}
+	if b.got != b.n {
+		return nil, b.fail(fmt.Errorf("%w: %d rows of the %d announced", ErrBuild, b.got, b.n))
+	}
+	if err := b.flush(ctx); err != nil {
+		return nil, b.fail(err)
+	}
+	if b.params.Kind == IVF {
+		if err := b.trainAndPlace(ctx); err != nil {
+			return nil, b.fail(err)
+		}
+	}
+	if err := shrink(b.h); err != nil {
+		return nil, b.fail(err)
+	}
+	ix := b.ix
+	b.ix = nil
+	b.err = fmt.Errorf("%w: finished", ErrBuild)
+	return newIndex(ix, b.h, b.params)
+}
+
+// Progress is how many rows the index holds of how many will come.
+func (b *Builder) Progress() (placed, total int) { return int(b.placed.Load()), b.n }
+
+// Close drops an unfinished build. It may be called at any time, also twice.
+func (b *Builder) Close() error {
+	if b.ix != nil {
+		b.ix.Close()
+		b.ix = nil
+	}
+	b.chunk, b.held = nil, nil
+	if b.err == nil {
+		b.err = ErrClosed
+	}
+	return nil
+}
+
+func (b *Builder) usable(ctx context.Context) error {
+	if b.err != nil {
+		return b.err
+	}
+	return ctx.Err()
+}
+
+func (b *Builder) fail(err error) error {
+	b.err = err
+	b.Close()
+	return err
+}

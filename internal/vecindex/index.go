@@ -1,0 +1,145 @@
+package vecindex
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	faiss "github.com/blevesearch/go-faiss"
+)
+
+// ErrClosed is returned by every method of an index after its Close.
+var ErrClosed = errors.New("index is closed")
+
+// ErrMismatch marks a file that holds another index than the Params say.
+var ErrMismatch = errors.New("index file does not match its parameters")
+
+// Index is a finished index. Its methods may be called from any number of
+// goroutines; Close waits for the running ones.
+type Index struct {
+	params Params
+	n      int
+	dims   int
+	size   int64
+
+	mu     sync.RWMutex // held for reading by every use of the two below
+	ix     *faiss.IndexImpl
+	s      searcher
+	closed bool
+}
+
+// newIndex takes over ix, also when it fails.
+func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+	s, err := newSearcher(h)
+	if err != nil {
+		ix.Close()
+		return nil, err
+	}
+	x := &Index{params: p, n: int(ix.Ntotal()), dims: ix.D(), ix: ix, s: s}
+	x.size = int64(ix.Size()) + s.bytes()
+	return x, nil
+}
+
+// Open reads a file that WriteFile or another FAISS wrote. p is what it was
+// built with; NProbe and EfSearch take effect for this opening.
+//
+// The file's structure is checked before and after FAISS reads it, so that a
+// damaged one is an error and neither a crash nor unbounded memory. Damaged
+// vector components cannot be told from others: compare a digest first.
+func Open(path string, p Params) (*Index, error) {
+	var ix *faiss.IndexImpl
+	err := onThread(func() (err error) {
+		ix, err = faiss.ReadIndex(path, 0)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	p = p.withDefaults(int(ix.Ntotal()))
+	if err := errors.Join(p.validate(), matches(ix, p)); err != nil {
+		ix.Close()
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	h, err := handle(ix)
+	if err != nil {
+		ix.Close()
+		return nil, err
+	}
+	x, err := newIndex(ix, h, p)
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	return x, nil
+}
+
+func matches(ix *faiss.IndexImpl, p Params) error {
+	if err := checkShape(int(ix.Ntotal()), ix.D()); err != nil {
+		return err
+	}
+	if ix.MetricType() != faiss.MetricInnerProduct {
+		return fmt.Errorf("%w: metric %d", ErrMismatch, ix.MetricType())
+	}
+	if ix.IsIVFIndex() != (p.Kind == IVF) {
+		return fmt.Errorf("%w: not of kind %s", ErrMismatch, p.Kind)
+	}
+	if _, nlist := ix.IVFParams(); p.Kind == IVF && nlist != p.NList {
+		return fmt.Errorf("%w: %d lists, not %d", ErrMismatch, nlist, p.NList)
+	}
+	return nil
+}
+
+// WriteFile writes a FAISS file. It neither syncs nor renames.
+func (x *Index) WriteFile(path string) error {
+	return x.use(func() error {
+		return onThread(func() error { return faiss.WriteIndex(x.ix, path) })
+	})
+}
+
+// Vector copies the stored vector of a position into dst, which has Dims
+// components.
+func (x *Index) Vector(pos int, dst []float32) error {
+	if pos < 0 || pos >= x.n {
+		return fmt.Errorf("%w: position %d of %d", ErrQuery, pos, x.n)
+	}
+	if len(dst) != x.dims {
+		return fmt.Errorf("%w: destination of %d for %d components", ErrQuery, len(dst), x.dims)
+	}
+	return x.use(func() error { return x.s.vector(pos, dst) })
+}
+
+// Len is the number of vectors, Dims their components.
+func (x *Index) Len() int { return x.n }
+
+// Dims is the number of components of a vector.
+func (x *Index) Dims() int { return x.dims }
+
+// Params are those the index was built or opened with.
+func (x *Index) Params() Params { return x.params }
+
+// SizeBytes is the C heap the index holds.
+func (x *Index) SizeBytes() int64 { return x.size }
+
+// Close frees the index after the running calls have returned. Later calls of
+// any method, Close included, return ErrClosed.
+func (x *Index) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return ErrClosed
+	}
+	x.closed = true
+	x.s.free()
+	x.ix.Close()
+	return nil
+}
+
+// use runs f while the index cannot be closed.
+func (x *Index) use(f func() error) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.closed {
+		return ErrClosed
+	}
+	return f()
+}

@@ -1,0 +1,159 @@
+package vecindex
+
+/*
+#cgo LDFLAGS: -lfaiss_c
+#include <stdlib.h>
+#include <faiss/c_api/error_c.h>
+#include <vectorstore/native.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	faiss "github.com/blevesearch/go-faiss"
+)
+
+// ErrNative marks a failure inside the native library, such as no memory.
+var ErrNative = errors.New("native library")
+
+// Version is the version of the FAISS library linked in.
+func Version() string { return C.GoString(C.vs_faiss_version()) }
+
+// SIMD names the distance kernels in use: "avx512", "avx2" or "baseline". The
+// environment variable VECTORSTORE_SIMD chooses among those the CPU has.
+func SIMD() string { return C.GoString(C.vs_simd()) }
+
+// ReleaseMemory returns freed C heap to the system. Call it after closing a
+// large index: glibc keeps freed memory otherwise.
+func ReleaseMemory() { C.vs_release_memory() }
+
+// onThread runs a call of the FAISS binding so that its error text, which the
+// binding fetches in a second call, comes from the thread that failed.
+func onThread(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := f(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNative, err)
+	}
+	return nil
+}
+
+// native turns a return code into an error. f runs on one OS thread.
+func native(f func() C.int) error {
+	return onThread(func() error {
+		if f() != 0 {
+			return errors.New(C.GoString(C.faiss_get_last_error()))
+		}
+		return nil
+	})
+}
+
+var lastToken atomic.Uint64
+
+// handle is the C++ object behind a binding's index. The binding keeps it
+// private; publishing it under a token is the shim's way out (see handle.h).
+func handle(ix faiss.Index) (unsafe.Pointer, error) {
+	token := lastToken.Add(1)
+	var h unsafe.Pointer
+	err := onThread(func() error {
+		space, err := faiss.NewParameterSpace()
+		if err != nil {
+			return err
+		}
+		defer space.Delete()
+		return space.SetIndexParameter(ix, "vectorstore_handle", float64(token))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if h = C.vs_take_handle(C.uint64_t(token)); h == nil {
+		return nil, fmt.Errorf("%w: no handle", ErrNative)
+	}
+	return h, nil
+}
+
+func reserve(h unsafe.Pointer, n int) error {
+	return native(func() C.int { return C.vs_reserve(h, C.int64_t(n)) })
+}
+
+func shrink(h unsafe.Pointer) error {
+	return native(func() C.int { return C.vs_shrink(h) })
+}
+
+// searcher is the native view of a finished index.
+type searcher struct {
+	c *C.vs_searcher
+}
+
+func newSearcher(h unsafe.Pointer) (searcher, error) {
+	var s searcher
+	err := native(func() C.int { return C.vs_searcher_new(h, &s.c) })
+	return s, err
+}
+
+func (s searcher) free() { C.vs_searcher_free(s.c) }
+
+func (s searcher) bytes() int64 { return int64(C.vs_searcher_bytes(s.c)) }
+
+// hits is the result of nq queries: nq*k entries, best first in each.
+type hits struct {
+	pos    []int64
+	scores []float32
+}
+
+func newHits(n int) hits { return hits{make([]int64, n), make([]float32, n)} }
+
+func (h hits) slice(from, to int) hits { return hits{h.pos[from:to], h.scores[from:to]} }
+
+// Search calls do not lock the thread: with checked arguments they fail only
+// for lack of memory, and then the text matters little.
+func searchError(rc C.int) error {
+	if rc != 0 {
+		return fmt.Errorf("%w: search failed with code %d", ErrNative, int(rc))
+	}
+	return nil
+}
+
+// scan searches the positions [begin, end) exhaustively.
+func (s searcher) scan(queries []float32, nq, k, begin, end int, out hits) error {
+	return searchError(C.vs_scan(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k),
+		C.int64_t(begin), C.int64_t(end), fptr(out.scores), iptr(out.pos)))
+}
+
+// scanSelected searches the given positions exhaustively.
+func (s searcher) scanSelected(queries []float32, nq, k int, selected []uint32, out hits) error {
+	var first *C.uint32_t
+	if len(selected) > 0 {
+		first = (*C.uint32_t)(unsafe.Pointer(&selected[0]))
+	}
+	return searchError(C.vs_scan_selected(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k),
+		first, C.size_t(len(selected)), fptr(out.scores), iptr(out.pos)))
+}
+
+// search runs the graph or list search. complete is false when a query would
+// have needed more than budget distances (0 = no bound).
+func (s searcher) search(queries []float32, nq, k, width int, f filter, budget int, out hits) (complete bool, err error) {
+	var words *C.uint64_t
+	if len(f.words) > 0 {
+		words = (*C.uint64_t)(unsafe.Pointer(&f.words[0]))
+	}
+	rc := C.vs_search(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k), C.int64_t(width),
+		words, C.size_t(len(f.words)), C.int64_t(f.count), C.int64_t(budget),
+		fptr(out.scores), iptr(out.pos))
+	if rc == 1 {
+		return false, nil
+	}
+	return true, searchError(rc)
+}
+
+func (s searcher) vector(pos int, dst []float32) error {
+	return searchError(C.vs_vector(s.c, C.int64_t(pos), fptr(dst)))
+}
+
+func fptr(s []float32) *C.float { return (*C.float)(unsafe.Pointer(&s[0])) }
+func iptr(s []int64) *C.int64_t { return (*C.int64_t)(unsafe.Pointer(&s[0])) }

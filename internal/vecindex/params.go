@@ -1,0 +1,138 @@
+package vecindex
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// The kinds of index, and the name that lets Resolve choose one.
+const (
+	Auto = "auto"
+	Flat = "flat"
+	IVF  = "ivf"
+	HNSW = "hnsw"
+)
+
+// ErrParams marks parameters that no index can be made with.
+var ErrParams = errors.New("invalid index parameters")
+
+// Bounds of what an index may be. Positions are 31 bits in FAISS's graph.
+const (
+	MaxDims    = 1 << 16
+	MaxVectors = math.MaxInt32
+	// MaxK bounds one search: k hits of 12 bytes for each query.
+	MaxK = 1 << 16
+
+	maxLists = 1 << 20
+	minLinks = 4
+	maxLinks = 512
+	maxBeam  = 1 << 16
+)
+
+// Params say how an index is built and searched. They are part of a snapshot's
+// spec: the same vectors under the same Params make an equivalent index.
+// Fields that the kind does not use are zero.
+type Params struct {
+	Kind string `json:"kind"`
+	// NList is the number of inverted lists, NProbe how many a query visits.
+	NList  int `json:"nlist,omitempty"`
+	NProbe int `json:"nprobe,omitempty"`
+	// M is the number of links of a vector in the graph (2M on the ground
+	// level), EfConstruction and EfSearch the beam widths.
+	M              int `json:"m,omitempty"`
+	EfConstruction int `json:"ef_construction,omitempty"`
+	EfSearch       int `json:"ef_search,omitempty"`
+}
+
+// flatBytes is where a scan stops being the best choice: above it "auto" takes
+// hnsw. The measurements are in BENCHMARKS.md.
+const flatBytes = 8 << 20
+
+// Resolve fills in the defaults for n vectors of dims components. kind is
+// "auto", "flat", "ivf" or "hnsw"; "auto" is flat up to 8 MB of vectors, where
+// a scan takes about a millisecond and finds everything, and hnsw above.
+func Resolve(kind string, n, dims int) (Params, error) {
+	if err := checkShape(n, dims); err != nil {
+		return Params{}, err
+	}
+	if kind == Auto || kind == "" {
+		kind = HNSW
+		if int64(n)*int64(dims)*4 <= flatBytes {
+			kind = Flat
+		}
+	}
+	p := Params{Kind: kind}.withDefaults(n)
+	return p, p.validate()
+}
+
+// withDefaults replaces zeros.
+func (p Params) withDefaults(n int) Params {
+	switch p.Kind {
+	case IVF:
+		if p.NList == 0 {
+			// FAISS wants 39 training vectors a list at least.
+			p.NList = max(1, min(int(4*math.Sqrt(float64(n))), n/39, maxLists))
+		}
+		if p.NProbe == 0 {
+			p.NProbe = min(p.NList, max(24, p.NList/8))
+		}
+	case HNSW:
+		if p.M == 0 {
+			p.M = 32
+		}
+		if p.EfConstruction == 0 {
+			p.EfConstruction = 100
+		}
+		if p.EfSearch == 0 {
+			p.EfSearch = 64
+		}
+	}
+	return p
+}
+
+func (p Params) validate() error {
+	inRange := func(name string, v, lo, hi int) error {
+		if v < lo || v > hi {
+			return fmt.Errorf("%w: %s is %d, must be %d to %d", ErrParams, name, v, lo, hi)
+		}
+		return nil
+	}
+	switch p.Kind {
+	case Flat:
+		return nil
+	case IVF:
+		return errors.Join(
+			inRange("nlist", p.NList, 1, maxLists),
+			inRange("nprobe", p.NProbe, 1, p.NList))
+	case HNSW:
+		return errors.Join(
+			inRange("m", p.M, minLinks, maxLinks),
+			inRange("ef_construction", p.EfConstruction, 1, maxBeam),
+			inRange("ef_search", p.EfSearch, 1, maxBeam))
+	default:
+		return fmt.Errorf("%w: unknown kind %q", ErrParams, p.Kind)
+	}
+}
+
+func checkShape(n, dims int) error {
+	if dims < 1 || dims > MaxDims {
+		return fmt.Errorf("%w: %d dimensions, must be 1 to %d", ErrParams, dims, MaxDims)
+	}
+	if n < 1 || n > MaxVectors {
+		return fmt.Errorf("%w: %d vectors, must be 1 to %d", ErrParams, n, MaxVectors)
+	}
+	return nil
+}
+
+// description is the FAISS factory string.
+func (p Params) description() string {
+	switch p.Kind {
+	case IVF:
+		return fmt.Sprintf("IVF%d,Flat", p.NList)
+	case HNSW:
+		return fmt.Sprintf("HNSW%d,Flat", p.M)
+	default:
+		return "Flat"
+	}
+}

@@ -1,0 +1,105 @@
+package vecindex
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// ErrQuery marks a search that was asked for wrongly.
+var ErrQuery = errors.New("invalid query")
+
+// filter is a selection of positions as the native library takes it; no words
+// and a negative count mean all.
+type filter struct {
+	words []uint64
+	count int
+}
+
+// Search finds the k best positions for each row of queries (row-major, Dims
+// components each, any length but zero). It returns rows*k positions and
+// scores, best first in each row; where there are fewer, position -1 with
+// score 0.
+//
+// allow restricts the results to its members; nil allows all. A search under a
+// filter returns min(k, members) hits for every row, and its recall does not
+// fall with the selection: narrow selections are scanned exactly.
+func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
+	return x.run(queries, k, allow, x.approximate)
+}
+
+// Exact is Search by an exhaustive scan, whatever the kind: the truth that
+// recall is measured against.
+func (x *Index) Exact(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
+	return x.run(queries, k, allow, x.exhaustive)
+}
+
+type job struct {
+	queries []float32
+	nq, k   int
+	allow   *roaring.Bitmap // nil = all, else within [0, n)
+	count   int             // members of allow, n without a filter
+	out     hits
+}
+
+func (x *Index) run(queries []float32, k int, allow *roaring.Bitmap, how func(job) error) ([]int64, []float32, error) {
+	if err := checkRows(queries, x.dims, false); err != nil {
+		return nil, nil, err
+	}
+	if k < 1 || k > MaxK {
+		return nil, nil, fmt.Errorf("%w: k is %d, must be 1 to %d", ErrQuery, k, MaxK)
+	}
+	j := job{queries: queries, nq: len(queries) / x.dims, k: k, allow: allow, count: x.n}
+	if allow != nil {
+		if !allow.IsEmpty() && int64(allow.Maximum()) >= int64(x.n) {
+			return nil, nil, fmt.Errorf("%w: filter selects position %d of %d", ErrQuery, allow.Maximum(), x.n)
+		}
+		if j.count = int(allow.GetCardinality()); j.count == x.n {
+			j.allow = nil
+		}
+	}
+	j.out = newHits(j.nq * k)
+	if err := x.use(func() error { return how(j) }); err != nil {
+		return nil, nil, err
+	}
+	return j.out.pos, j.out.scores, nil
+}
+
+// exhaustive scans all that is allowed.
+func (x *Index) exhaustive(j job) error {
+	if j.allow != nil {
+		return x.s.scanSelected(j.queries, j.nq, j.k, j.allow.ToArray(), j.out)
+	}
+	return x.s.scan(j.queries, j.nq, j.k, 0, x.n, j.out)
+}
+
+// scanShare is the part of a graph below which an exact scan of the selection
+// is faster than the widened walk and loses nothing.
+const scanShare = 0.15
+
+func (x *Index) approximate(j job) error {
+	if x.params.Kind == Flat || j.count <= j.k {
+		return x.exhaustive(j)
+	}
+	width := x.params.NProbe
+	budget := 0
+	if x.params.Kind == HNSW {
+		width = x.params.EfSearch
+		if j.allow != nil {
+			if float64(j.count) < scanShare*float64(x.n) {
+				return x.exhaustive(j)
+			}
+			budget = j.count
+		}
+	}
+	var f filter
+	if j.allow != nil {
+		f = filter{words: j.allow.ToDense(), count: j.count}
+	}
+	complete, err := x.s.search(j.queries, j.nq, j.k, width, f, budget, j.out)
+	if err != nil || complete {
+		return err
+	}
+	return x.exhaustive(j)
+}

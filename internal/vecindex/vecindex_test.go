@@ -1,0 +1,134 @@
+package vecindex
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// vectors makes n unit vectors around a few directions, as embeddings lie.
+func vectors(n, dims int, seed uint64) []float32 {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	centres := make([]float32, 32*dims)
+	for i := range centres {
+		centres[i] = float32(rng.NormFloat64())
+	}
+	out := make([]float32, n*dims)
+	for r := range n {
+		c := rng.IntN(32)
+		row := out[r*dims : (r+1)*dims]
+		var norm float64
+		for i := range row {
+			row[i] = centres[c*dims+i] + float32(rng.NormFloat64())
+			norm += float64(row[i]) * float64(row[i])
+		}
+		for i := range row {
+			row[i] = float32(float64(row[i]) / math.Sqrt(norm))
+		}
+	}
+	return out
+}
+
+func build(t testing.TB, p Params, rows []float32, dims int) *Index {
+	t.Helper()
+	b, err := NewBuilder(p, dims, len(rows)/dims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Add(context.Background(), rows); err != nil {
+		t.Fatal(err)
+	}
+	x, err := b.Finish(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+func recall(got, want []int64, k int) float64 {
+	found := 0
+	for i := 0; i < len(got); i += k {
+		set := map[int64]bool{}
+		for _, p := range want[i : i+k] {
+			set[p] = true
+		}
+		for _, p := range got[i : i+k] {
+			if set[p] {
+				found++
+			}
+		}
+	}
+	return float64(found) / float64(len(want))
+}
+
+func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
+	const n, dims, k = 3000, 48, 10
+	rows := vectors(n, dims, 1)
+	queries := vectors(50, dims, 2)
+	truth := build(t, Params{Kind: Flat}, rows, dims)
+	want, _, err := truth.Exact(queries, k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{Flat, IVF, HNSW} {
+		t.Run(kind, func(t *testing.T) {
+			p, err := Resolve(kind, n, dims)
+			if err != nil {
+				t.Fatal(err)
+			}
+			built := build(t, p, rows, dims)
+			path := filepath.Join(t.TempDir(), "index.faiss")
+			if err := built.WriteFile(path); err != nil {
+				t.Fatal(err)
+			}
+			opened, err := Open(path, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.Close()
+			for _, x := range []*Index{built, opened} {
+				got, scores, err := x.Search(queries, k, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r := recall(got, want, k); r < 0.95 {
+					t.Errorf("recall %.3f", r)
+				}
+				for i := 1; i < k; i++ {
+					if scores[i] > scores[i-1] {
+						t.Errorf("scores not descending: %v", scores[:k])
+					}
+				}
+				exact, _, err := x.Exact(queries, k, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r := recall(exact, want, k); r < 0.999 {
+					t.Errorf("exact recall %.3f", r)
+				}
+				for _, share := range []float64{0.001, 0.01, 0.05, 0.14, 0.16, 0.3, 0.5, 0.9} {
+					allow := roaring.New()
+					rng := rand.New(rand.NewPCG(3, 3))
+					for p := range n {
+						if rng.Float64() < share {
+							allow.Add(uint32(p))
+						}
+					}
+					want, _, _ := truth.Exact(queries, k, allow)
+					got, _, err := x.Search(queries, k, allow)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if r := recall(got, want, k); r < 0.95 {
+						t.Errorf("%v selected: recall %.3f", share, r)
+					}
+				}
+			}
+		})
+	}
+}

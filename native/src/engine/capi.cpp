@@ -1,0 +1,91 @@
+// The C face of Searcher.
+#include "searcher.h"
+
+#include "../error.h"
+#include "../threads.h"
+
+#include <vectorstore/native.h>
+
+struct vs_searcher {
+    vs::Searcher impl;
+};
+
+namespace {
+
+// What Go has already checked, once more: a mistake here would be a crash.
+vs::Queries queries(const vs_searcher* s, int64_t nq, const float* rows, int64_t k,
+                    float* scores, int64_t* positions) {
+    vs::require(s && rows && scores && positions, "null argument");
+    vs::require(nq >= 1 && k >= 1, "k and the number of queries must be positive");
+    return vs::Queries{rows, nq, k, scores, positions};
+}
+
+} // namespace
+
+extern "C" {
+
+int vs_searcher_new(void* index, vs_searcher** out) {
+    return vs::guarded([&] {
+        vs::require(index != nullptr, "null index");
+        *out = new vs_searcher{vs::Searcher(*static_cast<const faiss::Index*>(index))};
+    });
+}
+
+void vs_searcher_free(vs_searcher* s) {
+    delete s;
+}
+
+size_t vs_searcher_bytes(const vs_searcher* s) {
+    return sizeof(*s) + s->impl.bytes();
+}
+
+int vs_scan(const vs_searcher* s, int64_t nq, const float* rows, int64_t k, int64_t begin,
+            int64_t end, float* scores, int64_t* positions) {
+    return vs::guarded([&] {
+        const auto q = queries(s, nq, rows, k, scores, positions);
+        vs::require(begin >= 0 && begin <= end && end <= s->impl.size(), "range out of bounds");
+        s->impl.scan(q, begin, end);
+    });
+}
+
+int vs_scan_selected(
+        const vs_searcher* s, int64_t nq, const float* rows, int64_t k, const uint32_t* selected,
+        size_t n_selected, float* scores, int64_t* positions) {
+    return vs::guarded([&] {
+        const auto q = queries(s, nq, rows, k, scores, positions);
+        for (size_t i = 0; i < n_selected; i++) {
+            vs::require(int64_t(selected[i]) < s->impl.size(), "position out of range");
+        }
+        s->impl.scan_selected(q, selected, n_selected);
+    });
+}
+
+int vs_search(
+        const vs_searcher* s, int64_t nq, const float* rows, int64_t k, int64_t width,
+        const uint64_t* allow, size_t allow_words, int64_t allowed, int64_t budget,
+        float* scores, int64_t* positions) {
+    int incomplete = 0;
+    const int rc = vs::guarded([&] {
+        const auto q = queries(s, nq, rows, k, scores, positions);
+        vs::require(width >= 1, "search width must be positive");
+        const vs::Allow filter{allow, allow_words, allowed};
+        if (s->impl.graph()) {
+            incomplete = !s->impl.search_graph(q, width, filter, budget);
+        } else if (s->impl.lists()) {
+            s->impl.search_lists(q, width, filter);
+        } else {
+            vs::fail("a flat index is scanned");
+        }
+    });
+    return rc != 0 ? rc : incomplete;
+}
+
+int vs_vector(const vs_searcher* s, int64_t position, float* out) {
+    return vs::guarded([&] {
+        vs::require(position >= 0 && position < s->impl.size(), "position out of range");
+        const float* row = s->impl.row(position);
+        std::copy(row, row + s->impl.dims(), out);
+    });
+}
+
+} // extern "C"

@@ -1,0 +1,52 @@
+// AVX2 with FMA.
+#include "kernels.h"
+
+#include <immintrin.h>
+
+namespace vs {
+namespace {
+
+using V = __m256;
+constexpr size_t W = 8;
+constexpr size_t CHAINS = 4;
+constexpr size_t ROWS = 2;
+
+inline V zero() { return _mm256_setzero_ps(); }
+inline V set1(float s) { return _mm256_set1_ps(s); }
+inline V load(const float* p) { return _mm256_loadu_ps(p); }
+inline V load_tail(const float* p, size_t n) {
+    // Eight ones then eight zeros: the window at 8-n has n ones in front.
+    static const int32_t ones[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const __m256i mask =
+            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones + 8 - n));
+    return _mm256_maskload_ps(p, mask);
+}
+inline void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+inline V add(V a, V b) { return _mm256_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+inline V absv(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+inline V maxv(V a, V b) { return _mm256_max_ps(a, b); }
+inline __m128 halves(V v, bool max) {
+    const __m128 lo = _mm256_castps256_ps128(v);
+    const __m128 hi = _mm256_extractf128_ps(v, 1);
+    return max ? _mm_max_ps(lo, hi) : _mm_add_ps(lo, hi);
+}
+inline float hsum(V v) {
+    const __m128 s = halves(v, false);
+    const __m128 high = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(high, _mm_movehdup_ps(high)));
+}
+inline float hmax(V v) {
+    const __m128 s = halves(v, true);
+    const __m128 high = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(high, _mm_movehdup_ps(high)));
+}
+
+#include "impl.h"
+
+} // namespace
+
+const Kernels avx2_kernels = kernel_set("avx2");
+
+} // namespace vs

@@ -1,0 +1,35 @@
+// AVX-512 F, BW, DQ, VL.
+#include "kernels.h"
+
+#include <immintrin.h>
+
+namespace vs {
+namespace {
+
+using V = __m512;
+constexpr size_t W = 16;
+constexpr size_t CHAINS = 4;
+constexpr size_t ROWS = 4;
+
+inline V zero() { return _mm512_setzero_ps(); }
+inline V set1(float s) { return _mm512_set1_ps(s); }
+inline V load(const float* p) { return _mm512_loadu_ps(p); }
+inline V load_tail(const float* p, size_t n) {
+    return _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p);
+}
+inline void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+inline V add(V a, V b) { return _mm512_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+inline V absv(V a) { return _mm512_abs_ps(a); }
+inline V maxv(V a, V b) { return _mm512_max_ps(a, b); }
+inline float hsum(V v) { return _mm512_reduce_add_ps(v); }
+inline float hmax(V v) { return _mm512_reduce_max_ps(v); }
+
+#include "impl.h"
+
+} // namespace
+
+const Kernels avx512_kernels = kernel_set("avx512");
+
+} // namespace vs

@@ -1,0 +1,279 @@
+// The kernels, written once over a vector type. Each instruction set's file
+// defines, in an unnamed namespace, V (a vector register), W (floats in it),
+// zero, set1, load, load_tail(p, n < W), store, add, sub, mul, fma(a, b, c) =
+// a*b+c, absv, maxv, hsum, hmax, and CHAINS, ROWS (rows of a block held in
+// registers), then includes this file.
+//
+// Nothing here may call a function that other files could share: the linker
+// would keep one copy, perhaps the one built for the wider instruction set.
+
+constexpr size_t kQueries = 4;    // queries of a block held in registers
+constexpr size_t kAhead = 4096;   // bytes prefetched ahead of a contiguous scan
+
+// Sums f(acc, i) over full vectors in CHAINS independent chains, then the tail.
+template <class Step, class Tail>
+inline __attribute__((always_inline)) V chained(size_t d, Step step, Tail tail) {
+    V acc[CHAINS];
+#pragma GCC unroll 8
+    for (size_t c = 0; c < CHAINS; c++) {
+        acc[c] = zero();
+    }
+    size_t i = 0;
+    for (; i + CHAINS * W <= d; i += CHAINS * W) {
+#pragma GCC unroll 8
+        for (size_t c = 0; c < CHAINS; c++) {
+            acc[c] = step(acc[c], i + c * W);
+        }
+    }
+    for (; i + W <= d; i += W) {
+        acc[0] = step(acc[0], i);
+    }
+    if (i < d) {
+        acc[1] = tail(acc[1], i, d - i);
+    }
+#pragma GCC unroll 8
+    for (size_t c = 1; c < CHAINS; c++) {
+        acc[0] = add(acc[0], acc[c]);
+    }
+    return acc[0];
+}
+
+float inner_product(const float* x, const float* y, size_t d) {
+    return hsum(chained(
+            d, [&](V a, size_t i) { return fma(load(x + i), load(y + i), a); },
+            [&](V a, size_t i, size_t n) {
+                return fma(load_tail(x + i, n), load_tail(y + i, n), a);
+            }));
+}
+
+float l2sqr(const float* x, const float* y, size_t d) {
+    return hsum(chained(
+            d,
+            [&](V a, size_t i) {
+                const V t = sub(load(x + i), load(y + i));
+                return fma(t, t, a);
+            },
+            [&](V a, size_t i, size_t n) {
+                const V t = sub(load_tail(x + i, n), load_tail(y + i, n));
+                return fma(t, t, a);
+            }));
+}
+
+float norm_l2sqr(const float* x, size_t d) {
+    return hsum(chained(
+            d,
+            [&](V a, size_t i) {
+                const V t = load(x + i);
+                return fma(t, t, a);
+            },
+            [&](V a, size_t i, size_t n) {
+                const V t = load_tail(x + i, n);
+                return fma(t, t, a);
+            }));
+}
+
+float l1(const float* x, const float* y, size_t d) {
+    return hsum(chained(
+            d, [&](V a, size_t i) { return add(a, absv(sub(load(x + i), load(y + i)))); },
+            [&](V a, size_t i, size_t n) {
+                return add(a, absv(sub(load_tail(x + i, n), load_tail(y + i, n))));
+            }));
+}
+
+float linf(const float* x, const float* y, size_t d) {
+    V m = zero();
+    size_t i = 0;
+    for (; i + W <= d; i += W) {
+        m = maxv(m, absv(sub(load(x + i), load(y + i))));
+    }
+    if (i < d) {
+        m = maxv(m, absv(sub(load_tail(x + i, d - i), load_tail(y + i, d - i))));
+    }
+    return hmax(m);
+}
+
+void add_arrays(size_t n, const float* a, const float* b, float* c) {
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+        store(c + i, add(load(a + i), load(b + i)));
+    }
+    for (; i < n; i++) {
+        c[i] = a[i] + b[i];
+    }
+}
+
+void add_scalar(size_t n, const float* a, float s, float* c) {
+    const V vs = set1(s);
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+        store(c + i, add(load(a + i), vs));
+    }
+    for (; i < n; i++) {
+        c[i] = a[i] + s;
+    }
+}
+
+void sub_arrays(size_t n, const float* a, const float* b, float* c) {
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+        store(c + i, sub(load(a + i), load(b + i)));
+    }
+    for (; i < n; i++) {
+        c[i] = a[i] - b[i];
+    }
+}
+
+void madd(size_t n, const float* a, float bf, const float* b, float* c) {
+    const V vbf = set1(bf);
+    size_t i = 0;
+    for (; i + W <= n; i += W) {
+        store(c + i, fma(vbf, load(b + i), load(a + i)));
+    }
+    for (; i < n; i++) {
+        c[i] = a[i] + bf * b[i];
+    }
+}
+
+int madd_argmin(size_t n, const float* a, float bf, const float* b, float* c) {
+    madd(n, a, bf, b, c);
+    float best = 1e20f; // the bound of the reference: nothing below it, no result
+    int at = -1;
+    for (size_t i = 0; i < n; i++) {
+        if (c[i] < best) {
+            best = c[i];
+            at = int(i);
+        }
+    }
+    return at;
+}
+
+// out[q*ld + r] = <queries[q], rows[r]> for NQ x NR pairs held in registers.
+template <size_t NQ, size_t NR>
+inline __attribute__((always_inline)) void tile(
+        const float* const* q, const float* const* r, size_t d, float* out, size_t ld) {
+    V acc[NQ][NR];
+#pragma GCC unroll 4
+    for (size_t a = 0; a < NQ; a++) {
+#pragma GCC unroll 4
+        for (size_t b = 0; b < NR; b++) {
+            acc[a][b] = zero();
+        }
+    }
+    size_t i = 0;
+    for (; i + W <= d; i += W) {
+        V row[NR];
+#pragma GCC unroll 4
+        for (size_t b = 0; b < NR; b++) {
+            row[b] = load(r[b] + i);
+        }
+#pragma GCC unroll 4
+        for (size_t a = 0; a < NQ; a++) {
+            const V x = load(q[a] + i);
+#pragma GCC unroll 4
+            for (size_t b = 0; b < NR; b++) {
+                acc[a][b] = fma(x, row[b], acc[a][b]);
+            }
+        }
+    }
+    if (i < d) {
+        V row[NR];
+#pragma GCC unroll 4
+        for (size_t b = 0; b < NR; b++) {
+            row[b] = load_tail(r[b] + i, d - i);
+        }
+#pragma GCC unroll 4
+        for (size_t a = 0; a < NQ; a++) {
+            const V x = load_tail(q[a] + i, d - i);
+#pragma GCC unroll 4
+            for (size_t b = 0; b < NR; b++) {
+                acc[a][b] = fma(x, row[b], acc[a][b]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t a = 0; a < NQ; a++) {
+#pragma GCC unroll 4
+        for (size_t b = 0; b < NR; b++) {
+            out[a * ld + b] = hsum(acc[a][b]);
+        }
+    }
+}
+
+void ip_rows(const float* q, const float* rows, size_t n, size_t d, float* out) {
+    for (size_t r = 0; r < n; r++) {
+        const float* row = rows + r * d;
+        const char* ahead = reinterpret_cast<const char*>(row) + kAhead;
+        out[r] = hsum(chained(
+                d,
+                [&](V a, size_t i) __attribute__((always_inline)) {
+                    if (i % 16 == 0) {
+                        __builtin_prefetch(ahead + i * sizeof(float));
+                    }
+                    return fma(load(q + i), load(row + i), a);
+                },
+                [&](V a, size_t i, size_t m) __attribute__((always_inline)) {
+                    return fma(load_tail(q + i, m), load_tail(row + i, m), a);
+                }));
+    }
+}
+
+void l2_rows(const float* q, const float* rows, size_t n, size_t d, float* out) {
+    for (size_t r = 0; r < n; r++) {
+        out[r] = l2sqr(q, rows + r * d, d);
+    }
+}
+
+void ip_gather(const float* q, const float* const* rows, size_t n, size_t d, float* out) {
+    size_t r = 0;
+    for (; r + 4 <= n; r += 4) {
+        tile<1, 4>(&q, rows + r, d, out + r, 0);
+    }
+    for (; r < n; r++) {
+        out[r] = inner_product(q, rows[r], d);
+    }
+}
+
+template <size_t NQ>
+void block_of(const float* q, const float* rows, size_t n, size_t d, float* out, size_t ld) {
+    const float* qs[NQ];
+    for (size_t a = 0; a < NQ; a++) {
+        qs[a] = q + a * d;
+    }
+    size_t r = 0;
+    for (; r + ROWS <= n; r += ROWS) {
+        const float* rs[ROWS];
+        for (size_t b = 0; b < ROWS; b++) {
+            rs[b] = rows + (r + b) * d;
+        }
+        tile<NQ, ROWS>(qs, rs, d, out + r, ld);
+    }
+    for (; r < n; r++) {
+        const float* one = rows + r * d;
+        tile<NQ, 1>(qs, &one, d, out + r, ld);
+    }
+}
+
+void ip_block(const float* q, size_t nq, const float* rows, size_t n, size_t d, float* out,
+              size_t ld) {
+    size_t a = 0;
+    for (; a + kQueries <= nq; a += kQueries) {
+        block_of<kQueries>(q + a * d, rows, n, d, out + a * ld, ld);
+    }
+    switch (nq - a) {
+        case 3:
+            block_of<3>(q + a * d, rows, n, d, out + a * ld, ld);
+            break;
+        case 2:
+            block_of<2>(q + a * d, rows, n, d, out + a * ld, ld);
+            break;
+        case 1:
+            ip_rows(q + a * d, rows, n, d, out + a * ld);
+            break;
+    }
+}
+
+constexpr Kernels kernel_set(const char* name) {
+    return Kernels{name,       inner_product, l2sqr, norm_l2sqr,  l1,      linf,    add_arrays,
+                   add_scalar, sub_arrays,    madd,  madd_argmin, ip_rows, l2_rows, ip_gather,
+                   ip_block};
+}
