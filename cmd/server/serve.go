@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/taksuehiro/vectorstore/internal/serve"
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vecindex"
+	"github.com/taksuehiro/vectorstore/internal/wire"
+)
+
+type serveCmd struct {
+	Store    wire.Store    `embed:""`
+	Provider wire.Provider `embed:""`
+
+	ListenAddr     string        `name:"listen-addr" env:"LISTEN_ADDR" default:":8080" help:"Address of the public API and page."`
+	AdminAddr      string        `name:"admin-addr" env:"ADMIN_ADDR" default:":9090" help:"Address of /metrics, /health, /ready, /status and pprof; never behind the load balancer."`
+	PollInterval   time.Duration `name:"poll-interval" env:"POLL_INTERVAL" default:"10s" help:"How often the pointer is polled, jittered by 10 %."`
+	DrainTime      time.Duration `name:"drain-time" env:"DRAIN_TIME" default:"15s" help:"After SIGTERM /ready is 503 and queries are served this long; longer than the load balancer's deregistration delay. SIGINT skips it."`
+	TrustedProxies int           `name:"trusted-proxies" env:"TRUSTED_PROXIES" default:"0" help:"Hops of X-Forwarded-For that are believed (an ALB is 1)."`
+	MaxQueue       int           `name:"max-queue" env:"MAX_QUEUE" default:"256" help:"Searches waiting for a core; beyond it 503."`
+	SwapWhenTight  string        `name:"swap-when-tight" env:"SWAP_WHEN_TIGHT" default:"refuse" help:"When two indexes do not fit into memory: refuse the new one, or drop the old one first and answer 503 while loading."`
+	DefaultMode    string        `name:"default-mode" env:"DEFAULT_MODE" default:"hybrid" help:"Mode of a text query that names none: hybrid, semantic or lexical."`
+	AllowedOrigins string        `name:"allowed-origins" env:"ALLOWED_ORIGINS" placeholder:"ORIGIN,…" help:"Origins that browsers may call from (CORS); default none."`
+	APIKeys        string        `name:"api-keys" env:"API_KEYS" placeholder:"SHA256,…" help:"SHA-256 (hex) of each accepted bearer key; default none, which leaves the API open."`
+	RateLimit      float64       `name:"rate-limit" env:"RATE_LIMIT" default:"0" help:"Requests per second and client, 429 beyond; 0 is off."`
+}
+
+func (c serveCmd) config(log *slog.Logger, b wire.Build) serve.Config {
+	cfg := serve.Defaults()
+	cfg.ListenAddr, cfg.AdminAddr, cfg.LocalDir = c.ListenAddr, c.AdminAddr, c.Store.LocalDir
+	cfg.PollInterval, cfg.DrainTime = c.PollInterval, c.DrainTime
+	cfg.TrustedProxies, cfg.MaxQueue = c.TrustedProxies, c.MaxQueue
+	cfg.SwapWhenTight, cfg.DefaultMode = c.SwapWhenTight, c.DefaultMode
+	cfg.AllowedOrigins, cfg.APIKeys, cfg.RateLimit = list(c.AllowedOrigins), list(c.APIKeys), c.RateLimit
+	cfg.Build = serve.Build{Version: b.Version, Commit: b.Commit, FAISS: vecindex.Version()}
+	cfg.Log = log
+	return cfg
+}
+
+// Run serves until a signal: SIGTERM drains first, SIGINT (or a second signal) does not.
+func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
+	cfg := c.config(log, b)
+	if err := cfg.Validate(); err != nil {
+		return &wire.Coded{Code: wire.ExitUsage, Err: err}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	objects, err := c.Store.Open(ctx, reg)
+	if err != nil {
+		return &wire.Coded{Code: wire.ExitUsage, Err: err}
+	}
+	s, err := serve.New(serve.Deps{
+		Objects: objects,
+		Layout:  c.Store.Layout(),
+		Open: func(path string, p store.IndexParams) (serve.Index, error) {
+			return vecindex.Open(path, vecindex.Params(p))
+		},
+		Predict: func(p store.IndexParams, n, dims int) int64 {
+			return vecindex.PredictBytes(vecindex.Params(p), n, dims)
+		},
+		Embedder: func(e store.Embedding) (serve.Embedder, error) {
+			return c.Provider.ForSnapshot(ctx, e)
+		},
+		ReleaseMemory: vecindex.ReleaseMemory,
+		Registerer:    reg,
+		Gatherer:      reg,
+	}, cfg)
+	if err != nil {
+		return err
+	}
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		if <-signals == syscall.SIGTERM {
+			s.Drain()
+			<-signals
+		}
+		cancel()
+	}()
+	return s.Run(ctx)
+}
+
+// list splits a comma-separated setting, ignoring blanks around and between.
+func list(s string) []string {
+	var out []string
+	for _, p := range strings.Split(s, ",") {
+		if p = strings.TrimSpace(p); p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}

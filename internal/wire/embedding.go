@@ -1,0 +1,112 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/embed/bedrock"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Names of the providers.
+const (
+	providerOpenAI  = "openai"
+	providerBedrock = "bedrock"
+	providerLocal   = "local"
+)
+
+// Provider says what may be called to embed text.
+type Provider struct {
+	Name    string `name:"embedding-provider" env:"EMBEDDING_PROVIDER" enum:",openai,bedrock,local" default:"" placeholder:"PROVIDER" help:"openai, bedrock or local (in this process, no network); default openai when OPENAI_API_KEY is set, else local."`
+	APIKey  string `name:"openai-api-key" env:"OPENAI_API_KEY" placeholder:"KEY" help:"Key of the OpenAI-compatible server. Prefer the variable: a flag is visible to ps."`
+	BaseURL string `name:"openai-base-url" env:"OPENAI_BASE_URL" placeholder:"URL" help:"Base URL of any OpenAI-compatible server or Azure; default OpenAI's."`
+}
+
+// Resolved is the provider's name after the default rule.
+func (p Provider) Resolved() string {
+	switch {
+	case p.Name != "":
+		return p.Name
+	case p.APIKey != "":
+		return providerOpenAI
+	default:
+		return providerLocal
+	}
+}
+
+// Validate reports the first wrong setting; the command line's parser calls it.
+func (p Provider) Validate() error {
+	if p.BaseURL != "" {
+		u, err := url.Parse(p.BaseURL)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return SettingError("OPENAI_BASE_URL", "is not an http(s) URL")
+		}
+	}
+	if p.Name == providerOpenAI && p.APIKey == "" && p.BaseURL == "" {
+		return SettingError("OPENAI_API_KEY", "must be set for EMBEDDING_PROVIDER=openai, or OPENAI_BASE_URL for a server without keys")
+	}
+	return nil
+}
+
+// Model says what the catalogue is embedded with: the indexer's choice, part of every snapshot's spec.
+type Model struct {
+	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). The local provider ignores it."`
+	Dims  int    `name:"embedding-dimensions" env:"EMBEDDING_DIMENSIONS" placeholder:"N" help:"Components per vector; default 1536 (openai), 1024 (bedrock), 512 (local)."`
+}
+
+// Validate reports the first wrong setting; the command line's parser calls it.
+func (m Model) Validate() error {
+	if m.Dims < 0 || m.Dims > 8192 {
+		return SettingError("EMBEDDING_DIMENSIONS", "must be 1 to 8192, is %d", m.Dims)
+	}
+	return nil
+}
+
+// Calls shape the calls to a provider.
+type Calls struct {
+	Concurrency int // in flight at most; 0 is the provider's default
+	Observer    embed.Observer
+}
+
+// Open returns the embedder that the settings name.
+func (p Provider) Open(ctx context.Context, m Model, c Calls) (embed.Embedder, error) {
+	dims := func(byDefault int) int {
+		if m.Dims > 0 {
+			return m.Dims
+		}
+		return byDefault
+	}
+	switch name := p.Resolved(); name {
+	case providerLocal:
+		return embed.NewLocal(dims(embed.LocalDims)), nil
+	case providerOpenAI:
+		return embed.NewOpenAI(embed.OpenAIConfig{
+			APIKey: embed.NewSecret(p.APIKey), BaseURL: p.BaseURL, Model: m.Model, Dims: dims(1536),
+			Concurrency: c.Concurrency, Observer: c.Observer,
+		})
+	case providerBedrock:
+		return bedrock.New(ctx, bedrock.Config{Model: m.Model, Dims: dims(1024), Concurrency: c.Concurrency, Observer: c.Observer})
+	default:
+		return nil, SettingError("EMBEDDING_PROVIDER", "must be openai, bedrock or local, is %q", name)
+	}
+}
+
+// ForSnapshot returns what embeds queries as the snapshot's texts were embedded, whatever this process would choose
+// itself. It refuses only what cannot be called from here.
+func (p Provider) ForSnapshot(ctx context.Context, e store.Embedding) (embed.Embedder, error) {
+	p.Name = e.Provider
+	if err := p.Validate(); err != nil {
+		return nil, fmt.Errorf("snapshot needs provider %s: %w", e.Provider, err)
+	}
+	x, err := p.Open(ctx, Model{Model: e.Model, Dims: e.Dims}, Calls{})
+	if err != nil {
+		return nil, fmt.Errorf("snapshot needs %s %s: %w", e.Provider, e.Model, err)
+	}
+	if got := store.Embedding(x.Spec()); got != e {
+		return nil, fmt.Errorf("snapshot needs %s %s version %s of %d dimensions; this binary has %s version %s of %d",
+			e.Provider, e.Model, e.Version, e.Dims, got.Model, got.Version, got.Dims)
+	}
+	return x, nil
+}
