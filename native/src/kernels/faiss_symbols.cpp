@@ -5,6 +5,7 @@
 #include "kernels.h"
 
 #include <faiss/utils/distances.h>
+#include <faiss/utils/utils.h>
 
 namespace faiss {
 

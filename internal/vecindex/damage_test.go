@@ -1,0 +1,294 @@
+package vecindex
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	faiss "github.com/blevesearch/go-faiss"
+)
+
+const (
+	damagedFiles = 24_000
+	// The child is a Go program with a few small indexes; an unguarded read
+	// of a damaged length asks for gigabytes.
+	damageRSS = 160 << 20
+)
+
+// damageReport is what the child prints.
+type damageReport struct {
+	Opened, Refused map[string]int
+	PeakRSS         int64
+}
+
+// The files are opened in a child process, because what this looks for is a
+// crash of the process.
+func TestDamagedFilesNeverCrashNorTakeUnboundedMemory(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestDamageChild$", "-test.v")
+	cmd.Env = append(os.Environ(), "VECINDEX_DAMAGE="+t.TempDir())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("child: %v\n%s\n%s", err, out, tail(stderr.String(), 4000))
+	}
+	var r damageReport
+	_, line, ok := strings.Cut(string(out), "REPORT ")
+	if !ok {
+		t.Fatalf("no report:\n%s", out)
+	}
+	if err := json.NewDecoder(strings.NewReader(line)).Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for kind, refused := range r.Refused {
+		total += refused + r.Opened[kind]
+		t.Logf("%-12s %5d refused, %5d opened and searched", kind, refused, r.Opened[kind])
+		if refused == 0 {
+			t.Errorf("%s: no damaged file was refused", kind)
+		}
+	}
+	t.Logf("%d files, peak RSS %d MB", total, r.PeakRSS>>20)
+	if total < 20_000 {
+		t.Errorf("only %d files", total)
+	}
+	if r.PeakRSS > damageRSS {
+		t.Errorf("peak RSS %d MB", r.PeakRSS>>20)
+	}
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// damageSeed is an undamaged file; open reads and uses a damaged copy.
+type damageSeed struct {
+	kind string
+	file []byte
+	open func(path string, file []byte) error
+}
+
+// TestDamageChild is the child of the test above.
+func TestDamageChild(t *testing.T) {
+	dir := os.Getenv("VECINDEX_DAMAGE")
+	if dir == "" {
+		return
+	}
+	seeds := append(ownSeeds(t, dir), bindingSeeds(t)...)
+	r := damageReport{Opened: map[string]int{}, Refused: map[string]int{}}
+	rng := rand.New(rand.NewPCG(7, 7))
+	path := filepath.Join(dir, "damaged.faiss")
+	for i := range damagedFiles {
+		s := seeds[i%len(seeds)]
+		file := damage(rng, s.file)
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.open(path, file); err != nil {
+			r.Refused[s.kind]++
+		} else {
+			r.Opened[s.kind]++
+		}
+	}
+	r.PeakRSS = peakRSS(t)
+	report, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("REPORT %s\n", report)
+}
+
+// ownSeeds are the files this package writes, read back by Open.
+func ownSeeds(t *testing.T, dir string) []damageSeed {
+	const n, dims = 150, 6
+	rows := vectors(n, dims, 1)
+	var seeds []damageSeed
+	for _, p := range []Params{
+		{Kind: Flat},
+		{Kind: IVF, NList: 3, NProbe: 2},
+		{Kind: HNSW, M: 4, EfConstruction: 20, EfSearch: 16},
+	} {
+		x := build(t, p, rows, dims)
+		path := filepath.Join(dir, "seed")
+		if err := x.WriteFile(path); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = append(seeds, damageSeed{p.Kind, file, func(path string, _ []byte) error {
+			x, err := Open(path, p)
+			if err != nil {
+				return err
+			}
+			defer x.Close()
+			return exercise(x)
+		}})
+	}
+	return seeds
+}
+
+// exercise touches everything that follows a stored number into memory.
+func exercise(x *Index) error {
+	query := make([]float32, 2*x.Dims())
+	for i := range query {
+		query[i] = float32(i%3) + 1
+	}
+	half := roaring.New()
+	half.AddRange(0, uint64(x.Len()+1)/2)
+	for _, allow := range []*roaring.Bitmap{nil, half} {
+		if _, _, err := x.Search(query, 5, allow); err != nil {
+			return err
+		}
+		if _, _, err := x.Exact(query, 5, allow); err != nil {
+			return err
+		}
+	}
+	dst := make([]float32, x.Dims())
+	return x.Vector(x.Len()-1, dst)
+}
+
+// bindingSeeds are types that only the binding reads, from memory.
+func bindingSeeds(t *testing.T) []damageSeed {
+	const n, dims = 150, 8
+	rows := vectors(n, dims, 2)
+	ids := make([]int64, n)
+	for i := range ids {
+		ids[i] = int64(i) * 3
+	}
+	var seeds []damageSeed
+	for _, description := range []string{"SQ8", "HNSW4,SQ8", "IVF3,SQ8", "IDMap2,Flat", "IDMap2,IVF3,Flat"} {
+		ix, err := faiss.IndexFactory(dims, description, faiss.MetricInnerProduct)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ix.Train(rows); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(description, "IDMap") {
+			err = ix.AddWithIDs(rows, ids)
+		} else {
+			err = ix.Add(rows)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := faiss.WriteIndexIntoBuffer(ix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ix.Close()
+		seeds = append(seeds, damageSeed{description, file, func(_ string, file []byte) error {
+			if len(file) == 0 {
+				return ErrVector
+			}
+			ix, err := faiss.ReadIndexFromBuffer(file, 0)
+			if err != nil {
+				return err
+			}
+			defer ix.Close()
+			_, _, err = ix.Search(make([]float32, ix.D()), 5)
+			return err
+		}})
+	}
+	return append(seeds, binarySeed(t, "BFlat"), binarySeed(t, "BIVF3"))
+}
+
+func binarySeed(t *testing.T, description string) damageSeed {
+	const n, dims = 200, 64
+	rows := make([]uint8, n*dims/8)
+	for i := range rows {
+		rows[i] = uint8(i * 37)
+	}
+	ix, err := faiss.BinaryIndexFactory(dims, description)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ix.Close()
+	if err := ix.Train(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := ix.Add(rows); err != nil {
+		t.Fatal(err)
+	}
+	file, err := faiss.WriteBinaryIndexIntoBuffer(ix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return damageSeed{description, file, func(_ string, file []byte) error {
+		if len(file) == 0 {
+			return ErrVector
+		}
+		ix, err := faiss.ReadBinaryIndexFromBuffer(file, 0)
+		if err != nil {
+			return err
+		}
+		defer ix.Close()
+		_, _, err = ix.Search(make([]uint8, ix.D()/8), 5)
+		return err
+	}}
+}
+
+// damage returns a copy cut short, with flipped bits, or with hostile numbers
+// written over some of it; mostly near the front, where the structure is.
+func damage(rng *rand.Rand, file []byte) []byte {
+	out := bytes.Clone(file)
+	place := func(width int) int {
+		span := len(out) - width
+		if rng.IntN(2) == 0 {
+			span = min(span, 200)
+		}
+		return rng.IntN(max(1, span+1))
+	}
+	hostile := []uint64{0, 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 40, 1<<63 - 1, 1 << 63, 1<<64 - 1}
+	switch rng.IntN(6) {
+	case 0:
+		return out[:rng.IntN(len(out))]
+	case 1, 2:
+		for range 1 + rng.IntN(4) {
+			out[place(1)] ^= 1 << rng.IntN(8)
+		}
+	case 3:
+		binary.LittleEndian.PutUint64(out[place(8):], hostile[rng.IntN(len(hostile))])
+	case 4:
+		binary.LittleEndian.PutUint32(out[place(4):], uint32(hostile[rng.IntN(len(hostile))]))
+	case 5:
+		// A piece of the file over another, sometimes shifting what follows.
+		from, n := place(16), 1+rng.IntN(16)
+		piece := bytes.Clone(out[from:min(len(out), from+n)])
+		at := place(0)
+		out = append(out[:at:at], append(piece, file[at:]...)...)
+	}
+	return out
+}
+
+// peakRSS is the high-water mark of this process, in bytes.
+func peakRSS(t testing.TB) int64 { return procStatus(t, "VmHWM") << 10 }
+
+// procStatus reads a number of /proc/self/status.
+func procStatus(t testing.TB, field string) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && name == field {
+			v, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no %s", field)
+	return 0
+}

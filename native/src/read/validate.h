@@ -1,0 +1,14 @@
+#pragma once
+
+#include <faiss/Index.h>
+#include <faiss/IndexBinary.h>
+
+namespace vs {
+
+// Throws unless every stored number that FAISS or our searches later use as a
+// position, offset or level is within its bounds. A loaded index that passes
+// can be searched, written and freed without reading outside its memory.
+void validate(const faiss::Index& index);
+void validate(const faiss::IndexBinary& index);
+
+} // namespace vs
