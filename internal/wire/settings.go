@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -47,11 +48,24 @@ func (s Store) Kind() string {
 	return "S3"
 }
 
-// Scratch returns <LocalDir>/<name>, made when missing.
-func (s Store) Scratch(name string) (string, error) {
-	dir := filepath.Join(s.LocalDir, name)
+// Scratch returns <LocalDir>/<name>, made when missing and locked for this process. When another process has it, the
+// scratch space is a private temporary folder instead, removed by release.
+func (s Store) Scratch(name string) (dir string, release func(), err error) {
+	dir = filepath.Join(s.LocalDir, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", SettingError("VECTORSTORE_LOCAL_DIR", "%w", err)
+		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "%w", err)
 	}
-	return dir, nil
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "%w", err)
+	}
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		return dir, func() { _ = lock.Close() }, nil // closing unlocks
+	}
+	_ = lock.Close()
+	private, err := os.MkdirTemp("", "vectorstore-"+name+"-")
+	if err != nil {
+		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "is used by another process, and %w", err)
+	}
+	return private, func() { _ = os.RemoveAll(private) }, nil
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/wire"
+)
+
+type runCmd struct {
+	Building  building `embed:""`
+	AdminAddr string   `name:"admin-addr" env:"ADMIN_ADDR" default:":9091" help:"Address of /metrics, /health, /ready, /status and pprof."`
+}
+
+// Run is the daemon: it holds or waits for the lease and reconciles until a signal.
+func (c runCmd) Run(a *app) error {
+	log := a.log.Logger(a.stderr)
+	return c.Building.withReconciler(a, log, func(r *reconcile.Reconciler, reg *prometheus.Registry) error {
+		adm, err := newAdmin(c.AdminAddr, reg, r.Status, log)
+		if err != nil {
+			return usage(err)
+		}
+		log.Info("indexer listening", "admin_addr", adm.addr())
+		g, ctx := errgroup.WithContext(a.ctx)
+		ctx, stop := context.WithCancel(ctx)
+		g.Go(func() error { return adm.run(ctx) })
+		g.Go(func() error {
+			defer stop() // the admin port has nothing left to show
+			return r.Run(ctx)
+		})
+		if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		log.Info("indexer stopped")
+		return nil
+	})
+}
+
+type reconcileCmd struct {
+	Building building `embed:""`
+	Once     bool     `help:"Run one pass in this process, waiting up to two LEASE_TTL for the lease; without it the running indexer is asked."`
+	Force    bool     `help:"Rebuild even when nothing changed."`
+	DryRun   bool     `help:"Print what a pass would do and cost; change nothing."`
+	Output   output   `embed:""`
+}

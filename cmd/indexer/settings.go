@@ -1,0 +1,124 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/langchain"
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vecindex"
+	"github.com/taksuehiro/vectorstore/internal/wire"
+)
+
+// building are the settings of whoever builds snapshots: run and reconcile.
+type building struct {
+	Provider wire.Provider `embed:""`
+	Model    wire.Model    `embed:""`
+
+	Concurrency int    `name:"embedding-concurrency" env:"EMBEDDING_CONCURRENCY" default:"4" help:"Calls to the embedding provider in flight at most."`
+	MaxTokens   int    `name:"max-embed-tokens" env:"MAX_EMBED_TOKENS" default:"0" help:"Token budget of one build: above it the build is held before any purchase; 0 is off."`
+	IndexKind   string `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, ivf or hnsw."`
+
+	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"30s" help:"How often the catalogue is looked at."`
+	Lease   time.Duration `name:"lease-ttl" env:"LEASE_TTL" default:"30s" help:"How long a silent leader keeps others from taking over."`
+	Retain  int           `name:"retain-snapshots" env:"RETAIN_SNAPSHOTS" default:"5" help:"Promoted snapshots that are kept."`
+	Grace   time.Duration `name:"retain-grace" env:"RETAIN_GRACE" default:"1h" help:"Nothing younger, or retired less long ago, is deleted."`
+	Removed float64       `name:"gate-max-removed" env:"GATE_MAX_REMOVED" default:"0.5" help:"Share of the served vendors that may be gone; above it the candidate is held."`
+	Recall  float64       `name:"gate-min-recall" env:"GATE_MIN_RECALL" default:"0.95" help:"Least recall@10 against exact search; below it the candidate is held."`
+}
+
+// Validate reports the first wrong setting; the command line's parser calls it.
+func (s building) Validate() error {
+	if _, err := vecindex.Resolve(s.IndexKind, 1000, 64); err != nil {
+		return wire.SettingError("INDEX_KIND", "%w", err)
+	}
+	if s.Concurrency < 1 || s.Concurrency > 256 {
+		return wire.SettingError("EMBEDDING_CONCURRENCY", "must be 1 to 256, is %d", s.Concurrency)
+	}
+	return nil
+}
+
+func (s building) config(e embed.Embedder, build wire.Build, dir string) reconcile.Config {
+	cfg := reconcile.DefaultConfig()
+	cfg.Embedding, cfg.EmbedHost = store.Embedding(e.Spec()), e.Endpoint()
+	cfg.IndexKind = s.IndexKind
+	cfg.ResyncInterval, cfg.LeaseTTL = s.Resync, s.Lease
+	cfg.RetainSnapshots, cfg.RetainGrace = s.Retain, s.Grace
+	cfg.GateMaxRemoved, cfg.GateMinRecall = s.Removed, s.Recall
+	cfg.MaxEmbedTokens = s.MaxTokens
+	if usd, known := embed.Price(e.Spec().Model, 1_000_000); known {
+		cfg.TokenPrice = usd
+	}
+	cfg.Builder = "vectorstore " + build.String()
+	cfg.Host, _ = os.Hostname() // for people only; "" is shown as unknown
+	cfg.Dir = dir
+	return cfg
+}
+
+// newRegistry carries what every process shows of itself.
+func newRegistry(b wire.Build) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "vectorstore_build_info", Help: "What is running, always 1."}, []string{"version", "commit", "faiss"})
+	info.WithLabelValues(b.Version, b.Commit, vecindex.Version()).Set(1)
+	reg.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+// withReconciler wires a reconciler and hands it to use, with the registry that carries its metrics.
+func (s building) withReconciler(a *app, log *slog.Logger, use func(*reconcile.Reconciler, *prometheus.Registry) error) error {
+	reg := newRegistry(a.build)
+	objects, err := a.store.Open(a.ctx, reg)
+	if err != nil {
+		return usage(err)
+	}
+	metrics := reconcile.NewMetrics(reg)
+	embedder, err := s.Provider.Open(a.ctx, s.Model, wire.Calls{Concurrency: s.Concurrency, Observer: observer(metrics, log)})
+	if err != nil {
+		return usage(err)
+	}
+	dir, release, err := a.store.Scratch("indexer")
+	if err != nil {
+		return usage(err)
+	}
+	defer release()
+	r, err := reconcile.New(reconcile.Deps{
+		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle,
+		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
+	}, s.config(embedder, a.build, dir))
+	if err != nil {
+		return usage(err)
+	}
+	return use(r, reg)
+}
+
+// observer counts and logs what happens between the embedding client and its provider.
+func observer(m *reconcile.Metrics, log *slog.Logger) embed.Observer {
+	return embed.Observer{
+		Retry: func(reason string, err error) {
+			m.EmbeddingRetry()
+			log.Debug("embedding call repeated", "reason", reason, "error", err)
+		},
+		Cut: func(text, bytes, kept int) {
+			log.Warn("text cut to the model's limit", "text", text, "bytes", bytes, "kept", kept)
+		},
+		Lacks: func(feature, message string) {
+			log.Info("embedding server lacks a feature", "feature", feature, "message", message)
+		},
+	}
+}
+
+func writePickle(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error {
+	return langchain.WritePickle(w, n, func(i int) (langchain.Document, error) {
+		id, text, metadata, err := doc(i)
+		return langchain.Document{ID: id, PageContent: text, Metadata: metadata}, err
+	})
+}
+
+func usage(err error) error { return &wire.Coded{Code: wire.ExitUsage, Err: err} }
