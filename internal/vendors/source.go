@@ -74,7 +74,7 @@ func (s *source) fail(kind, detail string) error {
 func (s *source) unexpected(wanted string) error {
 	w, err := s.window()
 	if err == io.EOF {
-		return s.fail(KindTruncated, "the file ends where "+wanted+" should be")
+		return s.fail(KindTruncated, "it ends where "+wanted+" should be")
 	}
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (s *source) frame(dst []byte, limit int) ([]byte, error) {
 			if f.scalar {
 				return dst, nil
 			}
-			return dst, s.fail(KindTruncated, "the file ends within a value")
+			return dst, s.fail(KindTruncated, "it ends within a value")
 		}
 		if err != nil {
 			return dst, err

@@ -91,7 +91,7 @@ func (p *parser) take(n int) {
 
 func (p *parser) unexpected(wanted string) *flaw {
 	if p.pos >= len(p.in) {
-		return &flaw{KindTruncated, p.pos, "the file ends where " + wanted + " should be"}
+		return &flaw{KindTruncated, p.pos, "it ends where " + wanted + " should be"}
 	}
 	return &flaw{KindSyntax, p.pos, "found " + quoteByte(p.in[p.pos]) + " where " + wanted + " should be"}
 }

@@ -1,0 +1,201 @@
+package vendors
+
+import (
+	"cmp"
+	"hash/maphash"
+	"math"
+	"slices"
+)
+
+// maxFacetReads bounds how many records are read to put values of equal count in order, about 5 us each. When more
+// rare values tie for the last places, those that come first in the catalogue are taken.
+const maxFacetReads = 2000
+
+// FacetCount is a value of a field and how many records have it.
+type FacetCount struct {
+	Value any `json:"value"` // string, float64, bool or nil
+	Count int `json:"count"`
+}
+
+// Facets counts the values that the path field leads to (see Filter): at most limit of them, those of most records
+// first, equal counts in the order strings, numbers, booleans, null and within those by value. A record that has a
+// value several times counts once. Unknown fields have no values.
+func (a *Attributes) Facets(field string, limit int) []FacetCount {
+	at := a.paths[field]
+	if limit <= 0 || at == nil && !a.partial {
+		return nil
+	}
+	var counts []FacetCount
+	if at != nil {
+		counts = a.counts(at, field, limit)
+	} else {
+		counts = a.scanFacets(field)
+	}
+	slices.SortFunc(counts, compareFacets)
+	return slices.Clip(counts[:min(limit, len(counts))])
+}
+
+func (a *Attributes) counts(at *attribute, field string, limit int) []FacetCount {
+	var counts []FacetCount
+	for k, value := range [...]any{nil, false, true} {
+		if b := at.simple[k]; b != nil {
+			counts = append(counts, FacetCount{value, int(b.GetCardinality())})
+		}
+	}
+	for _, c := range at.common {
+		counts = append(counts, FacetCount{c.text, int(c.records.GetCardinality())})
+	}
+	for run := range runs(at.numbers) {
+		if x := keyNumber(run[0].key()); !math.IsInf(x, 0) { // JSON has no name for those
+			counts = append(counts, FacetCount{x, len(run)})
+		}
+	}
+	return append(counts, a.rareFacets(at, field, limit, counts)...)
+}
+
+// runs yields the stretches of entries with the same key.
+func runs(e []entry) func(yield func([]entry) bool) {
+	return func(yield func([]entry) bool) {
+		for len(e) > 0 {
+			n := 1
+			for n < len(e) && e[n].key() == e[0].key() {
+				n++
+			}
+			if !yield(e[:n]) {
+				return
+			}
+			e = e[n:]
+		}
+	}
+}
+
+// rareFacets reads the texts of those rare values that can be among the first limit: the texts are not in memory.
+func (a *Attributes) rareFacets(at *attribute, field string, limit int, others []FacetCount) []FacetCount {
+	var sizes []int
+	for _, c := range others {
+		sizes = append(sizes, c.Count)
+	}
+	for run := range runs(at.rare) {
+		sizes = append(sizes, len(run))
+	}
+	least := 0 // the count of the last value to be shown
+	if len(sizes) > limit {
+		slices.SortFunc(sizes, func(x, y int) int { return y - x })
+		least = sizes[limit-1]
+	}
+	var surely, perhaps [][]entry
+	for run := range runs(at.rare) {
+		if len(run) > least {
+			surely = append(surely, run)
+		} else if len(run) == least {
+			perhaps = append(perhaps, run)
+		}
+	}
+	slices.SortFunc(perhaps, func(x, y []entry) int { return cmp.Compare(x[0].pos, y[0].pos) })
+	perhaps = perhaps[:min(len(perhaps), maxFacetReads)]
+	var t tree
+	var counts []FacetCount
+	for _, run := range append(surely, perhaps...) {
+		if text, ok := a.rareText(&t, field, run[0]); ok {
+			counts = append(counts, FacetCount{text, len(run)})
+		}
+	}
+	return counts
+}
+
+// rareText finds the text with the entry's hash in the entry's record.
+func (a *Attributes) rareText(t *tree, field string, e entry) (text string, ok bool) {
+	if a.load(t, int(e.pos)) != nil {
+		return "", false
+	}
+	t.follow(0, field, func(i int) {
+		t.leaves(i, func(i int) {
+			if !ok && t.nodes[i].kind == kindString {
+				text = t.str(i)
+				ok = maphash.String(a.seed, text) == e.key()
+			}
+		})
+	})
+	return text, ok
+}
+
+// leaves calls visit with value i, or with the elements of the list that it is.
+func (t *tree) leaves(i int, visit func(i int)) {
+	if t.nodes[i].kind != kindArray {
+		visit(i)
+		return
+	}
+	t.children(i, func(c int) { t.leaves(c, visit) })
+}
+
+// scanFacets counts the values of a path that is not indexed.
+func (a *Attributes) scanFacets(field string) []FacetCount {
+	var t tree
+	counts := make(map[any]int)
+	for i := range a.n {
+		if a.load(&t, i) != nil {
+			continue
+		}
+		seen := make(map[any]bool)
+		t.follow(0, field, func(i int) {
+			t.leaves(i, func(i int) {
+				if v, ok := t.scalar(i); ok && !seen[v] {
+					seen[v] = true
+					counts[v]++
+				}
+			})
+		})
+	}
+	out := make([]FacetCount, 0, len(counts))
+	for v, n := range counts {
+		out = append(out, FacetCount{v, n})
+	}
+	return out
+}
+
+func (t *tree) scalar(i int) (v any, ok bool) {
+	switch t.nodes[i].kind {
+	case kindNull:
+		return nil, true
+	case kindFalse, kindTrue:
+		return t.nodes[i].kind == kindTrue, true
+	case kindNumber:
+		x := t.number(i)
+		return x, !math.IsInf(x, 0)
+	case kindString:
+		return t.str(i), true
+	}
+	return nil, false
+}
+
+func compareFacets(a, b FacetCount) int {
+	if a.Count != b.Count {
+		return b.Count - a.Count
+	}
+	x, y := facetRank(a.Value), facetRank(b.Value)
+	if x != y {
+		return x - y
+	}
+	switch v := a.Value.(type) {
+	case string:
+		return cmp.Compare(v, b.Value.(string))
+	case float64:
+		return cmp.Compare(v, b.Value.(float64))
+	}
+	return 0
+}
+
+func facetRank(v any) int {
+	switch v {
+	case false:
+		return 2
+	case true:
+		return 3
+	case nil:
+		return 4
+	}
+	if _, ok := v.(string); ok {
+		return 0
+	}
+	return 1
+}

@@ -1,0 +1,109 @@
+package vendors
+
+import (
+	"hash/maphash"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// Select returns the positions of the records that match f. The bitmap is the caller's.
+func (a *Attributes) Select(f Filter) *roaring.Bitmap {
+	all := roaring.New()
+	all.AddRange(0, uint64(a.n))
+	for i := range f.conditions {
+		c := &f.conditions[i]
+		at := a.paths[c.path]
+		switch {
+		case at != nil:
+			all.And(a.meeting(at, c))
+		case a.partial:
+			a.scan(all, c)
+		case c.exists == nil || *c.exists:
+			return roaring.New() // no record has the path
+		}
+		if all.IsEmpty() {
+			break
+		}
+	}
+	return all
+}
+
+// scan keeps in among what meets a condition on a path that is not indexed. A record that cannot be read does not.
+func (a *Attributes) scan(among *roaring.Bitmap, c *condition) {
+	var t tree
+	for _, pos := range among.ToArray() {
+		if a.load(&t, int(pos)) != nil || !c.matches(&t) {
+			among.Remove(pos)
+		}
+	}
+}
+
+// meeting returns the records that meet a condition on at. It may be a bitmap of the index: not to be changed.
+func (a *Attributes) meeting(at *attribute, c *condition) *roaring.Bitmap {
+	switch {
+	case c.exists != nil && *c.exists:
+		return at.present
+	case c.exists != nil:
+		return roaring.Flip(at.present, 0, uint64(a.n))
+	case c.within != nil:
+		if c.within.lo > c.within.hi {
+			return roaring.New()
+		}
+		return records(between(at.numbers, numberKey(c.within.lo), numberKey(c.within.hi)))
+	}
+	sets := make([]*roaring.Bitmap, 0, len(c.any))
+	for _, s := range c.any {
+		if set := a.equal(at, s); set != nil {
+			sets = append(sets, set)
+		}
+	}
+	if len(sets) == 1 {
+		return sets[0]
+	}
+	return roaring.FastOr(sets...)
+}
+
+// equal returns the records that have s at the path, nil for none.
+func (a *Attributes) equal(at *attribute, s scalar) *roaring.Bitmap {
+	switch s.kind {
+	case kindString:
+		hash := maphash.String(a.seed, s.text)
+		rare := between(at.rare, hash, hash)
+		c := at.common[hash]
+		switch {
+		case c == nil && len(rare) == 0:
+			return nil
+		case c == nil:
+			return records(rare)
+		}
+		return c.records // a hash is either common or rare
+	case kindNumber:
+		key := numberKey(s.number)
+		return records(between(at.numbers, key, key))
+	default:
+		return at.simple[s.kind]
+	}
+}
+
+// between returns the entries with lo <= key <= hi of sorted entries.
+func between(e []entry, lo, hi uint64) []entry {
+	from, _ := slices.BinarySearchFunc(e, newEntry(lo, 0), compareEntries)
+	e = e[from:]
+	to, _ := slices.BinarySearchFunc(e, hi, func(x entry, hi uint64) int {
+		if x.key() <= hi {
+			return -1
+		}
+		return 1
+	})
+	return e[:to]
+}
+
+func records(e []entry) *roaring.Bitmap {
+	pos := make([]uint32, len(e))
+	for i := range e {
+		pos[i] = e[i].pos
+	}
+	slices.Sort(pos)
+	return roaring.BitmapOf(pos...)
+}
