@@ -1,0 +1,103 @@
+package serve
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// appendResults renders hits as [{"id","text","score","similarity","metadata"}], copying the records' stored JSON.
+func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
+	b = append(b, '[')
+	for i, h := range hits {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = appendHit(b, snap, h); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+// appendHit renders one result. A line of documents.jsonl is {"id":…,"name":…,"text":…,"metadata":…}: its values
+// are valid JSON already and go out as they are.
+func appendHit(b []byte, snap *snapshot, h hit) ([]byte, error) {
+	var id, text, metadata []byte
+	s := scanner{in: bytes.TrimRight(snap.docs.Line(int(h.pos)), "\n")}
+	err := s.object(func(key []byte) (err error) {
+		switch string(key) {
+		case `"id"`:
+			id, err = s.str()
+		case `"text"`:
+			text, err = s.str()
+		case `"metadata"`: // the last one
+			metadata = s.in[s.pos : len(s.in)-1]
+			s.pos = len(s.in) - 1
+		default:
+			_, err = s.skip()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, `{"id":`...)
+	b = append(b, id...)
+	b = append(b, `,"text":`...)
+	b = append(b, text...)
+	b = append(b, `,"score":`...)
+	b = strconv.AppendFloat(b, float64(h.score), 'f', -1, 32)
+	if h.hasSimilarity {
+		b = append(b, `,"similarity":`...)
+		b = strconv.AppendFloat(b, float64(h.similarity), 'f', -1, 32)
+	}
+	b = append(b, `,"metadata":`...)
+	b = append(b, metadata...)
+	return append(b, '}'), nil
+}
+
+// appendTail closes an answer: the snapshot and the time taken.
+func appendTail(b []byte, snapshot string, since time.Time) []byte {
+	b = append(b, `,"snapshot":"`...)
+	b = append(b, snapshot...) // a checked id: digits, letters and hyphens
+	b = append(b, `","took_ms":`...)
+	b = strconv.AppendFloat(b, float64(time.Since(since).Microseconds())/1000, 'f', -1, 64)
+	return append(b, "}\n"...)
+}
+
+// appendAnswer renders the answer of /search.
+func appendAnswer(b []byte, snap *snapshot, hits []hit, since time.Time) ([]byte, error) {
+	b, err := appendResults(append(b, `{"results":`...), snap, hits)
+	if err != nil {
+		return nil, err
+	}
+	return appendTail(b, snap.id(), since), nil
+}
+
+// appendBatch renders the answer of /search/batch.
+func appendBatch(b []byte, snap *snapshot, all [][]hit, since time.Time) ([]byte, error) {
+	b = append(b, `{"results":[`...)
+	for i, hits := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = appendResults(append(b, `{"results":`...), snap, hits); err != nil {
+			return nil, err
+		}
+		b = append(b, '}')
+	}
+	return appendTail(append(b, ']'), snap.id(), since), nil
+}
+
+// result is one result as the OpenAPI document describes it, and as the page shows it.
+type result struct {
+	ID         string          `json:"id" example:"V-001"`
+	Text       string          `json:"text" doc:"Name and description"`
+	Score      float32         `json:"score" minimum:"0" maximum:"1" doc:"Best first: cosine similarity in semantic mode, fused rank score in the others, 1 without a query"`
+	Similarity *float32        `json:"similarity,omitempty" minimum:"-1" maximum:"1" doc:"Cosine similarity, in lexical and hybrid mode"`
+	Metadata   json.RawMessage `json:"metadata" doc:"The vendor's record"`
+}

@@ -1,0 +1,269 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Limits of /facets.
+const (
+	maxFacetFields = 16
+	maxFacetValues = 200
+)
+
+// healthBody is /health.
+type healthBody struct {
+	Status     string  `json:"status" enum:"ok"`
+	Source     string  `json:"vectorstore_source" example:"S3/current" doc:"S3/current: as found at start; rebuilt->S3/current: a later generation; local-cache: the store has not answered yet; none"`
+	Snapshot   string  `json:"snapshot" doc:"Id of the served snapshot, empty for none"`
+	Generation int64   `json:"generation"`
+	Vectors    int     `json:"vectors"`
+	AgeSeconds float64 `json:"age_seconds" doc:"Since the snapshot was built"`
+	Fallback   bool    `json:"fallback,omitempty" doc:"An older snapshot is served, because the current one cannot be loaded"`
+}
+
+// readyBody is /ready.
+type readyBody struct {
+	Ready    bool   `json:"ready"`
+	Snapshot string `json:"snapshot"`
+	Reason   string `json:"reason,omitempty" enum:"draining,no snapshot"`
+}
+
+// snapshotBody is /snapshot.
+type snapshotBody struct {
+	store.Manifest
+	ManifestSHA256 string       `json:"manifest_sha256"`
+	Lineage        string       `json:"lineage"`
+	Generation     int64        `json:"generation"`
+	PromotedAt     time.Time    `json:"promoted_at"`
+	LoadedAt       time.Time    `json:"loaded_at"`
+	Source         string       `json:"vectorstore_source"`
+	Fallback       bool         `json:"fallback" doc:"An older snapshot is served, because the current one cannot be loaded"`
+	Refused        *refusal     `json:"refused" doc:"The desired snapshot, when it could not be taken"`
+	Provider       breakerState `json:"embedding_provider"`
+	Swaps          []swapped    `json:"swaps" doc:"Newest first"`
+	LastPollAt     *time.Time   `json:"last_poll_at" doc:"Last success"`
+	PollError      string       `json:"poll_error,omitempty" doc:"Of the last poll, when it failed"`
+}
+
+// facetCount is one value of a facet.
+type facetCount struct {
+	Value any `json:"value" doc:"A string, number or boolean"`
+	Count int `json:"count"`
+}
+
+type facetsBody struct {
+	Facets map[string][]facetCount `json:"facets"`
+}
+
+// registerAPI adds the operations and the OpenAPI document.
+func (s *Server) registerAPI(mux *http.ServeMux) {
+	c := huma.DefaultConfig("Vendor search", s.cfg.Build.Version)
+	c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", nil
+	c.Info.Description = "Searches a catalogue of vendors by meaning and by words. Every answer carries X-Snapshot-Id, the state of the catalogue it comes from, and X-Request-Id."
+	if len(s.keys) > 0 {
+		c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer"}}
+	}
+	api := humago.New(mux, c)
+	mux.HandleFunc("POST /search", s.handleSearch)
+	mux.HandleFunc("POST /search/batch", s.handleBatch)
+	s.documentSearch(api)
+	huma.Register(api, s.operation("get-vendor", "/vendors/{id}", "One record", 401, 404, 429, 503), s.vendor)
+	huma.Register(api, s.operation("get-facets", "/facets", "Values of fields with their counts", 401, 422, 429, 503), s.facets)
+	huma.Register(api, s.operation("get-snapshot", "/snapshot", "The served snapshot", 401, 429, 503), s.snapshot)
+	s.registerProbesOn(api)
+}
+
+// registerProbes adds /health and /ready to a mux of their own.
+func (s *Server) registerProbes(mux *http.ServeMux) {
+	c := huma.DefaultConfig("admin", s.cfg.Build.Version)
+	c.DocsPath, c.SchemasPath, c.OpenAPIPath, c.CreateHooks = "", "", "", nil
+	s.registerProbesOn(humago.New(mux, c))
+}
+
+func (s *Server) registerProbesOn(api huma.API) {
+	huma.Register(api, huma.Operation{OperationID: "health", Method: http.MethodGet, Path: "/health", Summary: "Liveness: 200 whenever the process can answer", Tags: []string{"operation"}},
+		func(context.Context, *struct{}) (*struct{ Body healthBody }, error) {
+			return &struct{ Body healthBody }{s.health()}, nil
+		})
+	huma.Register(api, huma.Operation{OperationID: "ready", Method: http.MethodGet, Path: "/ready", Summary: "Readiness: 200 while a snapshot is served and the server is not draining", Tags: []string{"operation"}},
+		func(context.Context, *struct{}) (*readyOutput, error) {
+			out := &readyOutput{Status: http.StatusOK, Body: readyBody{Ready: true, Snapshot: s.holder.id()}}
+			switch {
+			case s.draining.Load():
+				out.Status, out.Body.Ready, out.Body.Reason = http.StatusServiceUnavailable, false, "draining"
+			case out.Body.Snapshot == "":
+				out.Status, out.Body.Ready, out.Body.Reason = http.StatusServiceUnavailable, false, "no snapshot"
+			}
+			return out, nil
+		})
+}
+
+type readyOutput struct {
+	Status int
+	Body   readyBody
+}
+
+func (s *Server) operation(id, path, summary string, errors ...int) huma.Operation {
+	o := huma.Operation{OperationID: id, Method: http.MethodGet, Path: path, Summary: summary, Errors: errors, Tags: []string{"search"}}
+	if len(s.keys) > 0 {
+		o.Security = []map[string][]string{{"key": {}}}
+	}
+	return o
+}
+
+type vendorInput struct {
+	ID string `path:"id" maxLength:"1024" doc:"The vendor's id" example:"V-001"`
+}
+
+type vendorOutput struct {
+	ContentType string `header:"Content-Type"`
+	Snapshot    string `header:"X-Snapshot-Id"`
+	Body        []byte
+}
+
+func (s *Server) vendor(_ context.Context, in *vendorInput) (*vendorOutput, error) {
+	snap := s.holder.acquire()
+	if snap == nil {
+		return nil, unavailable()
+	}
+	defer s.holder.release(snap)
+	pos, ok := snap.docs.Find(in.ID)
+	if !ok {
+		return nil, huma.Error404NotFound("no vendor has this id")
+	}
+	raw, err := snap.docs.Metadata(pos)
+	if err != nil {
+		return nil, huma.Error500InternalServerError("internal error")
+	}
+	// Copied: the mapped file may be closed before the answer is written.
+	return &vendorOutput{"application/json", snap.id(), append([]byte(nil), raw...)}, nil
+}
+
+type facetsInput struct {
+	Fields []string `query:"field,explode" required:"true" minItems:"1" maxItems:"16" doc:"Dotted path; may be repeated" example:"type"`
+}
+
+type facetsOutput struct {
+	Snapshot string `header:"X-Snapshot-Id"`
+	Body     facetsBody
+}
+
+func (s *Server) facets(_ context.Context, in *facetsInput) (*facetsOutput, error) {
+	snap := s.holder.acquire()
+	if snap == nil {
+		return nil, unavailable()
+	}
+	defer s.holder.release(snap)
+	out := &facetsOutput{Snapshot: snap.id(), Body: facetsBody{Facets: make(map[string][]facetCount)}}
+	for _, f := range in.Fields {
+		out.Body.Facets[f] = snap.facet(f, maxFacetValues)
+	}
+	return out, nil
+}
+
+// facet counts the values of a field, most frequent first.
+func (s *snapshot) facet(field string, most int) []facetCount {
+	counts := []facetCount{}
+	for _, c := range s.attrs.Facets(field, most) {
+		counts = append(counts, facetCount{c.Value, c.Count})
+	}
+	return counts
+}
+
+// unavailable is 503 while nothing is served.
+func unavailable() error {
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(errNoSnapshot.Error()), http.Header{"Retry-After": {"1"}})
+}
+
+type snapshotOutput struct {
+	Snapshot string `header:"X-Snapshot-Id"`
+	Body     snapshotBody
+}
+
+func (s *Server) snapshot(context.Context, *struct{}) (*snapshotOutput, error) {
+	body, ok := s.describe()
+	if !ok {
+		detail := errNoSnapshot.Error()
+		if q := s.follow.refused(); q != nil {
+			detail += "; " + q.ID + " was refused: " + q.Reason
+		} else if e := s.follow.view().pollErr; e != "" {
+			detail += "; " + e
+		}
+		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {"1"}})
+	}
+	return &snapshotOutput{body.ID, body}, nil
+}
+
+// describe fills in /snapshot; false when nothing is served.
+func (s *Server) describe() (snapshotBody, bool) {
+	h, ok := s.holder.look()
+	v := s.follow.view()
+	b := snapshotBody{
+		Manifest: h.manifest, ManifestSHA256: h.pointer.ManifestSHA256, Lineage: h.pointer.Lineage,
+		Generation: h.pointer.Generation, PromotedAt: h.pointer.PromotedAt, LoadedAt: h.loadedAt.UTC(),
+		Source: s.follow.source(), Fallback: h.fallback, Refused: s.follow.refused(),
+		Provider: s.searcher.vectors.breaker.state(), Swaps: v.swaps, PollError: v.pollErr,
+	}
+	if !v.lastPoll.IsZero() {
+		at := v.lastPoll.UTC()
+		b.LastPollAt = &at
+	}
+	return b, ok
+}
+
+func (s *Server) health() healthBody {
+	b := healthBody{Status: "ok", Source: s.follow.source()}
+	if h, ok := s.holder.look(); ok {
+		b.Snapshot, b.Generation, b.Vectors, b.Fallback = h.pointer.ID, h.pointer.Generation, h.vectors, h.fallback
+		b.AgeSeconds = max(0, time.Since(h.manifest.CreatedAt).Round(time.Millisecond).Seconds())
+	}
+	return b
+}
+
+// statusBody is the admin port's /status: everything, served or not.
+type statusBody struct {
+	Ready         bool          `json:"ready"`
+	Draining      bool          `json:"draining"`
+	ReplicaID     string        `json:"replica_id"`
+	Fetching      string        `json:"fetching,omitempty"`
+	Desired       string        `json:"desired,omitempty"`
+	MemoryLimit   int64         `json:"memory_limit_bytes"`
+	MemoryUsed    int64         `json:"memory_used_bytes"`
+	IndexResident int64         `json:"index_resident_bytes"`
+	Health        healthBody    `json:"health"`
+	Refused       *refusal      `json:"refused"`
+	Snapshot      *snapshotBody `json:"snapshot"`
+}
+
+func (s *Server) handleStatus(w http.ResponseWriter, _ *http.Request) {
+	v := s.follow.view()
+	b := statusBody{
+		Ready: s.ready(), Draining: s.draining.Load(), ReplicaID: s.follow.id, Fetching: v.fetching,
+		MemoryLimit: s.deps.MemoryLimit(), MemoryUsed: s.deps.MemoryUsed(), IndexResident: s.m.residentBytes(),
+		Health: s.health(), Refused: s.follow.refused(),
+	}
+	if v.desired != nil {
+		b.Desired = v.desired.ID
+	}
+	if d, ok := s.describe(); ok {
+		b.Snapshot = &d
+	}
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(b)
+}
+
+// schemaOf adds a type to the OpenAPI components and returns a reference to it.
+func schemaOf[T any](api huma.API, name string) *huma.Schema {
+	return api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, name)
+}

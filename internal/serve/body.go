@@ -1,0 +1,325 @@
+package serve
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// Limits of a search.
+const (
+	maxBody      = 1 << 20  // /search
+	maxBatchBody = 16 << 20 // /search/batch
+	maxQuery     = 8192     // characters
+	maxK         = 100
+	defaultK     = 5
+	maxDims      = 65536 // of a vector in a body, before the snapshot's dims are known
+	// maxBatch bounds the queries of a batch: 4,096 answers of 100 records are what one request may make us render.
+	maxBatch = 4096
+)
+
+// query is one parsed search.
+type query struct {
+	text   string // "" for none
+	vector []float32
+	k      int
+	mode   string
+	filter *vendors.Filter // nil for none
+}
+
+// fieldError is a body that is JSON but not a search: 422, naming where.
+type fieldError struct {
+	at  string // body.k, body.queries[3].vector
+	why string
+}
+
+func (e *fieldError) Error() string { return e.at + ": " + e.why }
+
+func wrong(at, format string, a ...any) error { return &fieldError{at, fmt.Sprintf(format, a...)} }
+
+// parseSearch reads the body of /search. defaultMode is for queries of text.
+func parseSearch(body []byte, defaultMode string) (query, error) {
+	s := scanner{in: body}
+	q, err := s.query("body", defaultMode)
+	if err == nil {
+		err = s.end()
+	}
+	return q, located("body", err)
+}
+
+// parseBatch reads the body of /search/batch.
+func parseBatch(body []byte, defaultMode string) ([]query, error) {
+	s := scanner{in: body}
+	var all []query
+	found := false
+	err := s.members("body", func(key string) error {
+		if key != "queries" {
+			_, err := s.skip()
+			return err
+		}
+		found = true
+		all = all[:0]
+		if s.peek() != '[' {
+			return s.mistyped("body.queries", "a list of searches")
+		}
+		return s.array(func() error {
+			at := fmt.Sprintf("body.queries[%d]", len(all))
+			if len(all) >= maxBatch {
+				return wrong("body.queries", "more than %d", maxBatch)
+			}
+			q, err := s.query(at, defaultMode)
+			all = append(all, q)
+			return located(at, err)
+		})
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err == nil && (!found || len(all) == 0) {
+		err = wrong("body.queries", "is required, with at least one search")
+	}
+	return all, located("body", err)
+}
+
+// located turns a syntax error into a fieldError.
+func located(at string, err error) error {
+	var fe *fieldError
+	if err == nil || errors.As(err, &fe) {
+		return err
+	}
+	return wrong(at, "%v", err)
+}
+
+// members is object for a body: the value must be an object, keys come decoded.
+func (s *scanner) members(at string, member func(key string) error) error {
+	if c := s.peek(); c == 0 && s.pos >= len(s.in) {
+		return wrong(at, "is empty, expected a JSON object")
+	} else if c != '{' {
+		return s.mistyped(at, "a JSON object")
+	}
+	return s.object(func(raw []byte) error { return member(unquote(raw)) })
+}
+
+// mistyped reports a value of the wrong type, or the syntax error that it turns out to be.
+func (s *scanner) mistyped(at, want string) error {
+	if _, err := s.skip(); err != nil {
+		return err
+	}
+	return wrong(at, "must be %s", want)
+}
+
+// query reads one search object. Of a repeated key the last counts. null is like absent.
+func (s *scanner) query(at, defaultMode string) (query, error) {
+	q := query{k: defaultK}
+	err := s.members(at, func(key string) error {
+		switch key {
+		case "query", "k", "mode", "filter", "vector":
+			if s.peek() == 'n' {
+				return s.literal("null")
+			}
+		}
+		var err error
+		switch key {
+		case "query":
+			q.text, err = s.text(at + ".query")
+		case "k":
+			q.k, err = s.count(at + ".k")
+		case "mode":
+			q.mode, err = s.mode(at + ".mode")
+		case "filter":
+			q.filter, err = s.filter(at + ".filter")
+		case "vector":
+			q.vector, err = s.vector(at + ".vector")
+		default:
+			_, err = s.skip()
+		}
+		return err
+	})
+	if err != nil {
+		return q, err
+	}
+	return q, q.settle(at, defaultMode)
+}
+
+// settle checks the fields against each other.
+func (q *query) settle(at, defaultMode string) error {
+	if strings.TrimSpace(q.text) == "" {
+		q.text = ""
+	}
+	if q.text == "" && q.vector == nil && q.filter == nil {
+		return wrong(at, "one of query, vector and filter is required")
+	}
+	if q.mode == "" {
+		q.mode = defaultMode
+		if q.vector != nil {
+			q.mode = ModeSemantic
+		}
+	}
+	if q.vector != nil && q.text == "" && q.mode != ModeSemantic {
+		return wrong(at+".mode", "%s needs a query", q.mode)
+	}
+	return nil
+}
+
+func (s *scanner) text(at string) (string, error) {
+	if s.peek() != '"' {
+		return "", s.mistyped(at, "a string")
+	}
+	raw, err := s.str()
+	if err != nil {
+		return "", err
+	}
+	t := unquote(raw)
+	if n := utf8.RuneCountInString(t); n > maxQuery {
+		return "", wrong(at, "has %d characters, the limit is %d", n, maxQuery)
+	}
+	return t, nil
+}
+
+func (s *scanner) count(at string) (int, error) {
+	if c := s.peek(); c != '-' && !isDigit(c) {
+		return 0, s.mistyped(at, "an integer")
+	}
+	raw, err := s.number()
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, c := range raw {
+		if !isDigit(c) {
+			if c == '-' {
+				return 0, wrong(at, "must be 1 to %d", maxK)
+			}
+			return 0, wrong(at, "must be an integer")
+		}
+		n = min(n*10+int(c-'0'), 1<<20)
+	}
+	if n < 1 || n > maxK {
+		return 0, wrong(at, "must be 1 to %d", maxK)
+	}
+	return n, nil
+}
+
+func (s *scanner) mode(at string) (string, error) {
+	if s.peek() != '"' {
+		return "", s.mistyped(at, "a string")
+	}
+	raw, err := s.str()
+	if err != nil {
+		return "", err
+	}
+	m := unquote(raw)
+	if !knownMode(m) {
+		return "", wrong(at, "must be semantic, lexical or hybrid")
+	}
+	return m, nil
+}
+
+func (s *scanner) filter(at string) (*vendors.Filter, error) {
+	if s.peek() != '{' {
+		return nil, s.mistyped(at, "an object")
+	}
+	raw, err := s.skip()
+	if err != nil {
+		return nil, err
+	}
+	f, err := vendors.ParseFilter(json.RawMessage(raw))
+	if err != nil {
+		return nil, wrong(at, "%v", err)
+	}
+	return &f, nil
+}
+
+// vector reads a list of numbers, or base64 of little-endian float32. It is returned as a unit vector.
+func (s *scanner) vector(at string) ([]float32, error) {
+	var v []float32
+	var err error
+	switch s.peek() {
+	case '[':
+		v = make([]float32, 0, min(len(s.in)/8, 2048)) // a number and its comma take about 10 bytes
+		err = s.array(func() error {
+			if c := s.peek(); c != '-' && !isDigit(c) {
+				return s.mistyped(fmt.Sprintf("%s[%d]", at, len(v)), "a number")
+			}
+			if len(v) >= maxDims {
+				return wrong(at, "has more than %d numbers", maxDims)
+			}
+			f, err := s.float()
+			v = append(v, f)
+			return err
+		})
+	case '"':
+		var raw []byte
+		if raw, err = s.str(); err == nil {
+			v, err = decodeVector(at, unquote(raw))
+		}
+	default:
+		err = s.mistyped(at, "a list of numbers, or base64 of little-endian float32")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, normalise(at, v)
+}
+
+func decodeVector(at, b64 string) ([]float32, error) {
+	b, err := base64.StdEncoding.DecodeString(b64)
+	if err != nil {
+		return nil, wrong(at, "is not base64")
+	}
+	if len(b)%4 != 0 || len(b)/4 > maxDims {
+		return nil, wrong(at, "has %d bytes, expected 4 for each of at most %d dimensions", len(b), maxDims)
+	}
+	v := make([]float32, len(b)/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v, nil
+}
+
+// normalise scales v to unit length in place.
+func normalise(at string, v []float32) error {
+	if len(v) == 0 {
+		return wrong(at, "is empty")
+	}
+	var sum float64
+	for _, f := range v {
+		sum += float64(f) * float64(f)
+	}
+	if math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return wrong(at, "holds a number that is not finite")
+	}
+	if sum < 1e-60 {
+		return wrong(at, "has length zero")
+	}
+	if math.Abs(sum-1) < 1e-6 {
+		return nil // already a unit vector, to float32's precision
+	}
+	scale := 1 / math.Sqrt(sum)
+	for i, f := range v {
+		v[i] = float32(float64(f) * scale)
+	}
+	return nil
+}
+
+// unquote decodes a checked JSON string.
+func unquote(raw []byte) string {
+	inner := raw[1 : len(raw)-1]
+	for _, c := range inner {
+		if c == '\\' {
+			var s string
+			if json.Unmarshal(raw, &s) == nil {
+				return s
+			}
+			break
+		}
+	}
+	return string(inner)
+}

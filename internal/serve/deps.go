@@ -1,0 +1,50 @@
+package serve
+
+import (
+	"context"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Index is an opened vector index. Positions are 0..Len()-1 in catalogue order. Safe for concurrent use until Close,
+// which is called once, after the last use.
+type Index interface {
+	// Search returns len(queries)/Dims() rows of k positions and inner products, best first, row-major; position -1
+	// means none. A nil allow allows all; otherwise min(k, |allow|) results are found.
+	Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error)
+	// Vector copies the stored vector at pos into dst, which has Dims() elements.
+	Vector(pos int, dst []float32) error
+	Len() int
+	Dims() int
+	SizeBytes() int64
+	Close() error
+}
+
+// Embedder turns the text of a query into a unit vector.
+type Embedder interface {
+	EmbedQuery(ctx context.Context, text string) ([]float32, error)
+}
+
+// Deps are the rooms that a server stands on. Objects, Open, Predict and Embedder are required.
+type Deps struct {
+	Objects store.Objects
+	Layout  store.Layout
+	// Open opens an index file whose digest was checked.
+	Open func(path string, p store.IndexParams) (Index, error)
+	// Predict returns the resident bytes of an index before it is loaded.
+	Predict func(p store.IndexParams, n, dims int) int64
+	// Embedder returns what embeds queries for a snapshot, or why this process cannot.
+	Embedder func(store.Embedding) (Embedder, error)
+	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.
+	ReleaseMemory func()
+	// MemoryLimit and MemoryUsed are in bytes; nil means the cgroup's limit (else the machine's memory) and this
+	// process's anonymous resident memory.
+	MemoryLimit func() int64
+	MemoryUsed  func() int64
+	// Registerer gets this package's metrics, Gatherer is what /metrics shows.
+	Registerer prometheus.Registerer
+	Gatherer   prometheus.Gatherer
+}

@@ -1,0 +1,32 @@
+// Package serve is the query server: it follows the pointer of the snapshot protocol and answers searches from the
+// snapshot it holds.
+//
+// # Following
+//
+// One goroutine (follower) polls the pointer. Work is driven by desired ≠ served, not by "the pointer changed": a
+// snapshot that cannot be loaded is quarantined per (id, manifest digest, pointer nonce) and tried again with backoff
+// while the old one is served. Within a process and lineage the generation never falls; another lineage is accepted
+// after two equal polls. A load runs in its own goroutine, so polls and heartbeats go on:
+//
+//	heartbeat "fetching" → pointer re-read → manifest (sha256 against the pointer) → embedder callable? → memory fits?
+//	→ download, every file hashed → rename into the cache → open → filters and words → warm → publish
+//
+// # Holding
+//
+// A holder hands out references to the snapshot it publishes, inside the lock that publishes: a reader either gets
+// the old one with a reference that keeps it open, or the new one. The last release closes the index and gives the
+// memory back. A request takes one reference, before its query is embedded, and answers from that one alone; the id is
+// in the answer. A batch of concurrent queries lives inside one snapshot, so it cannot mix two.
+//
+// # Restarting without the store
+//
+// The served snapshot and the one before it stay in a directory under a file lock, keyed by the store's URL and the
+// lineage. When the store has not answered for StoreTimeout at start, the newest whose hashes still match is served
+// and said to be "local-cache"; polling goes on.
+//
+// # Answering
+//
+// /search and /search/batch read their bodies by hand (body.go) because decoding numbers is what such a request costs;
+// their schema is documented in the OpenAPI document like the others'. Everything is bounded: bodies, waiting
+// searches, cached embeddings, tracked clients, time.
+package serve

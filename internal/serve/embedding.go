@@ -1,0 +1,159 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// cacheBytes bounds the cached query embeddings: 5,461 of 1,536 dimensions.
+const cacheBytes = 32 << 20
+
+// queryVectors turns query texts into vectors: cached by what embeds them and the text, one call for concurrent equal
+// texts, none while the provider is known to fail.
+type queryVectors struct {
+	timeout time.Duration
+	m       *metrics
+	flight  singleflight.Group
+	breaker breaker
+
+	mu    sync.Mutex
+	dims  int
+	cache *lru.Cache[vectorKey, []float32]
+}
+
+type vectorKey struct {
+	by   store.Embedding
+	text string
+}
+
+func newQueryVectors(timeout time.Duration, m *metrics) *queryVectors {
+	return &queryVectors{timeout: timeout, m: m}
+}
+
+// lookup returns the cache for vectors of dims: another length means another model, whose vectors share nothing.
+func (v *queryVectors) lookup(dims int) *lru.Cache[vectorKey, []float32] {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.cache == nil || v.dims != dims {
+		// The text is part of an entry: count the longest, 8,192 characters of 3 bytes, as if it were 1 KiB on average.
+		v.cache, _ = lru.New[vectorKey, []float32](max(cacheBytes/(4*dims+1024), 16))
+		v.dims = dims
+	}
+	return v.cache
+}
+
+// get returns the unit vector of text; errors match errProvider unless ctx ended. The slice is shared: read only.
+func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, text string) ([]float32, error) {
+	cache := v.lookup(by.Dims)
+	key := vectorKey{by, text}
+	if vec, ok := cache.Get(key); ok {
+		v.m.embedHit.Inc()
+		return vec, nil
+	}
+	v.m.embedMiss.Inc()
+	if err := v.breaker.allow(time.Now()); err != nil {
+		return nil, fmt.Errorf("%w: %w", errProvider, err)
+	}
+	// The call outlives the first caller's request: others wait for its result.
+	flight := fmt.Sprintf("%s\x00%s\x00%d\x00%s\x00%s", by.Provider, by.Model, by.Dims, by.Version, text)
+	done := v.flight.DoChan(flight, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.timeout)
+		defer cancel()
+		vec, err := e.EmbedQuery(ctx, text)
+		if err == nil && len(vec) != by.Dims {
+			err = fmt.Errorf("%d dimensions came back, expected %d", len(vec), by.Dims)
+		}
+		v.breaker.record(time.Now(), err)
+		if err != nil {
+			return nil, err
+		}
+		cache.Add(key, vec)
+		return vec, nil
+	})
+	select {
+	case r := <-done:
+		if r.Err != nil {
+			return nil, fmt.Errorf("%w: %w", errProvider, r.Err)
+		}
+		return r.Val.([]float32), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// The breaker opens after this many failures in a row and lets one call through every so often, doubling.
+const (
+	breakerFailures = 5
+	breakerFirst    = 2 * time.Second
+	breakerMost     = 30 * time.Second
+)
+
+var errOpen = errors.New("not called: it failed repeatedly just now")
+
+// breaker spares a failing provider, and the requests that would wait for its timeout.
+type breaker struct {
+	mu       sync.Mutex
+	failures int
+	retryAt  time.Time
+	wait     time.Duration
+	last     string // the last failure, kept after recovery
+	lastAt   time.Time
+}
+
+// allow returns errOpen while calls are not to be made. While open, one call passes at each retryAt.
+func (b *breaker) allow(now time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failures < breakerFailures {
+		return nil
+	}
+	if now.Before(b.retryAt) {
+		return fmt.Errorf("%w (%s)", errOpen, b.last)
+	}
+	b.retryAt = now.Add(b.wait) // this caller probes; the others wait for its outcome
+	return nil
+}
+
+func (b *breaker) record(now time.Time, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil {
+		b.failures, b.wait = 0, 0
+		return
+	}
+	b.failures++
+	b.last, b.lastAt = err.Error(), now
+	if b.failures >= breakerFailures {
+		b.wait = min(max(2*b.wait, breakerFirst), breakerMost)
+		b.retryAt = now.Add(b.wait)
+	}
+}
+
+// breakerState is the breaker in /snapshot.
+type breakerState struct {
+	State     string     `json:"state" enum:"closed,open" doc:"open: the provider is not called for now"`
+	LastError string     `json:"last_error,omitempty" doc:"Last failure of the embedding provider"`
+	At        *time.Time `json:"at,omitempty" doc:"When that was"`
+}
+
+func (b *breaker) state() breakerState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := breakerState{State: "closed", LastError: b.last}
+	if b.failures >= breakerFailures {
+		s.State = "open"
+	}
+	if !b.lastAt.IsZero() {
+		at := b.lastAt.UTC()
+		s.At = &at
+	}
+	return s
+}

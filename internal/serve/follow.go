@@ -1,0 +1,276 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// follower keeps the published snapshot equal to what the pointer desires.
+type follower struct {
+	cfg    Config
+	deps   Deps
+	log    *slog.Logger
+	m      *metrics
+	holder *holder
+	loader *loader
+	cache  *cache
+	id     string          // of the heartbeat
+	served func(id string) // told of every publication
+
+	// Of the goroutine in run alone.
+	etag    string         // of the pointer that was accepted last
+	pending *store.Pointer // of another lineage, seen once
+	loads   chan loaded
+	loading bool
+	beatAt  time.Time // next heartbeat
+
+	mu    sync.Mutex
+	state followState
+}
+
+// followState is what answers show of the following.
+type followState struct {
+	answered   bool           // the store answered this process
+	baseline   *store.Pointer // found by the first successful poll; nil: there was none
+	desired    *store.Pointer // accepted last
+	lastPoll   time.Time      // last success
+	pollErr    string         // of the last poll, "" after a success
+	fetching   string
+	quarantine map[quarantineKey]*refusal
+	swaps      []swapped // newest first
+}
+
+// keptSwaps bounds the history of swaps that is shown.
+const keptSwaps = 20
+
+// quarantineKey: a pointer written anew is a new reason to try.
+type quarantineKey struct{ id, manifest, nonce string }
+
+func keyOf(p store.Pointer) quarantineKey { return quarantineKey{p.ID, p.ManifestSHA256, p.Nonce} }
+
+// refusal is a desired snapshot that could not be taken.
+type refusal struct {
+	ID         string    `json:"id"`
+	Generation int64     `json:"generation"`
+	Reason     string    `json:"reason" doc:"hash_mismatch, missing, memory, open, embedding or store, then what happened"`
+	Since      time.Time `json:"since"`
+	RetryAt    time.Time `json:"retry_at"`
+
+	code     string // of Reason
+	manifest string
+	tries    int
+}
+
+// swapped is one swap in the history.
+type swapped struct {
+	ID         string    `json:"id"`
+	Generation int64     `json:"generation"`
+	At         time.Time `json:"at"`
+	Seconds    float64   `json:"seconds" doc:"From the decision to publication"`
+	Vectors    int       `json:"vectors"`
+	Source     string    `json:"vectorstore_source"`
+}
+
+// loaded is what a load came to.
+type loaded struct {
+	target   store.Pointer // what was desired
+	snapshot *snapshot     // nil: nothing could be loaded
+	err      error         // why it is not the target
+	since    time.Time
+}
+
+// start makes the first poll and, when the store does not answer in time, loads the cached snapshot. It returns with
+// the first load under way or done; run goes on from there.
+func (f *follower) start(ctx context.Context) {
+	f.loads = make(chan loaded, 1)
+	f.state.quarantine = make(map[quarantineKey]*refusal)
+	first, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
+	defer cancel()
+	for {
+		f.poll(first)
+		if f.view().answered {
+			break
+		}
+		if sleep(first, min(f.cfg.StoreTimeout/10, 500*time.Millisecond)) != nil {
+			f.serveCached(ctx)
+			break
+		}
+	}
+	f.settle(ctx)
+}
+
+// run polls and loads until ctx ends, then waits for the load under way.
+func (f *follower) run(ctx context.Context) {
+	timer := time.NewTimer(f.pause())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if f.loading {
+				if l := <-f.loads; l.snapshot != nil {
+					f.discard(l.snapshot)
+				}
+			}
+			return
+		case l := <-f.loads:
+			f.finish(ctx, l)
+		case <-timer.C:
+			pollCtx, cancel := context.WithTimeout(ctx, max(f.cfg.StoreTimeout, f.cfg.PollInterval))
+			f.poll(pollCtx)
+			cancel()
+			timer.Reset(f.pause())
+		}
+		f.settle(ctx)
+	}
+}
+
+// pause until the next poll: the interval ±10 %, so that replicas started together drift apart.
+func (f *follower) pause() time.Duration {
+	return time.Duration(float64(f.cfg.PollInterval) * (0.9 + 0.2*rand.Float64()))
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// poll reads the pointer once and decides whether it is to be followed.
+func (f *follower) poll(ctx context.Context) {
+	p, info, err := store.ReadPointer(ctx, f.deps.Objects, f.deps.Layout, f.etag)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &f.state
+	var result string
+	switch {
+	case errors.Is(err, store.ErrNotModified):
+		f.reached()
+		result = pollUnchanged
+	case errors.Is(err, store.ErrNotFound):
+		f.reached()
+		f.etag, f.pending = "", nil
+		result = pollUnchanged
+		if s.desired != nil {
+			result, s.pollErr = pollError, "the pointer is gone from the store"
+		}
+	case err != nil:
+		if errors.Is(err, store.ErrPointerInvalid) {
+			s.answered = true
+		}
+		result, s.pollErr = pollError, err.Error()
+	case !f.acceptable(p):
+		f.reached()
+		result = pollChanged
+	default:
+		if f.reached() {
+			s.baseline = &p
+		}
+		if s.desired != nil && s.desired.Lineage != p.Lineage {
+			f.log.Warn("following a new lineage of snapshots", "snapshot", p.ID, "lineage", p.Lineage, "from", s.desired.Lineage)
+		}
+		f.etag, f.pending = info.ETag, nil
+		s.desired = &p
+		result = pollChanged
+	}
+	f.m.polls.WithLabelValues(result).Inc()
+	if result == pollError {
+		f.log.Warn("pointer not read", "error", s.pollErr)
+	}
+}
+
+// reached records a successful poll; true when it is the first. f.mu is held.
+func (f *follower) reached() (first bool) {
+	s := &f.state
+	first = s.lastPoll.IsZero()
+	s.answered = true
+	s.lastPoll, s.pollErr = time.Now(), ""
+	f.m.lastPoll.SetToCurrentTime()
+	return first
+}
+
+// acceptable applies the rules of succession: within a lineage the generation never falls; another lineage must be
+// seen twice, so that a pointer restored from somewhere by accident and put right at once is not followed. f.mu is held.
+func (f *follower) acceptable(p store.Pointer) bool {
+	last := f.state.desired
+	switch {
+	case last == nil:
+		return true
+	case last.Lineage != p.Lineage:
+		if f.pending != nil && f.pending.Lineage == p.Lineage && f.pending.Nonce == p.Nonce && f.pending.Generation == p.Generation {
+			return true
+		}
+		f.pending = &p // the etag is left: the next poll reads it again
+		f.log.Warn("pointer of another lineage seen", "lineage", p.Lineage, "snapshot", p.ID)
+		return false
+	case p.Generation < last.Generation:
+		f.pending = nil
+		f.log.Warn("pointer of an older generation ignored", "generation", p.Generation, "have", last.Generation)
+		return false
+	}
+	return true
+}
+
+// settle acts on desired ≠ served: confirms, starts a load or waits out a quarantine.
+func (f *follower) settle(ctx context.Context) {
+	if f.loading || ctx.Err() != nil {
+		f.beat(ctx, false)
+		return
+	}
+	target, ok := f.todo()
+	if !ok {
+		f.beat(ctx, false)
+		return
+	}
+	// Say what is being fetched, then look again: a collector that read the heartbeats before this one was written
+	// chose by a pointer that this second read sees.
+	f.setFetching(target.ID)
+	f.beat(ctx, true)
+	pollCtx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
+	f.poll(pollCtx)
+	cancel()
+	again, ok := f.todo()
+	if !ok {
+		f.setFetching("")
+		f.beat(ctx, true)
+		return
+	}
+	if again.ID != target.ID {
+		f.setFetching(again.ID)
+		f.beat(ctx, true)
+	}
+	f.startLoad(ctx, again)
+}
+
+// todo returns what is to be loaded now. A new pointer to the snapshot that is served is just recorded.
+func (f *follower) todo() (target store.Pointer, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.state.desired
+	if d == nil {
+		return store.Pointer{}, false
+	}
+	if h, ok := f.holder.look(); ok && h.pointer.ID == d.ID && h.pointer.ManifestSHA256 == d.ManifestSHA256 {
+		if h.cached || h.fallback || h.pointer.Nonce != d.Nonce || h.pointer.Generation != d.Generation || h.pointer.Lineage != d.Lineage {
+			f.holder.confirm(*d)
+			f.m.served(*d)
+			f.beatAt = time.Time{}
+		}
+		clear(f.state.quarantine)
+		return store.Pointer{}, false
+	}
+	if q := f.state.quarantine[keyOf(*d)]; q != nil && time.Now().Before(q.RetryAt) {
+		return store.Pointer{}, false
+	}
+	return *d, true
+}

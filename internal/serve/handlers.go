@@ -1,0 +1,136 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// buffers for bodies and answers. Larger ones than keepBuffer are left to the collector.
+const keepBuffer = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func putBuffer(b *bytes.Buffer) {
+	if b.Cap() <= keepBuffer {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
+
+// answer renders the answer to a parsed body from one snapshot.
+type answerFunc func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error)
+
+// handleSearch is POST /search.
+func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	s.handle(w, r, start, maxBody, func(body []byte) (answerFunc, error) {
+		q, err := parseSearch(body, s.cfg.DefaultMode)
+		return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
+			hits, err := s.searcher.search(ctx, snap, q)
+			if err != nil {
+				return nil, err
+			}
+			return appendAnswer(b, snap, hits, start)
+		}, err
+	})
+}
+
+// handleBatch is POST /search/batch.
+func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	s.handle(w, r, start, maxBatchBody, func(body []byte) (answerFunc, error) {
+		qs, err := parseBatch(body, s.cfg.DefaultMode)
+		return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
+			all, err := s.searcher.batch(ctx, snap, qs)
+			if err != nil {
+				return nil, err
+			}
+			return appendBatch(b, snap, all, start)
+		}, err
+	})
+}
+
+// handle reads and parses a body, takes one reference and answers from it.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time, limit int64, parse func([]byte) (answerFunc, error)) {
+	s.m.inFlight.Inc()
+	defer s.m.inFlight.Dec()
+	code := http.StatusInternalServerError // unless something else is answered: a panic
+	defer func() {
+		s.m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+		s.m.totalSeconds.Observe(time.Since(start).Seconds())
+	}()
+	out := buffers.Get().(*bytes.Buffer)
+	defer putBuffer(out)
+	id, data, err := s.respond(w, r, limit, parse, out.AvailableBuffer())
+	if id != "" {
+		w.Header()[headerSnapshot] = []string{id}
+	}
+	if err != nil {
+		code = s.fail(w, r, err)
+		return
+	}
+	out.Write(data) // keeps the grown buffer for the next answer
+	code = http.StatusOK
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(data))}
+	_, _ = w.Write(data)
+}
+
+// respond returns the rendered answer and the id of the snapshot it came from.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, parse func([]byte) (answerFunc, error), b []byte) (id string, data []byte, err error) {
+	body := buffers.Get().(*bytes.Buffer)
+	defer putBuffer(body)
+	if err := readBody(w, r, limit, body); err != nil {
+		return "", nil, err
+	}
+	answer, err := parse(body.Bytes())
+	if err != nil {
+		return "", nil, err
+	}
+	snap := s.holder.acquire()
+	if snap == nil {
+		return "", nil, errNoSnapshot
+	}
+	defer s.holder.release(snap)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.SearchTimeout, errDeadline)
+	defer cancel()
+	data, err = answer(ctx, snap, b)
+	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
+		err = errDeadline
+	}
+	return snap.id(), data, err
+}
+
+// readBody reads at most limit bytes; more is a *http.MaxBytesError.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, to *bytes.Buffer) error {
+	if r.ContentLength > limit {
+		return &http.MaxBytesError{Limit: limit}
+	}
+	if r.ContentLength > 0 {
+		to.Grow(int(r.ContentLength) + bytes.MinRead) // read in one go, without growing at the end
+	}
+	_, err := to.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	if err == io.ErrUnexpectedEOF {
+		return wrong("body", "ends before its declared length")
+	}
+	return err
+}
+
+// fail answers err and returns its status. Only what is our fault is logged.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) int {
+	status, detail, fields := failure(r, err)
+	switch status {
+	case statusGone:
+		return status
+	case http.StatusInternalServerError, http.StatusBadGateway:
+		s.log.Error("search failed", "path", r.URL.Path, "status", status, "error", err, "request_id", w.Header().Get(headerRequest))
+	}
+	problem(w, status, detail, fields...)
+	return status
+}

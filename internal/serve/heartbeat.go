@@ -1,0 +1,75 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// How /health names where the served snapshot came from.
+const (
+	sourceNone  = "none"
+	sourceCache = "local-cache"
+)
+
+// source says where the served snapshot came from, decided without clocks: what the first successful poll found is
+// "S3/current", any later generation "rebuilt->S3/current".
+func (f *follower) source() string {
+	h, ok := f.holder.look()
+	s := f.view()
+	kind := "dir"
+	if strings.HasPrefix(f.deps.Objects.URL(f.deps.Layout.Root()), "s3://") {
+		kind = "S3"
+	}
+	switch {
+	case !ok:
+		return sourceNone
+	case !s.answered || h.cached:
+		return sourceCache
+	case s.baseline != nil && h.pointer.Lineage == s.baseline.Lineage && h.pointer.Generation <= s.baseline.Generation:
+		return kind + "/current"
+	}
+	return "rebuilt->" + kind + "/current"
+}
+
+// minHeartbeat is the least time a heartbeat counts for.
+const minHeartbeat = 60 * time.Second
+
+// beat writes the heartbeat when it is due, or now. It is advice to the collector and the fleet view: a failure is
+// logged and changes nothing here.
+func (f *follower) beat(ctx context.Context, now bool) {
+	ttl := max(3*f.cfg.PollInterval, minHeartbeat)
+	if !now && time.Now().Before(f.beatAt) || ctx.Err() != nil {
+		return
+	}
+	if !f.view().answered {
+		return // nothing to tell, and it would only wait for a timeout
+	}
+	f.beatAt = time.Now().Add(ttl / 3)
+	h := store.Heartbeat{
+		FormatVersion: store.FormatVersion,
+		ID:            f.id,
+		Source:        f.source(),
+		TTLSeconds:    ttl.Seconds(),
+		Version:       f.cfg.Build.Version,
+		Fetching:      f.view().fetching,
+	}
+	if v, ok := f.holder.look(); ok {
+		h.Using, h.Generation, h.Lineage, h.LoadedAt = v.pointer.ID, v.pointer.Generation, v.pointer.Lineage, v.loadedAt.UTC()
+	}
+	if q := f.refused(); q != nil {
+		h.Rejected = &store.Rejection{ID: q.ID, ManifestSHA256: q.manifest, Reason: q.code, Message: q.Reason, Since: q.Since}
+	}
+	data, err := json.Marshal(h)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
+		defer cancel()
+		_, err = f.deps.Objects.Put(ctx, f.deps.Layout.Replica(f.id), data, store.PutOptions{})
+	}
+	if err != nil {
+		f.log.Warn("heartbeat not written", "error", err)
+	}
+}

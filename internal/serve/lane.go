@@ -1,0 +1,198 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// errBusy: more searches wait than MAX_QUEUE allows.
+var errBusy = errors.New("too many searches are waiting")
+
+// errPanicked: a search panicked; a bug, reported as such.
+var errPanicked = errors.New("search panicked")
+
+// maxTogether bounds one multi-query search. A scan of a flat index costs one pass over its memory whatever the
+// number of queries up to about this many; beyond it only the first ones' latency grows.
+const maxTogether = 64
+
+// cores hands out the right to search: as many at a time as there are cores, so that a burst queues here, where it
+// is bounded and can be cancelled, and not in the scheduler.
+type cores struct {
+	slots  int
+	queue  int // waiting callers allowed beyond the slots
+	mu     sync.Mutex
+	busy   int
+	parked int
+	lanes  []*lane // with waiting searches, first come first served
+}
+
+// lane gathers the concurrent searches of one snapshot. Nothing waits for company: a search that finds a free slot
+// runs at once; those that arrive while all slots are busy are taken together by the slot that comes free next.
+type lane struct {
+	index    Index
+	together int // searches taken at once: maxTogether when the index gains from it, else 1
+	cores    *cores
+	waiting  []*seek
+}
+
+// seek is one waiting search.
+type seek struct {
+	queries []float32
+	k       int
+	allow   *roaring.Bitmap
+	done    chan struct{}
+	pos     []int64
+	scores  []float32
+	err     error
+	taken   bool // a slot has it: it will be answered; guarded by cores.mu
+}
+
+func newCores(slots, queue int) *cores { return &cores{slots: max(slots, 1), queue: queue} }
+
+func newLane(ix Index, kind string, c *cores) *lane {
+	l := &lane{index: ix, together: 1, cores: c}
+	if kind == "flat" {
+		l.together = maxTogether
+	}
+	return l
+}
+
+// search is Index.Search for one or more queries, behind the slots. The caller holds the snapshot until it returns;
+// when it returns early because ctx ended, nothing of the search is running or will run.
+func (l *lane) search(ctx context.Context, queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
+	s := &seek{queries: queries, k: k, allow: allow}
+	c := l.cores
+	c.mu.Lock()
+	if c.busy < c.slots {
+		c.busy++
+		c.mu.Unlock()
+		l.run([]*seek{s})
+		c.next()
+		return s.pos, s.scores, s.err
+	}
+	if c.parked >= c.queue {
+		c.mu.Unlock()
+		return nil, nil, errBusy
+	}
+	c.parked++
+	s.done = make(chan struct{})
+	if len(l.waiting) == 0 {
+		c.lanes = append(c.lanes, l)
+	}
+	l.waiting = append(l.waiting, s)
+	c.mu.Unlock()
+
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		if c.leave(l, s) {
+			return nil, nil, context.Cause(ctx)
+		}
+		<-s.done // being searched: the index must stay open until that ends
+	}
+	return s.pos, s.scores, s.err
+}
+
+// leave takes s out of the queue; false when a slot already has it.
+func (c *cores) leave(l *lane, s *seek) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.taken {
+		return false
+	}
+	l.waiting = slices.DeleteFunc(l.waiting, func(o *seek) bool { return o == s })
+	c.parked--
+	return true
+}
+
+// next is called by a slot that became free: it takes the waiting searches or goes idle. The work goes on in a new
+// goroutine, because the caller has an answer to give.
+func (c *cores) next() {
+	c.mu.Lock()
+	for len(c.lanes) > 0 {
+		l := c.lanes[0]
+		batch := l.take()
+		if len(l.waiting) == 0 {
+			c.lanes = c.lanes[1:]
+		} else { // go to the back: one snapshot's queue cannot starve another's
+			c.lanes = append(c.lanes[1:], l)
+		}
+		if len(batch) > 0 {
+			c.mu.Unlock()
+			go func() {
+				l.run(batch)
+				for _, s := range batch {
+					close(s.done)
+				}
+				c.next()
+			}()
+			return
+		}
+	}
+	c.busy--
+	c.mu.Unlock()
+}
+
+// take removes the next batch: several plain searches, or one that cannot be joined. cores.mu is held.
+func (l *lane) take() []*seek {
+	n := min(len(l.waiting), 1)
+	for n > 0 && n < min(len(l.waiting), l.together) && l.waiting[0].allow == nil && l.waiting[n].allow == nil {
+		n++
+	}
+	batch := l.waiting[:n:n]
+	for _, s := range batch {
+		s.taken = true
+	}
+	l.cores.parked -= n
+	l.waiting = l.waiting[n:]
+	if len(l.waiting) == 0 {
+		l.waiting = nil // lets go of the answered ones
+	}
+	return batch
+}
+
+// run searches a batch in one call and deals out the rows. A panic becomes the error of the searches it hit: the
+// other requests and the slot live on.
+func (l *lane) run(batch []*seek) {
+	defer func() {
+		if p := recover(); p != nil {
+			for _, s := range batch {
+				s.err = fmt.Errorf("%w: %v", errPanicked, p)
+			}
+		}
+	}()
+	if len(batch) == 1 {
+		s := batch[0]
+		s.pos, s.scores, s.err = l.index.Search(s.queries, s.k, s.allow)
+		return
+	}
+	k, n := 0, 0
+	for _, s := range batch {
+		k = max(k, s.k)
+		n += len(s.queries)
+	}
+	queries := make([]float32, 0, n)
+	for _, s := range batch {
+		queries = append(queries, s.queries...)
+	}
+	pos, scores, err := l.index.Search(queries, k, nil)
+	row := 0
+	for _, s := range batch {
+		if err != nil {
+			s.err = err
+			continue
+		}
+		rows := len(s.queries) / l.index.Dims()
+		s.pos, s.scores = make([]int64, 0, rows*s.k), make([]float32, 0, rows*s.k)
+		for range rows {
+			s.pos = append(s.pos, pos[row*k:row*k+s.k]...)
+			s.scores = append(s.scores, scores[row*k:row*k+s.k]...)
+			row++
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// Phases of a swap, as labels.
+const (
+	phaseDownload = "download"
+	phaseVerify   = "verify"
+	phaseOpen     = "open"
+	phaseWarm     = "warm"
+)
+
+// Why a snapshot was not taken, in heartbeats and /snapshot.
+const (
+	reasonHash      = "hash_mismatch"
+	reasonMissing   = "missing"
+	reasonMemory    = "memory"
+	reasonOpen      = "open"
+	reasonEmbedding = "embedding"
+	reasonStore     = "store" // the store did not answer; nothing is wrong with the snapshot
+)
+
+// loadError carries the reason of a failed load.
+type loadError struct {
+	reason string
+	err    error
+}
+
+func (e *loadError) Error() string { return e.err.Error() }
+func (e *loadError) Unwrap() error { return e.err }
+
+// reasonOf classifies an error of a load.
+func reasonOf(err error) string {
+	var le *loadError
+	var te *tightError
+	switch {
+	case errors.As(err, &le):
+		return le.reason
+	case errors.As(err, &te):
+		return reasonMemory
+	case errors.Is(err, store.ErrCorrupt):
+		return reasonHash
+	case errors.Is(err, store.ErrNotFound):
+		return reasonMissing
+	}
+	return reasonStore
+}
+
+// warmFor bounds the warm-up: a slow first search is better than a late swap.
+const warmFor = 2 * time.Second
+
+// loader turns a pointer into an opened snapshot.
+type loader struct {
+	deps   Deps
+	cache  *cache
+	cores  *cores
+	recent *recentQueries
+	m      *metrics
+	// makeRoom is asked when old and new do not fit together: it retires the old one and returns when its memory is
+	// free, or says that it must stay.
+	makeRoom func(*tightError) error
+}
+
+// load brings the snapshot of p from the cache or the store and opens it. polite: something is being served, so
+// leave it the cores. With offline only the cache is asked.
+func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool) (*snapshot, error) {
+	start := time.Now()
+	m, dir, err := l.cache.verify(ctx, p)
+	if err == nil {
+		l.m.phase(phaseVerify, start)
+	}
+	if err != nil && offline {
+		return nil, err
+	}
+	if err != nil {
+		m, p.ManifestSHA256, err = store.ReadManifest(ctx, l.deps.Objects, l.deps.Layout, p.ID, p.ManifestSHA256)
+		if err != nil {
+			return nil, err
+		}
+	}
+	embedder, err := l.deps.Embedder(m.Spec.Embedding)
+	if err != nil {
+		return nil, &loadError{reasonEmbedding, err}
+	}
+	if err := l.room(m); err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		if dir, err = l.download(ctx, p, m, polite); err != nil {
+			return nil, err
+		}
+	}
+	s, err := l.open(m, dir)
+	if err != nil {
+		return nil, &loadError{reasonOpen, err}
+	}
+	p.Manifest = m
+	s.pointer, s.embedder = p, embedder
+	l.warm(ctx, s)
+	return s, nil
+}
+
+// room checks the predicted memory of m, beside everything this process holds now, against the limit.
+func (l *loader) room(m store.Manifest) error {
+	limit := l.deps.MemoryLimit()
+	need := l.deps.Predict(m.Index, m.Stats.Vectors, m.Spec.Embedding.Dims)
+	// Words and filters: a pair of Japanese characters is 6 bytes of text and about 2 of postings; filters hold less.
+	// While they are built the garbage collector may let twice that stand.
+	docs, _ := m.File(store.FileDocuments)
+	need += docs.Size
+	limitGoHeap(limit, l.native()+need)
+	err := fits(need, l.deps.MemoryUsed(), limit)
+	var tight *tightError
+	if errors.As(err, &tight) {
+		return l.makeRoom(tight)
+	}
+	return nil
+}
+
+// native is the memory of the opened indexes.
+func (l *loader) native() int64 { return l.m.residentBytes() }
+
+// download fetches the wanted files into the cache, every hash checked.
+func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest, polite bool) (string, error) {
+	defer l.m.phase(phaseDownload, time.Now())
+	tmp, err := l.cache.staging()
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	o := store.FetchOptions{Reuse: l.cache.reuse}
+	if polite {
+		o.Parallel = 2 // one range hashed while the next arrives: about one core
+	}
+	if err := store.Fetch(ctx, l.deps.Objects, l.deps.Layout, wanted(m), tmp, o); err != nil {
+		return "", err
+	}
+	data, err := l.manifestBytes(ctx, p, m)
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, store.FileManifest), data, 0o600); err != nil {
+		return "", err
+	}
+	return l.cache.adopt(tmp, p)
+}
+
+// manifestBytes returns the bytes that p names. A newer indexer's manifest may hold fields that this binary does not
+// know, so its own marshalling is right only when the digest says so.
+func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Manifest) ([]byte, error) {
+	data, err := store.MarshalManifest(m)
+	if err != nil || store.ManifestDigest(data) == p.ManifestSHA256 {
+		return data, err
+	}
+	body, _, err := l.deps.Objects.Get(ctx, l.deps.Layout.Manifest(m.ID), store.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(io.LimitReader(body, store.MaxDocument))
+}
+
+// open opens the index and the documents in dir and checks that they belong together.
+func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
+	defer l.m.phase(phaseOpen, time.Now())
+	s := &snapshot{manifest: m, dir: dir, loadedAt: time.Now()}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if s.index != nil {
+			l.m.closed(s.index)
+			err = errors.Join(err, s.index.Close())
+		}
+		if s.docs != nil {
+			err = errors.Join(err, s.docs.Close())
+		}
+	}()
+	if s.index, err = l.deps.Open(filepath.Join(dir, store.FileIndex), m.Index); err != nil {
+		s.index = nil // a typed nil would not be one
+		return nil, err
+	}
+	l.m.opened(s.index)
+	if s.docs, err = store.OpenDocs(dir); err != nil {
+		s.docs = nil
+		return nil, err
+	}
+	if n := s.index.Len(); n != s.docs.Len() || n != m.Stats.Vectors || s.index.Dims() != m.Spec.Embedding.Dims {
+		return nil, fmt.Errorf("index has %d x %d, there are %d documents, the manifest says %d x %d",
+			n, s.index.Dims(), s.docs.Len(), m.Stats.Vectors, m.Spec.Embedding.Dims)
+	}
+	if s.attrs, err = vendors.BuildAttributes(s.docs.Len(), s.docs.Metadata); err != nil {
+		return nil, err
+	}
+	if s.words, err = buildLexicon(s.docs.Len(), s.allValues); err != nil {
+		return nil, err
+	}
+	s.lane = newLane(s.index, m.Index.Kind, l.cores)
+	return s, nil
+}
+
+// warm runs recent queries and stored vectors, so that the first visitors do not pay for cold caches and pages.
+func (l *loader) warm(ctx context.Context, s *snapshot) {
+	defer l.m.phase(phaseWarm, time.Now())
+	deadline := time.Now().Add(warmFor)
+	k := min(10, s.index.Len())
+	for _, v := range l.recent.of(s.manifest.Spec.Embedding) {
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return
+		}
+		_, _, _ = s.index.Search(v, k, nil)
+	}
+	const samples = 16
+	v := make([]float32, s.dims())
+	for i := range min(samples, s.index.Len()) {
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return
+		}
+		if s.index.Vector(i*s.index.Len()/min(samples, s.index.Len()), v) == nil {
+			_, _, _ = s.index.Search(v, k, nil)
+		}
+	}
+}
+
+// politely runs f on a thread of its own at low priority: hashing, parsing and FAISS's reading then take the time
+// that queries leave. The thread ends with f, because its priority cannot be raised again.
+func politely(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) // refused: then at normal priority
+		f()
+	}()
+}

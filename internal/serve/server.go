@@ -1,0 +1,214 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Limits of the HTTP servers. The idle timeout is longer than an ALB's default of 60 s: a backend that closes first
+// turns reused connections into 502s.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 120 * time.Second
+	maxHeader         = 32 << 10
+	stopTimeout       = 10 * time.Second // for requests in flight at the end
+)
+
+// Server answers searches from the snapshot that the pointer names.
+type Server struct {
+	cfg      Config
+	deps     Deps
+	log      *slog.Logger
+	m        *metrics
+	holder   *holder
+	cores    *cores
+	searcher *searcher
+	recent   *recentQueries
+	follow   *follower
+	keys     keyring
+	limit    *limiter
+	page     *page
+
+	draining atomic.Bool
+	drain    chan struct{}
+	once     sync.Once
+	listen   string // address bound by Run
+	admin    string
+}
+
+// New checks the configuration and registers the metrics; nothing runs or is opened yet.
+func New(deps Deps, cfg Config) (*Server, error) {
+	cfg.AllowedOrigins = trimmed(cfg.AllowedOrigins, "/")
+	cfg.APIKeys = trimmed(cfg.APIKeys, "")
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.MemoryLimit == nil {
+		deps.MemoryLimit = systemLimit
+	}
+	if deps.MemoryUsed == nil {
+		deps.MemoryUsed = residentAnonymous
+	}
+	s := &Server{
+		cfg: cfg, deps: deps, log: cfg.Log,
+		m:      newMetrics(deps.Registerer, cfg.Build),
+		holder: &holder{},
+		cores:  newCores(runtime.GOMAXPROCS(0), cfg.MaxQueue),
+		recent: &recentQueries{},
+		limit:  newLimiter(cfg.RateLimit),
+		drain:  make(chan struct{}),
+	}
+	var err error
+	if s.keys, err = newKeyring(cfg.APIKeys); err != nil {
+		return nil, err
+	}
+	if s.page, err = newPage(); err != nil {
+		return nil, err
+	}
+	s.searcher = &searcher{
+		vectors: newQueryVectors(cfg.EmbedTimeout, s.m), recent: s.recent, m: s.m,
+		parallel: max(1, min(maxTogether, cfg.MaxQueue/2)),
+	}
+	s.follow = &follower{
+		cfg: cfg, deps: deps, log: cfg.Log, m: s.m, holder: s.holder,
+		id: replicaID(cfg.ReplicaID, store.NewNonce()[:8]),
+	}
+	s.holder.free = s.follow.free
+	s.follow.loader = &loader{deps: deps, cores: s.cores, recent: s.recent, m: s.m, makeRoom: s.follow.makeRoom}
+	return s, nil
+}
+
+func trimmed(in []string, suffix string) []string {
+	var out []string
+	for _, v := range in {
+		if v = strings.TrimSuffix(strings.TrimSpace(v), suffix); v != "" {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// Drain makes /ready answer 503; the server goes on answering for DrainTime and Run returns then. Safe to call from
+// a signal's goroutine, any number of times.
+func (s *Server) Drain() {
+	s.once.Do(func() {
+		s.draining.Store(true)
+		close(s.drain)
+	})
+}
+
+// Run binds both addresses, serves and follows the pointer until ctx ends (at once) or Drain was called and its time
+// has passed. Requests in flight are finished either way. A nil error is a wanted end.
+func (s *Server) Run(ctx context.Context) error {
+	public, err := net.Listen("tcp", s.cfg.ListenAddr)
+	if err != nil {
+		return fmt.Errorf("LISTEN_ADDR: %w", err)
+	}
+	admin, err := net.Listen("tcp", s.cfg.AdminAddr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("ADMIN_ADDR: %w", err), public.Close())
+	}
+	return s.Serve(ctx, public, admin)
+}
+
+// Serve is Run on listeners that are bound already. It closes them.
+func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
+	c, err := openCache(s.cfg.LocalDir, s.deps.Objects.URL(s.deps.Layout.Root()))
+	if err != nil {
+		return errors.Join(fmt.Errorf("VECTORSTORE_LOCAL_DIR: %w", err), public.Close(), admin.Close())
+	}
+	defer c.close()
+	s.follow.cache, s.follow.loader.cache = c, c
+	s.listen, s.admin = public.Addr().String(), admin.Addr().String()
+	var ready sync.Once
+	s.follow.served = func(id string) {
+		ready.Do(func() {
+			s.log.Info("server ready", "listen_addr", s.listen, "admin_addr", s.admin, "snapshot", id)
+		})
+	}
+	servers := []*http.Server{s.httpServer(s.publicHandler(), writeTimeout), s.httpServer(s.adminHandler(), 0)}
+	failed := make(chan error, len(servers))
+	var wg sync.WaitGroup
+	for i, l := range []net.Listener{public, admin} {
+		wg.Go(func() {
+			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
+	s.log.Info("server listening", "listen_addr", s.listen, "admin_addr", s.admin)
+
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	wg.Go(func() {
+		s.follow.start(following)
+		s.follow.run(following)
+	})
+	err = s.wait(ctx, failed)
+	s.draining.Store(true)
+	stop()
+	for _, h := range servers {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		if h.Shutdown(end) != nil {
+			err = errors.Join(err, h.Close())
+		}
+		cancel()
+	}
+	wg.Wait()
+	s.holder.publish(nil)
+	s.holder.wait()
+	s.log.Info("server stopped")
+	return err
+}
+
+// wait returns when it is time to stop.
+func (s *Server) wait(ctx context.Context, failed <-chan error) error {
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	case <-s.drain:
+	}
+	s.log.Info("draining", "seconds", s.cfg.DrainTime.Seconds())
+	t := time.NewTimer(s.cfg.DrainTime)
+	defer t.Stop()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return nil
+}
+
+func (s *Server) httpServer(h http.Handler, write time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      write,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// ready reports whether this server is to get traffic.
+func (s *Server) ready() bool { return !s.draining.Load() && s.holder.id() != "" }
