@@ -34,6 +34,8 @@ type S3Config struct {
 	HeaderTimeout time.Duration
 	// IdleTimeout ends a body of which no byte came for so long. Default 15 s.
 	IdleTimeout time.Duration
+	// Load adds to how the SDK finds its settings: a test names its own server and keys here.
+	Load []func(*config.LoadOptions) error
 }
 
 // Defaults and bounds of S3Config, and of the connection under it.
@@ -75,7 +77,10 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 			t.ReadBufferSize = 128 << 10
 			t.WriteBufferSize = 128 << 10
 		})
-	base, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(transport), config.WithAppID("vectorstore"))
+	load := append([]func(*config.LoadOptions) error{
+		config.WithHTTPClient(transport), config.WithAppID("vectorstore"),
+	}, cfg.Load...)
+	base, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("open S3 store: %w", err)
 	}
