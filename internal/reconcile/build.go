@@ -1,0 +1,147 @@
+package reconcile
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// buildRows is how many vectors are handed to the index at a time: 1,024 × 1,536 × 4 bytes = 6 MiB.
+const buildRows = 1024
+
+// build writes the index and the old readers' documents into scratch and composes the manifest.
+func (p *pass) build(ctx context.Context) error {
+	began := p.Clock.Elapsed()
+	if err := p.buildIndex(ctx); err != nil {
+		return err
+	}
+	if err := p.writePickle(ctx); err != nil {
+		return err
+	}
+	c := p.files
+	files := make([]store.File, 0, 4)
+	for _, name := range []string{store.FileIndex, store.FilePickle} {
+		path := filepath.Join(p.dir, name)
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && name == store.FilePickle {
+			continue
+		}
+		f, err := store.HashFile(ctx, path)
+		if err != nil {
+			return fail(Built, "NoScratch", transient, stopped(ctx, err))
+		}
+		files = append(files, f)
+	}
+	newest, err := p.newestID(ctx)
+	if err != nil {
+		return err
+	}
+	epoch := p.lease.epoch()
+	p.manifest = store.Manifest{
+		FormatVersion: store.FormatVersion,
+		ID: store.NewSnapshotID(p.Clock.Now(), newest, p.source.SHA256, p.specDigest, fmt.Sprint(epoch), p.owner,
+			store.NewNonce()),
+		CreatedAt:  p.Clock.Now().UTC().Truncate(time.Second),
+		Source:     p.source.Source,
+		Spec:       p.spec,
+		SpecDigest: p.specDigest,
+		Index:      c.params,
+		Files:      append(files, c.entries...),
+		Stats: store.Stats{
+			Vectors: len(c.keys), Added: p.plan.Added, Changed: p.plan.Changed, Removed: p.plan.Removed,
+			Unchanged: p.plan.Unchanged, Embedded: c.bought, Reused: len(c.keys) - c.bought, Tokens: c.spent,
+			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
+		},
+		BuiltEpoch: epoch,
+		Builder:    p.cfg.Builder,
+	}
+	p.localDir = p.dir
+	p.log.InfoContext(ctx, "index rebuilt from vendors.json", "snapshot", p.manifest.ID, "source", p.source.Key,
+		"vectors", len(c.keys), "index", c.params.Kind, "added", p.plan.Added, "changed", p.plan.Changed,
+		"removed", p.plan.Removed, "embedded", c.bought, "reused", len(c.keys)-c.bought, "tokens", c.spent)
+	return nil
+}
+
+// newestID is the newest id in the store, complete or not: the next one sorts after it whatever our clock says.
+func (p *pass) newestID(ctx context.Context) (string, error) {
+	found, err := store.ListSnapshots(ctx, p.Objects, p.Layout)
+	if err != nil {
+		return "", fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+	}
+	newest := ""
+	if n := len(found); n > 0 {
+		newest = found[n-1].ID
+	}
+	if p.pointer != nil {
+		newest = max(newest, p.pointer.ID)
+	}
+	return newest, nil
+}
+
+// buildIndex streams the vectors from the ledger, in catalogue order, into the index.
+func (p *pass) buildIndex(ctx context.Context) error {
+	c, dims := p.files, p.cfg.Embedding.Dims
+	p.Progress.Step("build", int64(len(c.keys)))
+	params, err := p.Indexes.Resolve(p.spec.IndexKind, len(c.keys), dims)
+	if err != nil {
+		return fail(Built, "BuildFailed", inputs, fmt.Errorf("resolve index: %w", err))
+	}
+	c.params = params
+	b, err := p.Indexes.NewBuilder(params, dims, len(c.keys))
+	if err != nil {
+		return fail(Built, "BuildFailed", inputs, fmt.Errorf("start index: %w", err))
+	}
+	defer b.Close()
+	rows := make([]float32, min(buildRows, len(c.keys))*dims)
+	for start := 0; start < len(c.keys); start += buildRows {
+		n := min(buildRows, len(c.keys)-start)
+		for i, key := range c.keys[start : start+n] {
+			ok, err := p.ledger.Get(key, rows[i*dims:(i+1)*dims])
+			if err != nil || !ok {
+				// Damage found only now: the next pass opens the ledger without it and buys what is gone.
+				return fail(Built, "LedgerDamaged", transient, fmt.Errorf("vector of record %d is not in the ledger: %w", start+i, errors.Join(store.ErrCorrupt, err)))
+			}
+		}
+		if err := b.Add(ctx, rows[:n*dims]); err != nil {
+			return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("add to index: %w", err)))
+		}
+		p.Progress.Add(int64(n))
+	}
+	if err := b.WriteFile(ctx, filepath.Join(p.dir, store.FileIndex)); err != nil {
+		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index: %w", err)))
+	}
+	return nil
+}
+
+func (p *pass) writePickle(ctx context.Context) (err error) {
+	if p.Pickle == nil {
+		return nil
+	}
+	f, err := os.Create(filepath.Join(p.dir, store.FilePickle))
+	if err != nil {
+		return fail(Built, "NoScratch", transient, err)
+	}
+	w := bufio.NewWriterSize(f, 256<<10)
+	err = p.pickle(ctx, w)
+	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
+		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index.pkl: %w", err)))
+	}
+	return nil
+}
+
+func (p *pass) pickle(ctx context.Context, w io.Writer) error {
+	docs := p.files.docs
+	return p.Pickle(w, docs.Len(), func(i int) (id, text string, metadata []byte, err error) {
+		if err := ctx.Err(); err != nil {
+			return "", "", nil, err
+		}
+		d, err := docs.Doc(i)
+		return d.ID, d.Text, d.Metadata, err
+	})
+}

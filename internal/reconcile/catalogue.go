@@ -1,0 +1,194 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// candidate is a snapshot in the making. Per record it keeps the ledger key, 32 bytes; documents and their
+// texts stay on disk: 1 M records take 32 MB here and 40 MB in the document writer.
+type candidate struct {
+	docs    *store.Docs
+	entries []store.File
+	keys    []store.LedgerKey
+
+	// Positions whose text is not in the ledger, each distinct text once.
+	missing []uint32
+	tokens  int // estimated, of the missing texts
+	bought  int // texts embedded
+	spent   int // tokens counted by the provider
+	params  store.IndexParams
+}
+
+func (c *candidate) close() {
+	if c.docs != nil {
+		c.docs.Close()
+	}
+}
+
+// PlanReport says what a pass would do.
+type PlanReport struct {
+	Source    store.Source `json:"source"`
+	Baseline  string       `json:"baseline,omitempty"` // the served snapshot
+	UpToDate  bool         `json:"up_to_date"`
+	Records   int          `json:"records"`
+	Added     int          `json:"added"`
+	Changed   int          `json:"changed"`
+	Removed   int          `json:"removed"`
+	Unchanged int          `json:"unchanged"`
+	Texts     int          `json:"texts"`  // to embed
+	Reused    int          `json:"reused"` // distinct texts found in the ledger or shared
+	Tokens    int          `json:"tokens"` // estimated, of the texts to embed
+	Cost      float64      `json:"cost_usd"`
+	Budget    int          `json:"budget_tokens,omitempty"`
+	Held      string       `json:"held,omitempty"` // why it would be held before any purchase
+}
+
+// parse reads the whole catalogue into scratch, or nothing of it.
+func (p *pass) parse(ctx context.Context) error {
+	if err := p.download(ctx); err != nil {
+		return err
+	}
+	if err := p.openLedger(ctx); err != nil {
+		return err
+	}
+	p.Progress.Step("parse", 0)
+	f, err := os.Open(p.source.path)
+	if err != nil {
+		return fail(Built, "NoScratch", transient, err)
+	}
+	defer f.Close()
+	w, err := store.NewDocWriter(p.dir)
+	if err != nil {
+		return fail(Built, "NoScratch", transient, err)
+	}
+	c := &candidate{}
+	p.files = c
+	pending := map[store.LedgerKey]struct{}{} // keys of missing: 1 M new texts take ~80 MB until parse returns
+	perr := vendors.Parse(f, p.cfg.Limits, func(rec vendors.Record) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		key := store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
+		if _, twice := pending[key]; !twice && !p.ledger.Has(key) {
+			pending[key] = struct{}{}
+			c.missing = append(c.missing, uint32(len(c.keys)))
+			c.tokens += p.Embedder.EstimateTokens(rec.Text)
+		}
+		c.keys = append(c.keys, key)
+		p.Progress.Add(1)
+		return w.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest)
+	})
+	entries, cerr := w.Close()
+	if perr != nil {
+		return p.catalogueError(ctx, perr)
+	}
+	if cerr != nil {
+		return fail(Built, "NoScratch", transient, cerr)
+	}
+	c.entries = entries
+	p.source.Records = len(c.keys)
+	if c.docs, err = store.OpenDocs(p.dir); err != nil {
+		return fail(Built, "NoScratch", transient, err)
+	}
+	return nil
+}
+
+func (p *pass) catalogueError(ctx context.Context, err error) error {
+	var bad *vendors.CatalogueError
+	if errors.As(err, &bad) {
+		p.source.err = failf(SourceReady, "CatalogueInvalid", terminal, "%s: %w", p.Layout.Source, err)
+		return p.source.err
+	}
+	return fail(Built, "ParseFailed", transient, stopped(ctx, fmt.Errorf("parse: %w", err)))
+}
+
+// compare counts what changed against the served snapshot, by id and content digest.
+func (p *pass) compare(ctx context.Context) error {
+	c := p.files
+	p.plan = PlanReport{
+		Source: p.source.Source, Records: len(c.keys), Added: len(c.keys),
+		Texts: len(c.missing), Reused: len(c.keys) - len(c.missing), Tokens: c.tokens,
+		Cost: float64(c.tokens) * p.cfg.TokenPrice / 1e6, Budget: p.cfg.MaxEmbedTokens,
+	}
+	if p.pointer == nil {
+		return nil
+	}
+	p.plan.Baseline = p.pointer.ID
+	served, err := p.servedIndex(ctx)
+	if err != nil {
+		return err
+	}
+	if served == nil {
+		// What is served cannot be read, which is why it is being rebuilt. At least this many ids are gone.
+		p.plan.Removed = max(0, p.pointer.Source.Records-len(c.keys))
+		return nil
+	}
+	defer served.Close()
+	built, err := store.OpenDocIndex(filepath.Join(p.dir, store.FileOffsets))
+	if err != nil {
+		return fail(Built, "NoScratch", transient, err)
+	}
+	defer built.Close()
+	p.plan.Added, p.plan.Changed, p.plan.Removed, p.plan.Unchanged = difference(served, built)
+	return nil
+}
+
+// difference counts ids only in b, in both with another digest, only in a, and in both alike.
+func difference(a, b *store.DocIndex) (added, changed, removed, unchanged int) {
+	for i := range b.Len() {
+		j, ok := a.Find(b.IDHash(i))
+		switch {
+		case !ok:
+			added++
+		case a.Digest(j) != b.Digest(i):
+			changed++
+		default:
+			unchanged++
+		}
+	}
+	return added, changed, a.Len() - changed - unchanged, unchanged
+}
+
+// servedIndex opens the served snapshot's documents.idx; nil when it is not there or not whole.
+func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
+	f, ok := p.pointer.File(store.FileOffsets)
+	if !ok {
+		return nil, nil
+	}
+	dir := filepath.Join(p.dir, "served")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fail(Built, "NoScratch", transient, err)
+	}
+	m := p.pointer.Manifest
+	m.Files = []store.File{f}
+	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
+	if err == nil {
+		var d *store.DocIndex
+		if d, err = store.OpenDocIndex(filepath.Join(dir, store.FileOffsets)); err == nil {
+			return d, nil
+		}
+	}
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+		p.log.WarnContext(ctx, "served documents unreadable", "snapshot", m.ID, "error", err)
+		return nil, nil
+	}
+	return nil, fail(Built, "BaselineUnreadable", transient, stopped(ctx, err))
+}
+
+// budget stops a build that would cost more than allowed, before anything is bought.
+func (p *pass) budget(context.Context) error {
+	limit := p.cfg.MaxEmbedTokens
+	if limit == 0 || p.files.tokens <= limit {
+		return nil
+	}
+	p.plan.Held = fmt.Sprintf("%d texts, about %d tokens, are above MAX_EMBED_TOKENS=%d", len(p.files.missing), p.files.tokens, limit)
+	p.heldWhy = p.plan.Held
+	return failf(Held, "TokenBudget", terminal, "%w: %s; raise MAX_EMBED_TOKENS", ErrHeld, p.plan.Held)
+}

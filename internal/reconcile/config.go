@@ -1,0 +1,109 @@
+package reconcile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// Config of an indexer. Start from DefaultConfig; New calls Validate.
+type Config struct {
+	Embedding store.Embedding // what turns text into vectors; part of the spec
+	EmbedHost string          // host of the embedding endpoint, "" in process; part of the ledger's key
+	IndexKind string          // auto, flat, ivf, hnsw; part of the spec
+	Limits    vendors.Limits  // of the catalogue
+
+	ResyncInterval time.Duration // the source is re-read this often, whatever the backoff of a failed pass
+	ControlPoll    time.Duration // an operator's request is noticed this soon
+	LeaseTTL       time.Duration
+
+	RetainSnapshots int           // newest snapshots ever promoted that are kept
+	RetainGrace     time.Duration // nothing younger, or retired less long ago, is deleted
+
+	GateMaxRemoved float64 // share of the served snapshot's ids gone, above it a candidate is held
+	GateMinRecall  float64 // recall@10 floor, below it a candidate is held
+
+	MaxEmbedTokens int     // above it a build is held before any purchase; 0 = off
+	TokenPrice     float64 // US dollars per million tokens, for the plan; 0 = unknown or free
+
+	BackoffMin, BackoffMax time.Duration // of a failed build whose inputs did not change
+
+	Builder string // version string of this binary, written into manifests
+	Host    string // name of this machine or task, for people
+	Dir     string // scratch and the ledger's local copy; owned by this process
+}
+
+// DefaultConfig returns every default. Embedding, Builder, Host and Dir are the caller's to fill.
+func DefaultConfig() Config {
+	return Config{
+		IndexKind:       "auto",
+		Limits:          vendors.DefaultLimits(),
+		ResyncInterval:  30 * time.Second,
+		ControlPoll:     2 * time.Second,
+		LeaseTTL:        30 * time.Second,
+		RetainSnapshots: 5,
+		RetainGrace:     time.Hour,
+		GateMaxRemoved:  0.5,
+		GateMinRecall:   0.95,
+		BackoffMin:      30 * time.Second,
+		BackoffMax:      10 * time.Minute,
+	}
+}
+
+// Validate names the setting that cannot work, as the environment spells it, and why.
+func (c Config) Validate() error {
+	bad := func(name, why string, got any) error {
+		return fmt.Errorf("%s %s, got %v", name, why, got)
+	}
+	switch {
+	case c.ResyncInterval < 10*time.Millisecond:
+		return bad("RESYNC_INTERVAL", "must be at least 10ms", c.ResyncInterval)
+	case c.LeaseTTL < 100*time.Millisecond:
+		return bad("LEASE_TTL", "must be at least 100ms", c.LeaseTTL)
+	case c.RetainSnapshots < 1 || c.RetainSnapshots > store.HistoryLength:
+		// The pointer's history is what says which snapshots were promoted.
+		return bad("RETAIN_SNAPSHOTS", fmt.Sprintf("must be 1..%d", store.HistoryLength), c.RetainSnapshots)
+	case c.RetainGrace < 0:
+		return bad("RETAIN_GRACE", "must not be negative", c.RetainGrace)
+	case !(c.GateMaxRemoved >= 0 && c.GateMaxRemoved <= 1):
+		return bad("GATE_MAX_REMOVED", "must be 0..1", c.GateMaxRemoved)
+	case !(c.GateMinRecall >= 0 && c.GateMinRecall <= 1):
+		return bad("GATE_MIN_RECALL", "must be 0..1", c.GateMinRecall)
+	case c.MaxEmbedTokens < 0:
+		return bad("MAX_EMBED_TOKENS", "must not be negative", c.MaxEmbedTokens)
+	case c.Embedding.Provider == "" || c.Embedding.Model == "":
+		return errors.New("EMBEDDING_PROVIDER and EMBEDDING_MODEL must be set")
+	case c.Embedding.Dims < 1 || c.Embedding.Dims > 1<<16:
+		return bad("EMBEDDING_DIMENSIONS", "must be 1..65536", c.Embedding.Dims)
+	case c.IndexKind == "":
+		return errors.New("INDEX_KIND must be set")
+	case c.BackoffMin <= 0 || c.BackoffMax < c.BackoffMin:
+		return errors.New("backoff of failed builds must be positive and ordered")
+	case c.ControlPoll <= 0:
+		return errors.New("the control poll must be positive")
+	case c.Dir == "":
+		return errors.New("VECTORSTORE_LOCAL_DIR must be set")
+	}
+	return nil
+}
+
+// spec is the desired shape of a snapshot.
+func (c Config) spec() store.Spec {
+	return store.Spec{
+		Embedding:    c.Embedding,
+		Metric:       "inner_product",
+		TextTemplate: vendors.TextTemplate,
+		IndexKind:    c.IndexKind,
+	}
+}
+
+// gateSettings identifies the settings a verdict was reached under.
+func (c Config) gateSettings() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "gate/1 removed=%g recall=%g", c.GateMaxRemoved, c.GateMinRecall))
+	return hex.EncodeToString(sum[:8])
+}

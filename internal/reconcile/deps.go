@@ -1,0 +1,100 @@
+package reconcile
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Embedder turns texts into unit vectors of the configured dimensions.
+type Embedder interface {
+	// Embed embeds texts (at least one) and calls done once per finished batch, serially, in any order:
+	// first is the index of the batch's first text, vectors its rows, valid only during the call, tokens what
+	// the batch cost. What was passed to done stays valid when Embed returns an error.
+	Embed(ctx context.Context, texts []string, done func(first int, vectors []float32, tokens int) error) error
+	// EmbedQuery embeds one query as the servers do, for golden queries.
+	EmbedQuery(ctx context.Context, text string) ([]float32, error)
+	// EstimateTokens guesses what one text will cost.
+	EstimateTokens(text string) int
+}
+
+// Indexes makes and opens vector indexes over rows 0..n-1.
+type Indexes interface {
+	// Resolve turns an asked-for kind ("auto" included) into parameters for n rows of dims.
+	Resolve(kind string, n, dims int) (store.IndexParams, error)
+	// NewBuilder starts an index that will receive n rows.
+	NewBuilder(p store.IndexParams, dims, n int) (Builder, error)
+	// Open reads an index file. The caller closes the Index.
+	Open(path string, p store.IndexParams) (Index, error)
+}
+
+// Builder takes rows in order, any number per call, in bounded memory.
+type Builder interface {
+	Add(ctx context.Context, rows []float32) error
+	// WriteFile finishes the index and writes it where Indexes.Open can read it.
+	WriteFile(ctx context.Context, path string) error
+	// Close frees the builder, finished or not.
+	Close() error
+}
+
+// Index is an opened index. Results are row-major, len(queries)/Dims() × k, best first, position -1 = none.
+type Index interface {
+	Search(queries []float32, k int, allow *roaring.Bitmap) (positions []int64, scores []float32, err error)
+	// Exact scans every stored vector, whatever the kind of index.
+	Exact(queries []float32, k int, allow *roaring.Bitmap) (positions []int64, scores []float32, err error)
+	// Vector copies the stored vector at pos.
+	Vector(pos int, dst []float32) error
+	Len() int
+	Dims() int
+	Close() error
+}
+
+// PickleWriter writes the documents of a snapshot in the form that old readers load beside index.faiss.
+type PickleWriter func(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error
+
+// Progress shows people how far a pass is. Steps do not overlap.
+type Progress interface {
+	// Step starts a named step of total units (0 = unknown), ending the one before it.
+	Step(name string, total int64)
+	// Add reports units done.
+	Add(n int64)
+	// Done ends the last step.
+	Done()
+}
+
+type silent struct{}
+
+func (silent) Step(string, int64) {}
+func (silent) Add(int64)          {}
+func (silent) Done()              {}
+
+// Clock is where time comes from. Elapsed decides (leases, backoff); Now only names and dates things, and
+// may be wrong by any amount.
+type Clock struct {
+	Now     func() time.Time
+	Elapsed func() time.Duration // monotonic, from any fixed start
+}
+
+// SystemClock is the machine's.
+func SystemClock() Clock {
+	start := time.Now()
+	return Clock{Now: time.Now, Elapsed: func() time.Duration { return time.Since(start) }}
+}
+
+// Deps of a Reconciler. Objects, Layout, Embedder, Indexes and Log are required.
+type Deps struct {
+	Objects  store.Objects
+	Layout   store.Layout
+	Embedder Embedder
+	Indexes  Indexes
+	Pickle   PickleWriter // nil: snapshots carry no index.pkl
+	Progress Progress     // nil: none shown
+	Metrics  *Metrics     // nil: not counted
+	Log      *slog.Logger
+	Clock    Clock // zero: SystemClock
+}

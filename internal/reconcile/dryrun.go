@@ -1,0 +1,43 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Plan says what a pass would do now: it reads the catalogue, the ledger and the served snapshot's ids, needs no
+// lease and writes nothing to the store. A build that the token budget would hold is reported in Held.
+func (r *Reconciler) Plan(ctx context.Context) (PlanReport, error) {
+	p := &pass{Reconciler: r, id: uuid.NewString()[:8], now: r.Clock.Now()}
+	p.log = r.logger(p.id)
+	if err := os.MkdirAll(r.cfg.Dir, 0o755); err != nil {
+		return PlanReport{}, fmt.Errorf("make scratch: %w", err)
+	}
+	dir, err := os.MkdirTemp(r.cfg.Dir, "plan-*")
+	if err != nil {
+		return PlanReport{}, fmt.Errorf("make scratch: %w", err)
+	}
+	p.dir = dir
+	defer p.close()
+	ptr, info, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
+	switch {
+	case err == nil:
+		p.pointer, p.pointerETag = &ptr, info.ETag
+	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid):
+		return PlanReport{}, fmt.Errorf("read pointer: %w", err)
+	}
+	for _, step := range []func(context.Context) error{p.parse, p.compare, p.budget} {
+		if err := step(ctx); err != nil && !errors.Is(err, ErrHeld) {
+			return PlanReport{}, stopped(ctx, err)
+		}
+	}
+	p.plan.Source = p.source.Source
+	p.plan.UpToDate = p.upToDate()
+	return p.plan, nil
+}

@@ -1,0 +1,159 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// window is how many texts are bought before they are made durable. While one window is in flight the one
+// before it is being flushed, and a third does not start before that flush is done: a crash loses at most
+// 2 × 1,024 = 2,048 texts, whatever the embedder's own concurrency.
+const window = 1024
+
+// salvage is how long the flush of what was already bought may take after the pass was told to stop.
+const salvage = 5 * time.Second
+
+// goldenPrefix keeps golden queries apart from documents in the ledger: providers may treat queries differently.
+const goldenPrefix = "golden query\x00"
+
+func (p *pass) openLedger(ctx context.Context) error {
+	if p.ledger != nil {
+		return nil
+	}
+	l, err := store.OpenLedger(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"))
+	if err != nil {
+		return fail(Built, "LedgerUnreadable", transient, stopped(ctx, fmt.Errorf("open ledger: %w", err)))
+	}
+	p.ledger = l
+	if damaged := l.Damaged(); len(damaged) > 0 {
+		p.log.WarnContext(ctx, "ledger segments damaged", "segments", damaged)
+	}
+	return nil
+}
+
+// embed buys the vectors that the ledger lacks, a window at a time.
+func (p *pass) embed(ctx context.Context) error {
+	c := p.files
+	p.Metrics.embedded("reused", len(c.keys)-len(c.missing))
+	if len(c.missing) == 0 {
+		return nil
+	}
+	p.Progress.Step("embed", int64(len(c.missing)))
+	flushed := make(chan error, 1)
+	flushed <- nil // no flush is running
+	var failed error
+	for start := 0; start < len(c.missing) && failed == nil; start += window {
+		if failed = p.lease.check(); failed != nil {
+			break
+		}
+		batch, err := p.embedWindow(ctx, c.missing[start:min(start+window, len(c.missing))])
+		// The previous window must be durable before this one joins it.
+		failed = errors.Join(<-flushed, err)
+		go func() { flushed <- p.flush(ctx, batch) }()
+	}
+	failed = errors.Join(failed, <-flushed)
+	return p.embedError(ctx, failed)
+}
+
+func (p *pass) embedError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fail(Built, "EmbeddingFailed", inputs, stopped(ctx, err))
+}
+
+// purchase is what a window brought: rows of keys, in the order they arrived.
+type purchase struct {
+	keys []store.LedgerKey
+	rows []float32
+}
+
+// embedWindow embeds the texts at positions. What arrived before an error is returned with it.
+func (p *pass) embedWindow(ctx context.Context, positions []uint32) (purchase, error) {
+	c, dims := p.files, p.cfg.Embedding.Dims
+	texts := make([]string, len(positions))
+	for i, pos := range positions {
+		raw, err := c.docs.Metadata(int(pos))
+		if err != nil {
+			return purchase{}, fmt.Errorf("read record %d back: %w", pos, err)
+		}
+		rec, err := vendors.FromRaw(raw)
+		if err != nil {
+			return purchase{}, fmt.Errorf("read record %d back: %w", pos, err)
+		}
+		texts[i] = rec.Text
+	}
+	got := purchase{rows: make([]float32, 0, len(texts)*dims)}
+	err := p.Embedder.Embed(ctx, texts, func(first int, vectors []float32, tokens int) error {
+		n := len(vectors) / dims
+		if len(vectors) != n*dims || first < 0 || first+n > len(positions) {
+			return fmt.Errorf("embedder returned %d numbers for texts %d.. of %d, dims %d", len(vectors), first, len(texts), dims)
+		}
+		for _, pos := range positions[first : first+n] {
+			got.keys = append(got.keys, c.keys[pos])
+		}
+		got.rows = append(got.rows, vectors...)
+		c.bought += n
+		c.spent += tokens
+		p.Metrics.embedded("computed", n)
+		p.Metrics.tokens(tokens)
+		p.Progress.Add(int64(n))
+		return nil
+	})
+	if err != nil {
+		return got, fmt.Errorf("embed: %w", err)
+	}
+	if len(got.keys) != len(texts) {
+		return got, fmt.Errorf("embed: %d of %d texts came back", len(got.keys), len(texts))
+	}
+	return got, nil
+}
+
+// flush makes a purchase durable. It is paid for, so a pass that is told to stop still stores it: segments
+// are append-only and keyed by content, harmless under any lease.
+func (p *pass) flush(ctx context.Context, b purchase) error {
+	if len(b.keys) == 0 {
+		return nil
+	}
+	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(salvage, cancel) })()
+	ctx = detached
+	if err := p.ledger.Flush(ctx, b.keys, b.rows, p.cfg.Embedding.Dims); err != nil {
+		return fmt.Errorf("flush ledger: %w", err)
+	}
+	return nil
+}
+
+// goldenVector returns the vector of a golden query, from the ledger when it was bought before.
+func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error) {
+	if err := p.openLedger(ctx); err != nil {
+		return nil, err
+	}
+	v := make([]float32, p.cfg.Embedding.Dims)
+	key := p.goldenKey(query)
+	if ok, err := p.ledger.Get(key, v); ok && err == nil {
+		return v, nil
+	}
+	got, err := p.Embedder.EmbedQuery(ctx, query)
+	if err != nil {
+		return nil, fail(Verified, "EmbeddingFailed", inputs, stopped(ctx, fmt.Errorf("embed golden query: %w", err)))
+	}
+	if len(got) != len(v) {
+		return nil, failf(Verified, "EmbeddingFailed", inputs, "embed golden query: %d dims, want %d", len(got), len(v))
+	}
+	if err := p.flush(ctx, purchase{keys: []store.LedgerKey{key}, rows: got}); err != nil {
+		return nil, fail(Verified, "EmbeddingFailed", transient, stopped(ctx, err))
+	}
+	return got, nil
+}
+
+func (p *pass) goldenKey(query string) store.LedgerKey {
+	return store.NewLedgerKey(goldenPrefix+query, p.cfg.Embedding, p.cfg.EmbedHost)
+}

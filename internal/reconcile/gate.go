@@ -1,0 +1,343 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// Results of the gate and of a re-hash, as verdict.json and gate reports spell them.
+const (
+	VerdictPassed  = "passed"
+	VerdictHeld    = "held"
+	VerdictFailed  = "failed"
+	VerdictCorrupt = "corrupt"
+)
+
+// Names of the gate's checks.
+const (
+	CheckReopen     = "reopen"
+	CheckCounts     = "counts"
+	CheckDims       = "dims"
+	CheckModel      = "model"
+	CheckVectors    = "vectors"
+	CheckSelfRecall = "self_recall"
+	CheckRecall     = "recall"
+	CheckRemoved    = "removed"
+	CheckGolden     = "golden"
+)
+
+// Sampling: queries × rows × dims multiply-adds of the exhaustive scan stay below sampleWork, about ten
+// seconds of one core, with at least sampleLeast queries (1 M × 1,536 × 32 = 49 G) and at most sampleMost.
+const (
+	sampleWork  = 20e9
+	sampleLeast = 32
+	sampleMost  = 256
+	recallAt    = 10
+	scoreSlack  = 1e-5 // two neighbours this close in score are interchangeable
+)
+
+// judged is what the gate looks at: files in dir, described by m, against the served snapshot.
+type judged struct {
+	dir     string
+	m       store.Manifest
+	docs    *store.Docs
+	removed int // ids of the baseline that are gone
+	index   Index
+	report  *store.GateReport
+}
+
+// judge opens the very bytes that would be served and reports on them.
+func (p *pass) judge(ctx context.Context, j *judged) error {
+	p.Progress.Step("gate", 0)
+	j.report = &store.GateReport{Settings: p.cfg.gateSettings(), Golden: p.goldenETag, Baseline: p.baseline(), At: p.storeNow()}
+	var err error
+	j.index, err = p.Indexes.Open(filepath.Join(j.dir, store.FileIndex), j.m.Index)
+	if err != nil {
+		j.add(CheckReopen, VerdictFailed, 0, 1, err.Error())
+		j.fold()
+		return nil
+	}
+	defer j.index.Close()
+	j.add(CheckReopen, VerdictPassed, 1, 1, "")
+	if !p.judgeShape(j) {
+		j.fold()
+		return nil
+	}
+	for _, check := range []func(context.Context, *judged) error{
+		p.judgeVectors, p.judgeRecall, p.judgeRemoved, p.judgeGolden,
+	} {
+		if err := check(ctx, j); err != nil {
+			return stopped(ctx, err)
+		}
+	}
+	j.fold()
+	return nil
+}
+
+func (j *judged) add(name, result string, value, limit float64, message string) {
+	j.report.Checks = append(j.report.Checks, store.GateCheck{Name: name, Result: result, Value: value, Limit: limit, Message: message})
+}
+
+// fold makes the report's result the worst of its checks.
+func (j *judged) fold() {
+	j.report.Result = VerdictPassed
+	for _, c := range j.report.Checks {
+		if c.Result == VerdictFailed {
+			j.report.Result = VerdictFailed
+			return
+		}
+		if c.Result == VerdictHeld {
+			j.report.Result = VerdictHeld
+		}
+	}
+}
+
+func passIf(ok bool, otherwise string) string {
+	if ok {
+		return VerdictPassed
+	}
+	return otherwise
+}
+
+// judgeShape checks what everything else relies on: as many vectors as documents as records, of the dims and
+// the model that the spec names.
+func (p *pass) judgeShape(j *judged) bool {
+	n, want := j.index.Len(), j.docs.Len()
+	counts := n == want && want == j.m.Stats.Vectors && want == j.m.Source.Records && n > 0
+	j.add(CheckCounts, passIf(counts, VerdictFailed), float64(n), float64(want),
+		fmt.Sprintf("%d vectors, %d documents, %d records", n, want, j.m.Source.Records))
+	dims := j.index.Dims() == j.m.Spec.Embedding.Dims
+	j.add(CheckDims, passIf(dims, VerdictFailed), float64(j.index.Dims()), float64(j.m.Spec.Embedding.Dims), "")
+	model := j.m.Spec.Embedding == p.cfg.Embedding
+	j.add(CheckModel, passIf(model, VerdictFailed), 0, 0, j.m.Spec.Embedding.Model)
+	return counts && dims && model
+}
+
+// sample returns up to the affordable number of positions, evenly spread.
+func sample(n, dims int) []int {
+	s := int(sampleWork / (float64(n) * float64(dims)))
+	s = min(max(s, sampleLeast), sampleMost, n)
+	out := make([]int, s)
+	for i := range out {
+		out[i] = int(int64(i) * int64(n) / int64(s))
+	}
+	return out
+}
+
+// judgeVectors checks that sampled rows of the index are the vectors of the documents at those positions.
+func (p *pass) judgeVectors(_ context.Context, j *judged) error {
+	dims := j.index.Dims()
+	stored, want := make([]float32, dims), make([]float32, dims)
+	wrong, checked := 0, 0
+	for _, pos := range sample(j.index.Len(), dims) {
+		raw, err := j.docs.Metadata(pos)
+		if err != nil {
+			return failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+		}
+		rec, err := vendors.FromRaw(raw)
+		if err != nil {
+			return failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+		}
+		ok, err := p.ledger.Get(store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost), want)
+		if err != nil || !ok {
+			continue // an adopted snapshot may outlive its ledger entries
+		}
+		if err := j.index.Vector(pos, stored); err != nil {
+			return failf(Verified, "IndexUnreadable", inputs, "read vector %d: %w", pos, err)
+		}
+		checked++
+		if dot(stored, want) < 1-1e-3 {
+			wrong++
+		}
+	}
+	j.add(CheckVectors, passIf(wrong == 0, VerdictFailed), float64(wrong), 0, fmt.Sprintf("%d of %d sampled vectors differ from the ledger", wrong, checked))
+	return nil
+}
+
+// judgeRecall compares the index's answers on sampled vectors with an exhaustive scan.
+func (p *pass) judgeRecall(ctx context.Context, j *judged) error {
+	n, dims := j.index.Len(), j.index.Dims()
+	positions := sample(n, dims)
+	queries := make([]float32, len(positions)*dims)
+	for i, pos := range positions {
+		if err := j.index.Vector(pos, queries[i*dims:(i+1)*dims]); err != nil {
+			return failf(Verified, "IndexUnreadable", inputs, "read vector %d: %w", pos, err)
+		}
+	}
+	k := min(recallAt, n)
+	_, got, err := j.index.Search(queries, k, nil)
+	if err != nil {
+		return failf(Verified, "SearchFailed", inputs, "search candidate: %w", err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	_, exact, err := j.index.Exact(queries, k, nil)
+	if err != nil {
+		return failf(Verified, "SearchFailed", inputs, "scan candidate: %w", err)
+	}
+	if len(got) != len(positions)*k || len(exact) != len(got) {
+		return failf(Verified, "SearchFailed", inputs, "search candidate: %d and %d results, want %d", len(got), len(exact), len(positions)*k)
+	}
+	self, hits := 0, 0
+	for q := range positions {
+		found, best := got[q*k:(q+1)*k], exact[q*k:(q+1)*k]
+		if found[0] >= best[0]-scoreSlack {
+			self++
+		}
+		// By score, not by position: of equal neighbours any will do.
+		for _, s := range found {
+			if s >= best[k-1]-scoreSlack {
+				hits++
+			}
+		}
+	}
+	limit := p.cfg.GateMinRecall
+	selfShare, recall := share(self, len(positions)), share(hits, len(positions)*k)
+	j.add(CheckSelfRecall, passIf(selfShare >= limit, VerdictHeld), selfShare, limit,
+		fmt.Sprintf("%d of %d sampled vectors find themselves", self, len(positions)))
+	j.add(CheckRecall, passIf(recall >= limit, VerdictHeld), recall, limit,
+		fmt.Sprintf("recall@%d on %d sampled vectors", k, len(positions)))
+	return nil
+}
+
+// judgeRemoved holds a catalogue that lost more of its ids than allowed.
+func (p *pass) judgeRemoved(_ context.Context, j *judged) error {
+	served := 0
+	if p.pointer != nil {
+		served = p.pointer.Source.Records
+	}
+	gone := share(j.removed, served)
+	j.add(CheckRemoved, passIf(gone <= p.cfg.GateMaxRemoved, VerdictHeld), gone, p.cfg.GateMaxRemoved,
+		fmt.Sprintf("%d of %d served ids are gone", j.removed, served))
+	return nil
+}
+
+// goldenQuery is one entry of golden.json.
+type goldenQuery struct {
+	Query  string   `json:"query"`
+	Expect []string `json:"expect"`
+	K      int      `json:"k"`
+}
+
+const (
+	goldenSize    = 1 << 20 // of golden.json
+	goldenQueries = 1000
+	goldenShown   = 3 // misses spelled out in the message
+)
+
+// judgeGolden asks people's own queries: every expected id must be in the top k.
+func (p *pass) judgeGolden(ctx context.Context, j *judged) error {
+	if p.goldenETag == "" {
+		return nil
+	}
+	queries, err := p.loadGolden(ctx)
+	if errors.Is(err, store.ErrCorrupt) {
+		j.add(CheckGolden, VerdictHeld, 0, 1, err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	passed, misses := 0, ""
+	shown := 0
+	for _, q := range queries {
+		miss, err := p.ask(ctx, j, q)
+		if err != nil {
+			return err
+		}
+		if miss == "" {
+			passed++
+		} else if shown++; shown <= goldenShown {
+			misses += "; " + miss
+		}
+	}
+	j.add(CheckGolden, passIf(passed == len(queries), VerdictHeld), share(passed, len(queries)), 1,
+		fmt.Sprintf("%d of %d golden queries pass%s", passed, len(queries), misses))
+	return nil
+}
+
+// loadGolden reads the version of golden.json that the verdict will be keyed by.
+func (p *pass) loadGolden(ctx context.Context) ([]goldenQuery, error) {
+	body, _, err := p.Objects.Get(ctx, p.Layout.Golden(), store.GetOptions{IfMatch: p.goldenETag})
+	if err != nil {
+		return nil, fail(Verified, "GoldenUnreadable", transient, stopped(ctx, fmt.Errorf("read golden.json: %w", err)))
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(body, goldenSize+1))
+	if err != nil {
+		return nil, fail(Verified, "GoldenUnreadable", transient, stopped(ctx, fmt.Errorf("read golden.json: %w", err)))
+	}
+	if len(data) > goldenSize {
+		return nil, fmt.Errorf("golden.json: %w: more than %d bytes", store.ErrCorrupt, goldenSize)
+	}
+	var queries []goldenQuery
+	if err := json.Unmarshal(data, &queries); err != nil {
+		return nil, fmt.Errorf("golden.json: %w: %w", store.ErrCorrupt, err)
+	}
+	if len(queries) > goldenQueries {
+		return nil, fmt.Errorf("golden.json: %w: more than %d queries", store.ErrCorrupt, goldenQueries)
+	}
+	for i, q := range queries {
+		if q.Query == "" || q.K < 0 || q.K > 100 {
+			return nil, fmt.Errorf("golden.json: %w: entry %d needs a query and k in 1..100", store.ErrCorrupt, i)
+		}
+		if q.K == 0 {
+			queries[i].K = 5
+		}
+	}
+	return queries, nil
+}
+
+// ask runs one golden query; the answer says what was missed, "" = nothing.
+func (p *pass) ask(ctx context.Context, j *judged, q goldenQuery) (string, error) {
+	v, err := p.goldenVector(ctx, q.Query)
+	if err != nil {
+		return "", err
+	}
+	positions, _, err := j.index.Search(v, min(q.K, j.index.Len()), nil)
+	if err != nil {
+		return "", failf(Verified, "SearchFailed", inputs, "search golden query: %w", err)
+	}
+	found := map[string]bool{}
+	for _, pos := range positions {
+		if pos >= 0 {
+			found[j.docs.ID(int(pos))] = true
+		}
+	}
+	for _, id := range q.Expect {
+		if !found[id] {
+			return fmt.Sprintf("%q lacks %q in its top %d", q.Query, id, q.K), nil
+		}
+	}
+	return "", nil
+}
+
+func (p *pass) baseline() string {
+	if p.pointer == nil {
+		return ""
+	}
+	return p.pointer.ID
+}
+
+func share(part, whole int) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+func dot(a, b []float32) float64 {
+	var s float64
+	for i := range a {
+		s += float64(a[i]) * float64(b[i])
+	}
+	return s
+}

@@ -1,0 +1,124 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// collect deletes what nothing uses any more: after a promotion, when asked, and now and then. It announces
+// the ids in gc.json, with the ETag that was read before anything else, and only then deletes.
+func (p *pass) collect(ctx context.Context) error {
+	if p.pointer == nil {
+		return nil // nothing is deleted while nothing is known to be in use
+	}
+	if !p.opts.gcOnly && !p.facts.promoted && p.Clock.Elapsed() < p.nextGC {
+		return nil
+	}
+	v, err := readGCView(ctx, p.Objects, p.Layout)
+	if err != nil {
+		p.facts.gc = err.Error()
+		return fail(Collected, "Unreadable", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
+	}
+	v.held = p.held
+	if epoch := p.lease.epoch(); v.pointer.Epoch > epoch || v.doc.Epoch > epoch {
+		p.lease.drop()
+		return fmt.Errorf("%w: pointer or gc.json is of a later epoch than %d", ErrLeaseLost, epoch)
+	}
+	if v.control.Suspended != nil || v.control.Pin != nil {
+		return nil // the operator was faster than this pass
+	}
+	n, err := p.sweep(ctx, v)
+	if err != nil {
+		p.facts.gc = err.Error()
+		return fail(Collected, "Failed", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
+	}
+	if err := p.compactLedger(ctx); err != nil {
+		p.facts.gc = err.Error()
+		return fail(Collected, "LedgerFailed", transient, stopped(ctx, fmt.Errorf("compact ledger: %w", err)))
+	}
+	p.nextGC = p.Clock.Elapsed() + min(10*time.Minute, max(p.cfg.RetainGrace/2, p.cfg.ResyncInterval))
+	if p.opts.gcOnly {
+		p.result, p.message = ResultCollected, fmt.Sprintf("%d objects deleted", n)
+	}
+	p.Metrics.retained(len(v.found))
+	return nil
+}
+
+// sweep carries out the decision and returns the number of objects deleted.
+func (p *pass) sweep(ctx context.Context, v gcView) (int, error) {
+	gone, _ := v.decide(p.cfg.RetainSnapshots, p.cfg.RetainGrace)
+	lines := v.lines(p.Layout, p.cfg.RetainSnapshots, p.cfg.RetainGrace)
+	if err := p.announce(ctx, v, gone); err != nil {
+		return 0, err
+	}
+	deleted := 0
+	for _, line := range lines {
+		if !line.Delete {
+			continue
+		}
+		if err := p.lease.check(); err != nil {
+			return deleted, err
+		}
+		if err := p.Objects.Delete(ctx, line.Key); err != nil {
+			return deleted, fmt.Errorf("delete %s: %w", line.Key, err)
+		}
+		deleted++
+		p.log.DebugContext(ctx, "deleted", "key", line.Key, "why", line.Why)
+	}
+	if deleted > 0 {
+		p.log.InfoContext(ctx, "garbage collected", "objects", deleted, "snapshots", len(gone))
+	}
+	return deleted, nil
+}
+
+// announce writes the ids that go into gc.json before anything is deleted. It also forgets what is long gone
+// and drops stale holds. A stale hold may belong to a promoter that is only asleep: moving the pointer's ETag
+// before the hold is dropped makes the PUT that it may still send fail.
+func (p *pass) announce(ctx context.Context, v gcView, gone map[string]string) error {
+	next, changed := v.doc, false
+	next.Deleting, next.Holds = maps.Clone(v.doc.Deleting), maps.Clone(v.doc.Holds)
+	for id := range gone {
+		if _, ok := next.Deleting[id]; !ok {
+			next.Deleting[id] = store.Mark{At: v.now.UTC(), By: p.owner}
+			changed = true
+		}
+	}
+	stored := map[string]bool{}
+	for _, s := range v.found {
+		stored[s.ID] = true
+	}
+	for id, m := range next.Deleting {
+		if !stored[id] && gone[id] == "" && v.now.Sub(m.At) >= max(p.cfg.RetainGrace, holdLeast) {
+			delete(next.Deleting, id)
+			changed = true
+		}
+	}
+	if stale := v.staleHolds(p.cfg.RetainGrace); len(stale) > 0 {
+		info, err := p.fence(ctx, v.pointer, v.etag, p.lease.epoch())
+		if err != nil {
+			return fmt.Errorf("fence stale holds: %w", err)
+		}
+		p.pointerETag = info.ETag
+		for _, id := range stale {
+			delete(next.Holds, id)
+		}
+		changed = true
+	}
+	if !changed {
+		return nil
+	}
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	next.Epoch = max(next.Epoch, p.lease.epoch())
+	_, err := gcDoc{p.Objects, p.Layout}.write(ctx, next, v.cond)
+	if errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("announce deletions: %w", err) // somebody began to use something: look again
+	}
+	return err
+}

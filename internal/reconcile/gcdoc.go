@@ -1,0 +1,115 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// gcDoc is gc.json: what is being deleted and can never be promoted again, and what must not be deleted now.
+type gcDoc struct {
+	objects store.Objects
+	layout  store.Layout
+}
+
+// gcRounds of CAS against other writers; they are rare and short.
+const gcRounds = 10
+
+// read returns the document, empty when there is none, with the condition for replacing exactly it.
+func (g gcDoc) read(ctx context.Context) (store.GC, store.PutOptions, error) {
+	doc, info, err := store.ReadDoc[store.GC](ctx, g.objects, g.layout.GC(), store.GetOptions{})
+	cond := store.PutOptions{IfMatch: info.ETag}
+	if errors.Is(err, store.ErrNotFound) {
+		cond, err = store.PutOptions{IfAbsent: true}, nil
+	}
+	if err != nil {
+		return doc, cond, fmt.Errorf("read gc.json: %w", err)
+	}
+	doc.FormatVersion = store.FormatVersion
+	if doc.Deleting == nil {
+		doc.Deleting = map[string]store.Mark{}
+	}
+	if doc.Holds == nil {
+		doc.Holds = map[string]store.Mark{}
+	}
+	return doc, cond, nil
+}
+
+func (g gcDoc) write(ctx context.Context, doc store.GC, cond store.PutOptions) (store.Info, error) {
+	doc.Nonce = store.NewNonce()
+	return store.WriteDoc(ctx, g.objects, g.layout.GC(), doc, cond)
+}
+
+// hold protects id from deletion. ErrDeleting: it is too late. epoch is the caller's term, 0 for an operator.
+func (g gcDoc) hold(ctx context.Context, id, by string, now time.Time, epoch int64) error {
+	for range gcRounds {
+		doc, cond, err := g.read(ctx)
+		if err != nil {
+			return err
+		}
+		if epoch != 0 && doc.Epoch > epoch {
+			return fmt.Errorf("%w: gc.json is of epoch %d, ours is %d", ErrLeaseLost, doc.Epoch, epoch)
+		}
+		if _, ok := doc.Deleting[id]; ok {
+			return fmt.Errorf("%w: %s", ErrDeleting, id)
+		}
+		doc.Holds[id] = store.Mark{At: now.UTC(), By: by}
+		doc.Epoch = max(doc.Epoch, epoch)
+		if _, err = g.write(ctx, doc, cond); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("gc.json kept changing: %w", store.ErrConflict)
+}
+
+// drop removes the caller's hold, after the pointer names the snapshot.
+func (g gcDoc) drop(ctx context.Context, id, by string, epoch int64) error {
+	for range gcRounds {
+		doc, cond, err := g.read(ctx)
+		if err != nil {
+			return err
+		}
+		if doc.Holds[id].By != by || (epoch != 0 && doc.Epoch > epoch) {
+			return nil
+		}
+		delete(doc.Holds, id)
+		if _, err = g.write(ctx, doc, cond); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("gc.json kept changing: %w", store.ErrConflict)
+}
+
+// deletingNow is the set of ids that must not be adopted.
+func (p *pass) deletingNow(ctx context.Context) (map[string]bool, error) {
+	doc, _, err := gcDoc{p.Objects, p.Layout}.read(ctx)
+	if err != nil {
+		return nil, fail(Promoted, "GCUnreadable", transient, stopped(ctx, err))
+	}
+	out := make(map[string]bool, len(doc.Deleting))
+	for id := range doc.Deleting {
+		out[id] = true
+	}
+	return out, nil
+}
+
+// putVerdict replaces <id>/verdict.json, whatever it said.
+func putVerdict(ctx context.Context, o store.Objects, l store.Layout, id string, v store.Verdict, now time.Time) error {
+	v.FormatVersion, v.ID, v.At = store.FormatVersion, id, now.UTC()
+	for range gcRounds {
+		_, info, err := store.ReadDoc[store.Verdict](ctx, o, l.Verdict(id), store.GetOptions{})
+		cond := store.PutOptions{IfMatch: info.ETag}
+		if errors.Is(err, store.ErrNotFound) {
+			cond = store.PutOptions{IfAbsent: true}
+		} else if err != nil && (!errors.Is(err, store.ErrCorrupt) || info.ETag == "") {
+			return fmt.Errorf("read verdict: %w", err)
+		}
+		if _, err = store.WriteDoc(ctx, o, l.Verdict(id), v, cond); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("verdict kept changing: %w", store.ErrConflict)
+}

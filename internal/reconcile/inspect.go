@@ -1,0 +1,347 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// States of a listed snapshot.
+const (
+	StateCurrent    = "current"
+	StatePrevious   = "previous"
+	StatePinned     = "pinned"
+	StateHeld       = "held"
+	StateRetained   = "retained"
+	StateCorrupt    = "corrupt"
+	StateIncomplete = "incomplete"
+	StateDeleting   = "deleting"
+)
+
+// SnapshotRow is one line of `list`.
+type SnapshotRow struct {
+	ID        string    `json:"id"`
+	CreatedAt time.Time `json:"created_at"`
+	Vectors   int       `json:"vectors"`
+	State     string    `json:"state"`
+	Bytes     int64     `json:"bytes"`
+	Source    string    `json:"source_sha256,omitempty"`
+	Index     string    `json:"index,omitempty"`
+	Reason    string    `json:"reason,omitempty"` // why it is held, or why it was promoted
+}
+
+// SnapshotDetail is what `show` tells.
+type SnapshotDetail struct {
+	store.Manifest
+	State          string         `json:"state"`
+	ManifestSHA256 string         `json:"manifest_sha256"`
+	URL            string         `json:"url"`
+	Verdict        *store.Verdict `json:"verdict,omitempty"`
+}
+
+// RecordChange is one record that two snapshots have in common with different content.
+type RecordChange struct {
+	ID     string   `json:"id"`
+	Fields []string `json:"fields"`
+}
+
+// Diff is what `diff` tells: ids in catalogue order.
+type Diff struct {
+	From    string         `json:"from"`
+	To      string         `json:"to"`
+	Added   []string       `json:"added"`
+	Removed []string       `json:"removed"`
+	Changed []RecordChange `json:"changed"`
+}
+
+// overview is what the states of snapshots follow from.
+type overview struct {
+	pointer *store.Pointer
+	control store.Control
+	status  store.Status
+	gc      store.GC
+}
+
+func (o *Operator) overview(ctx context.Context) (overview, error) {
+	var v overview
+	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+	switch {
+	case err == nil:
+		v.pointer = &ptr
+	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid):
+		return v, fmt.Errorf("read pointer: %w", err)
+	}
+	v.control, _, err = store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return v, fmt.Errorf("read control: %w", err)
+	}
+	v.status, _, err = store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return v, fmt.Errorf("read status: %w", err)
+	}
+	v.gc, _, err = gcDoc{o.Objects, o.Layout}.read(ctx)
+	return v, err
+}
+
+// state of a snapshot; verdict is "" when nothing is known of it.
+func (v overview) state(id, verdict string) string {
+	_, deleting := v.gc.Deleting[id]
+	switch {
+	case v.pointer != nil && v.pointer.ID == id:
+		return StateCurrent
+	case deleting:
+		return StateDeleting
+	case v.control.Pin != nil && v.control.Pin.ID == id:
+		return StatePinned
+	case verdict == VerdictCorrupt:
+		return StateCorrupt
+	case v.status.Held == id:
+		return StateHeld
+	}
+	if v.pointer != nil {
+		if prev, ok := previous(*v.pointer); ok && prev.ID == id {
+			return StatePrevious
+		}
+	}
+	if verdict == VerdictHeld && !v.promoted(id) {
+		return StateHeld
+	}
+	return StateRetained
+}
+
+func (v overview) promoted(id string) bool {
+	if v.pointer == nil {
+		return false
+	}
+	for _, h := range v.pointer.History {
+		if h.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Status is what the leader last stored. ErrNotFound: no indexer has run yet.
+func (o *Operator) Status(ctx context.Context) (store.Status, error) {
+	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
+	return s, err
+}
+
+// List returns every snapshot, newest first.
+func (o *Operator) List(ctx context.Context) ([]SnapshotRow, error) {
+	v, err := o.overview(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := store.ListSnapshots(ctx, o.Objects, o.Layout)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]SnapshotRow, 0, len(found))
+	for _, s := range found {
+		row, err := o.row(ctx, v, s)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	sort.Slice(rows, func(i, j int) bool { return rows[i].ID > rows[j].ID })
+	return rows, nil
+}
+
+func (o *Operator) row(ctx context.Context, v overview, s store.SnapshotInfo) (SnapshotRow, error) {
+	row := SnapshotRow{ID: s.ID, State: StateIncomplete}
+	row.CreatedAt, _ = store.ParseSnapshotID(s.ID)
+	for _, f := range s.Files {
+		row.Bytes += f.Size
+	}
+	if !s.HasManifest {
+		if _, ok := v.gc.Deleting[s.ID]; ok {
+			row.State = StateDeleting
+		}
+		return row, nil
+	}
+	m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, s.ID, "")
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return row, nil
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
+		row.State, row.Reason = StateCorrupt, err.Error()
+		return row, nil
+	case err != nil:
+		return row, err
+	}
+	row.CreatedAt, row.Vectors, row.Source, row.Index = m.CreatedAt, m.Stats.Vectors, m.Source.SHA256, m.Index.Kind
+	verdict := manifestVerdict(m)
+	if _, ok := s.Files[store.FileVerdict]; ok {
+		if verdict, err = o.verdict(ctx, m); err != nil {
+			return row, err
+		}
+	}
+	row.State = v.state(s.ID, verdict.Result)
+	switch {
+	case row.State == StateHeld && verdict.Gate != nil:
+		row.Reason = explain(verdict.Gate)
+	case row.State == StateCorrupt:
+		row.Reason = verdict.Message
+	case row.State == StateCurrent:
+		row.Reason = v.pointer.Reason
+	}
+	return row, nil
+}
+
+func manifestVerdict(m store.Manifest) store.Verdict {
+	if m.Gate == nil {
+		return store.Verdict{}
+	}
+	g := m.Gate
+	return store.Verdict{ID: m.ID, Result: g.Result, Settings: g.Settings, Golden: g.Golden, Baseline: g.Baseline, Gate: g}
+}
+
+// Show tells everything about one snapshot.
+func (o *Operator) Show(ctx context.Context, id string) (SnapshotDetail, error) {
+	v, err := o.overview(ctx)
+	if err != nil {
+		return SnapshotDetail{}, err
+	}
+	m, sha, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
+	if err != nil {
+		return SnapshotDetail{}, fmt.Errorf("show %s: %w", id, err)
+	}
+	d := SnapshotDetail{Manifest: m, ManifestSHA256: sha, URL: o.Objects.URL(o.Layout.Snapshot(id))}
+	verdict, err := o.verdict(ctx, m)
+	if err != nil {
+		return d, err
+	}
+	if verdict.Result != "" {
+		d.Verdict = &verdict
+	}
+	d.State = v.state(id, verdict.Result)
+	return d, nil
+}
+
+// Verify reads a snapshot again, every byte, and records the verdict when it is bad (ErrCorrupt, or ErrNotFound
+// for a missing file), or when it contradicts an earlier "corrupt".
+func (o *Operator) Verify(ctx context.Context, id string, progress store.Progress) error {
+	m, sha, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("verify %s: %w", id, err)
+	}
+	if err == nil {
+		want := ""
+		if ptr, _, perr := store.ReadPointer(ctx, o.Objects, o.Layout, ""); perr == nil && ptr.ID == id {
+			want = ptr.ManifestSHA256
+		}
+		if want != "" && want != sha {
+			err = fmt.Errorf("%w: the pointer names another manifest", store.ErrCorrupt)
+		} else {
+			err = store.VerifySnapshot(ctx, o.Objects, o.Layout, id, sha, progress)
+		}
+	}
+	switch {
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error(), By: o.By}
+		return errors.Join(fmt.Errorf("verify %s: %w", id, err), putVerdict(ctx, o.Objects, o.Layout, id, v, o.Clock.Now()))
+	case err != nil:
+		return fmt.Errorf("verify %s: %w", id, err)
+	}
+	old, err := o.verdict(ctx, m)
+	if err != nil || old.Result != VerdictCorrupt {
+		return err
+	}
+	back := manifestVerdict(m)
+	back.By = o.By
+	return putVerdict(ctx, o.Objects, o.Layout, id, back, o.Clock.Now())
+}
+
+// Diff compares the documents of two snapshots, downloading them below dir.
+func (o *Operator) Diff(ctx context.Context, from, to, dir string) (Diff, error) {
+	d := Diff{From: from, To: to, Added: []string{}, Removed: []string{}, Changed: []RecordChange{}}
+	a, err := o.documents(ctx, from, dir)
+	if err != nil {
+		return d, err
+	}
+	defer a.Close()
+	b, err := o.documents(ctx, to, dir)
+	if err != nil {
+		return d, err
+	}
+	defer b.Close()
+	for i := range b.Len() {
+		id := b.ID(i)
+		j, ok := a.Find(id)
+		if !ok {
+			d.Added = append(d.Added, id)
+			continue
+		}
+		was, err := a.Metadata(j)
+		if err != nil {
+			return d, err
+		}
+		is, err := b.Metadata(i)
+		if err != nil {
+			return d, err
+		}
+		if string(was) == string(is) {
+			continue
+		}
+		fields, err := vendors.Changed(was, is)
+		if err != nil {
+			return d, fmt.Errorf("compare %s: %w", id, err)
+		}
+		d.Changed = append(d.Changed, RecordChange{ID: id, Fields: fields})
+	}
+	for j := range a.Len() {
+		if id := a.ID(j); id != "" {
+			if _, ok := b.Find(id); !ok {
+				d.Removed = append(d.Removed, id)
+			}
+		}
+	}
+	return d, nil
+}
+
+// documents fetches and opens the documents of a snapshot.
+func (o *Operator) documents(ctx context.Context, id, dir string) (*store.Docs, error) {
+	m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
+	if err != nil {
+		return nil, fmt.Errorf("diff %s: %w", id, err)
+	}
+	var files []store.File
+	for _, name := range []string{store.FileDocuments, store.FileOffsets} {
+		f, ok := m.File(name)
+		if !ok {
+			return nil, fmt.Errorf("diff %s: %w: no %s", id, store.ErrCorrupt, name)
+		}
+		files = append(files, f)
+	}
+	m.Files = files
+	sub, err := os.MkdirTemp(dir, "diff-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Fetch(ctx, o.Objects, o.Layout, m, sub, store.FetchOptions{}); err != nil {
+		return nil, err
+	}
+	return store.OpenDocs(sub)
+}
+
+// GCPlan tells what garbage collection would do with each object now.
+func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) ([]GCLine, error) {
+	v, err := readGCView(ctx, o.Objects, o.Layout)
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.Status(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	v.held = s.Held
+	return v.lines(o.Layout, retain, grace), nil
+}

@@ -1,0 +1,249 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// lease elects the indexer that works. It saves work only: what keeps data right is the pointer's If-Match,
+// raised at takeover by the fence write. It never compares a remote clock with the local one: a holder is
+// expired when its record was *seen unchanged* for the record's own TTL on the local monotonic clock, and
+// our own validity counts from the *sending* of the last renewal that succeeded.
+type lease struct {
+	objects store.Objects
+	layout  store.Layout
+	clock   Clock
+	owner   string // UUID of this process
+	host    string
+	ttl     time.Duration
+
+	mu     sync.Mutex
+	held   bool
+	record store.Lease // as last read or written
+	etag   string
+	sent   time.Duration // when the last renewal that succeeded was sent
+	seen   string        // ETag of another's record
+	since  time.Duration // when it was first seen
+}
+
+// epoch of the term that is held, 0 when none is.
+func (l *lease) epoch() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.held {
+		return 0
+	}
+	return l.record.Epoch
+}
+
+// holder is the record as last seen.
+func (l *lease) holder() store.Lease {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.record
+}
+
+// check returns nil while work may go on: the lease is held and was renewed within 2/3 of its TTL. It is
+// called before every mutating request, so that a process that was stopped and wakes up sends nothing
+// more; the one request already past this line meets an If-Match or an immutable key.
+func (l *lease) check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.held {
+		return fmt.Errorf("%w: not held", ErrLeaseLost)
+	}
+	if age := l.clock.Elapsed() - l.sent; age >= l.ttl*2/3 {
+		return fmt.Errorf("%w: not renewed for %s of %s", ErrLeaseLost, age.Round(time.Millisecond), l.ttl)
+	}
+	return nil
+}
+
+// acquire takes the lease when nobody holds it and says whether we hold it now. An error means that the
+// store could not tell.
+func (l *lease) acquire(ctx context.Context) (bool, error) {
+	sent := l.clock.Elapsed()
+	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
+	cond := store.PutOptions{IfMatch: info.ETag}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		cond = store.PutOptions{IfAbsent: true}
+	case errors.Is(err, store.ErrCorrupt) && info.ETag != "":
+		// Someone wrote over it: let it grow old like a holder that does not answer.
+		if !l.expired(info.ETag, l.ttl, sent) {
+			return false, nil
+		}
+	case err != nil:
+		return false, fmt.Errorf("read lease: %w", err)
+	case found.Owner == l.owner || found.Released:
+		// Our own ghost (a lost answer, or a term given up): nobody else can be using it.
+		l.note(found)
+	default:
+		l.note(found)
+		if !l.expired(info.ETag, time.Duration(found.TTLSeconds*float64(time.Second)), sent) {
+			return false, nil
+		}
+	}
+	floor, err := l.floor(ctx)
+	if err != nil {
+		return false, err
+	}
+	return l.take(ctx, max(found.Epoch, floor)+1, cond)
+}
+
+func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (bool, error) {
+	next := store.Lease{
+		FormatVersion: store.FormatVersion, Epoch: epoch, Owner: l.owner, Host: l.host,
+		TTLSeconds: l.ttl.Seconds(), Nonce: store.NewNonce(),
+	}
+	sent := l.clock.Elapsed()
+	info, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, cond)
+	if errors.Is(err, store.ErrConflict) {
+		return false, nil // somebody was faster; the next read says who
+	}
+	if err != nil {
+		return false, fmt.Errorf("take lease: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held, l.record, l.etag, l.sent, l.seen = true, next, info.ETag, sent, ""
+	return true, nil
+}
+
+// expired says whether the record under etag has been seen unchanged for ttl, up to a read sent at now.
+func (l *lease) expired(etag string, ttl time.Duration, now time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seen != etag {
+		l.seen, l.since = etag, l.clock.Elapsed()
+		return false
+	}
+	return now-l.since >= ttl
+}
+
+func (l *lease) note(found store.Lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.record = found
+}
+
+// floor is the highest epoch that any document carries: epochs stay monotonic even when lease.json was
+// removed or overwritten by hand.
+func (l *lease) floor(ctx context.Context) (int64, error) {
+	var highest int64
+	p, _, err := store.ReadPointer(ctx, l.objects, l.layout, "")
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid) {
+		return 0, fmt.Errorf("read pointer for its epoch: %w", err)
+	}
+	highest = max(highest, p.Epoch)
+	s, _, err := store.ReadDoc[store.Status](ctx, l.objects, l.layout.Status(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return 0, fmt.Errorf("read status for its epoch: %w", err)
+	}
+	highest = max(highest, s.Epoch)
+	g, _, err := store.ReadDoc[store.GC](ctx, l.objects, l.layout.GC(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return 0, fmt.Errorf("read gc for its epoch: %w", err)
+	}
+	return max(highest, g.Epoch), nil
+}
+
+// renew extends the term. ErrLeaseLost is final; any other error may be tried again while check allows.
+func (l *lease) renew(ctx context.Context) error {
+	l.mu.Lock()
+	next, etag, held := l.record, l.etag, l.held
+	l.mu.Unlock()
+	if !held {
+		return fmt.Errorf("%w: not held", ErrLeaseLost)
+	}
+	next.Nonce = store.NewNonce()
+	sent := l.clock.Elapsed()
+	info, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		l.drop()
+		return fmt.Errorf("%w: taken over", ErrLeaseLost)
+	}
+	if err != nil {
+		// It may have taken effect: adopt our own record's new ETag before the next attempt.
+		l.refresh(ctx)
+		return fmt.Errorf("renew lease: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.record, l.etag, l.sent = next, info.ETag, sent
+	return nil
+}
+
+// refresh re-reads the record after an ambiguous renewal. A record that is still ours, of our epoch, gives
+// the ETag for the next attempt; the validity stays with the last renewal that was confirmed.
+func (l *lease) refresh(ctx context.Context) {
+	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held && found.Owner == l.owner && found.Epoch == l.record.Epoch && !found.Released {
+		l.etag = info.ETag
+	}
+}
+
+// keep renews at a third of the TTL, and more often while renewals fail, until ctx ends or the lease is
+// lost; then it calls lost once. Each attempt gets a third of the TTL: two fit before work must stop.
+func (l *lease) keep(ctx context.Context, lost func(error)) {
+	wait := l.ttl / 3
+	for {
+		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(l.ttl/50)+1)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		wait = l.ttl / 3
+		attempt, cancel := context.WithTimeout(ctx, l.ttl/3)
+		err := l.renew(attempt)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if stale := l.check(); stale != nil {
+			l.drop()
+			lost(stale)
+			return
+		}
+		if err != nil {
+			wait = l.ttl / 12
+		}
+	}
+}
+
+// drop forgets the term without touching the store.
+func (l *lease) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = false
+}
+
+// release marks the lease free for the next indexer at once. The record is never deleted: its epoch is
+// what the next term counts from.
+func (l *lease) release(ctx context.Context) error {
+	l.mu.Lock()
+	next, etag, held := l.record, l.etag, l.held
+	l.held = false
+	l.mu.Unlock()
+	if !held {
+		return nil
+	}
+	next.Released, next.Nonce = true, store.NewNonce()
+	_, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
+	if errors.Is(err, store.ErrConflict) {
+		return nil // taken over, or a renewal of ours landed late: it will expire by itself
+	}
+	return err
+}

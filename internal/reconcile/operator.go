@@ -1,0 +1,263 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Operator is what people do to the store: read it, and state their intent. It needs no lease. An intent is
+// written to control.json first and then enforced by a write of the pointer: a pass that missed the intent
+// has read the pointer before it, so its promotion fails.
+type Operator struct {
+	Objects store.Objects
+	Layout  store.Layout
+	By      string        // who asks, for the records
+	Poll    time.Duration // of status.json while a request is followed; 0 = 1 s
+	Clock   Clock
+}
+
+// NewOperator returns an Operator with the system's clock.
+func NewOperator(o store.Objects, l store.Layout, by string) *Operator {
+	return &Operator{Objects: o, Layout: l, By: by, Poll: time.Second, Clock: SystemClock()}
+}
+
+// operatorRounds of CAS against the leader and other operators.
+const operatorRounds = 10
+
+// Suspend stops builds, promotions and garbage collection.
+func (o *Operator) Suspend(ctx context.Context, reason string) error {
+	if err := o.control(ctx, func(c *store.Control) { c.Suspended = o.intent("", reason) }); err != nil {
+		return err
+	}
+	return o.enforce(ctx)
+}
+
+// Resume ends Suspend.
+func (o *Operator) Resume(ctx context.Context) error {
+	return o.control(ctx, func(c *store.Control) { c.Suspended = nil })
+}
+
+// Unpin ends a pin: the next pass serves the current source again.
+func (o *Operator) Unpin(ctx context.Context) error {
+	return o.control(ctx, func(c *store.Control) { c.Pin = nil })
+}
+
+// Pin keeps id served until Unpin, promoting it when it is not current.
+func (o *Operator) Pin(ctx context.Context, id string) error {
+	return o.move(ctx, id, move{pin: true, reason: ReasonPin})
+}
+
+// Promote makes id current. ErrHeld: the gate held it and force is not set. A snapshot of another source state
+// or spec than the current one is pinned as well, or the next pass would undo it.
+func (o *Operator) Promote(ctx context.Context, id string, force bool) error {
+	return o.move(ctx, id, move{force: force, reason: ReasonOperator})
+}
+
+// Rollback promotes id, or what was served before when id is "", and pins it. It returns the id.
+func (o *Operator) Rollback(ctx context.Context, id string) (string, error) {
+	if id == "" {
+		ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+		if err != nil {
+			return "", fmt.Errorf("read pointer: %w", err)
+		}
+		prev, ok := previous(ptr)
+		if !ok {
+			return "", fmt.Errorf("roll back: nothing was served before %s: %w", ptr.ID, store.ErrNotFound)
+		}
+		id = prev.ID
+	}
+	return id, o.move(ctx, id, move{pin: true, force: true, rollback: true, reason: ReasonRollback})
+}
+
+// move describes a promotion by an operator.
+type move struct {
+	pin      bool
+	force    bool
+	rollback bool
+	reason   string
+}
+
+// move states the pin, if any, and then moves the pointer, again for as long as others write it.
+func (o *Operator) move(ctx context.Context, id string, m move) error {
+	manifest, sha, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
+	if err != nil {
+		return fmt.Errorf("promote %s: %w", id, err)
+	}
+	if err := o.mayPromote(ctx, manifest, m.force); err != nil {
+		return err
+	}
+	if !m.pin {
+		if m.pin, err = o.foreign(ctx, manifest); err != nil {
+			return err
+		}
+	}
+	// Refused before the pin is written: a pin on it could never be fulfilled.
+	doc, _, err := gcDoc{o.Objects, o.Layout}.read(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := doc.Deleting[id]; ok {
+		return fmt.Errorf("promote %s: %w", id, ErrDeleting)
+	}
+	err = o.control(ctx, func(c *store.Control) {
+		if m.pin || c.Pin != nil { // there is one pin, and it moves along
+			c.Pin = o.intent(id, m.reason)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return o.point(ctx, manifest, sha, m)
+}
+
+// point moves the pointer to the snapshot, or fences it when it is there already.
+func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha string, m move) error {
+	for range operatorRounds {
+		ptr, info, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+		c := change{
+			objects: o.Objects, layout: o.Layout, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
+			etag: info.ETag, reason: m.reason, rollback: m.rollback,
+		}
+		switch {
+		case err == nil && ptr.ID == manifest.ID:
+			_, err = fenceWrite(ctx, o.Objects, o.Layout, ptr, info.ETag, 0)
+			if errors.Is(err, store.ErrConflict) {
+				continue
+			}
+			return err
+		case err == nil:
+			c.pointer = &ptr
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrPointerInvalid):
+			if c.last, err = o.lastKnown(ctx); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("read pointer: %w", err)
+		}
+		if c.beats, err = readHeartbeats(ctx, o.Objects, o.Layout); err != nil {
+			return err
+		}
+		if _, _, err = c.apply(ctx); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("promote %s: the pointer kept changing: %w", manifest.ID, store.ErrConflict)
+}
+
+// lastKnown is the pointer that status.json remembers, nil when it remembers none.
+func (o *Operator) lastKnown(ctx context.Context) (*store.Pointer, error) {
+	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return nil, fmt.Errorf("read status: %w", err)
+	}
+	return s.Pointer, nil
+}
+
+// enforce rewrites the pointer so that a promotion prepared before the intent fails. Without a pointer there is
+// nothing to fence: a first promotion that is under way may still land.
+func (o *Operator) enforce(ctx context.Context) error {
+	for range operatorRounds {
+		ptr, info, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrPointerInvalid) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read pointer: %w", err)
+		}
+		if _, err = fenceWrite(ctx, o.Objects, o.Layout, ptr, info.ETag, 0); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("the pointer kept changing: %w", store.ErrConflict)
+}
+
+// mayPromote refuses what the gate held, unless forced, and what is known to be damaged, always.
+func (o *Operator) mayPromote(ctx context.Context, m store.Manifest, force bool) error {
+	v, err := o.verdict(ctx, m)
+	if err != nil {
+		return err
+	}
+	switch {
+	case v.Result == VerdictCorrupt:
+		return fmt.Errorf("promote %s: %w: %s", m.ID, store.ErrCorrupt, v.Message)
+	case !force && (v.Result == VerdictHeld || v.Result == VerdictFailed):
+		why := v.Message
+		if v.Gate != nil {
+			why = explain(v.Gate)
+		}
+		return fmt.Errorf("promote %s: %w by the gate: %s; --force overrides", m.ID, ErrHeld, why)
+	}
+	return nil
+}
+
+// verdict is what was last said of a snapshot: its verdict.json, else the gate report in its manifest.
+func (o *Operator) verdict(ctx context.Context, m store.Manifest) (store.Verdict, error) {
+	v, _, err := store.ReadDoc[store.Verdict](ctx, o.Objects, o.Layout.Verdict(m.ID), store.GetOptions{})
+	if err == nil {
+		return v, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return v, fmt.Errorf("read verdict: %w", err)
+	}
+	return manifestVerdict(m), nil
+}
+
+// foreign says whether a snapshot was built from another source state or spec than what a pass would build
+// now: without a pin that pass would replace it.
+func (o *Operator) foreign(ctx context.Context, m store.Manifest) (bool, error) {
+	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid) {
+		return false, fmt.Errorf("read pointer: %w", err)
+	}
+	if err == nil && ptr.SpecDigest != m.SpecDigest {
+		return true, nil
+	}
+	info, err := o.Objects.Head(ctx, o.Layout.Source)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil // nothing to build from
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at source: %w", err)
+	}
+	if info.ETag == m.Source.ETag {
+		return false, nil
+	}
+	// The same bytes may have been written again; the leader has hashed them.
+	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return false, fmt.Errorf("read status: %w", err)
+	}
+	return s.Source.ETag != info.ETag || s.Source.SHA256 != m.Source.SHA256, nil
+}
+
+// control changes control.json by CAS. A change that changes nothing writes nothing.
+func (o *Operator) control(ctx context.Context, change func(*store.Control)) error {
+	for range operatorRounds {
+		c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
+		cond := store.PutOptions{IfMatch: info.ETag}
+		if errors.Is(err, store.ErrNotFound) {
+			cond, err = store.PutOptions{IfAbsent: true}, nil
+		}
+		if err != nil {
+			return fmt.Errorf("read control: %w", err)
+		}
+		before := c
+		change(&c)
+		if c == before {
+			return nil
+		}
+		c.FormatVersion, c.Nonce = store.FormatVersion, store.NewNonce()
+		if _, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+}
+
+func (o *Operator) intent(id, reason string) *store.Intent {
+	return &store.Intent{ID: id, By: o.By, At: o.Clock.Now().UTC(), Reason: reason}
+}

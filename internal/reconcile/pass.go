@@ -1,0 +1,185 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Results of a pass.
+const (
+	ResultUnchanged = "unchanged"
+	ResultPromoted  = "promoted"
+	ResultHeld      = "held"
+	ResultFailed    = "failed"
+	ResultFollower  = "follower"
+	ResultSuspended = "suspended"
+	ResultPinned    = "pinned"
+	ResultCollected = "collected"
+)
+
+type passOptions struct {
+	force  bool // rebuild though up to date
+	gcOnly bool
+	asked  bool // an operator waits: no backoff
+}
+
+// pass is one level-based pass: what it saw, what it made, what came of it.
+type pass struct {
+	*Reconciler
+	opts passOptions
+	id   string
+	log  *slog.Logger
+	dir  string // scratch
+	now  time.Time
+	act  store.Control
+
+	// Seen, in this order.
+	pointer     *store.Pointer // nil: none, or an invalid one that could not be repaired
+	pointerETag string         // "" = no object: a promotion creates it
+	replicas    []replica
+	broken      string // why the served snapshot must be rebuilt, "" = it is whole
+	source      source
+	goldenETag  string
+
+	// Made.
+	files     *candidate
+	manifest  store.Manifest
+	sha       string // of the manifest's bytes
+	localDir  string // where the candidate's files are, "" = not here
+	plan      PlanReport
+	result    string
+	message   string
+	held      string // a candidate that waits for an operator
+	heldWhy   string
+	conflicts bool
+	facts     facts
+	ledger    *store.Ledger
+	request   *store.Request
+}
+
+// pass reads desired and actual state, acts on the difference and records the outcome, whatever happened.
+func (r *Reconciler) pass(ctx context.Context, o passOptions) (out Outcome) {
+	p := &pass{Reconciler: r, opts: o, id: uuid.NewString()[:8], now: r.Clock.Now(), result: ResultUnchanged}
+	p.log = r.logger(p.id)
+	began, beganAt := r.Clock.Elapsed(), r.Clock.Now()
+	var err error
+	defer func() {
+		p.close()
+		out = p.record(ctx, beganAt, r.Clock.Elapsed()-began, err)
+	}()
+	if p.dir, err = r.scratch(); err != nil {
+		err = fail(Built, "NoScratch", transient, err)
+		return
+	}
+	err = p.run(ctx)
+	return
+}
+
+// run is the order of the protocol. A failure to build leaves the served snapshot's own upkeep running.
+func (p *pass) run(ctx context.Context) error {
+	if err := p.observe(ctx); err != nil {
+		return err
+	}
+	suspended, pinned := p.act.Suspended != nil, p.act.Pin != nil
+	var err error
+	switch {
+	case suspended:
+		p.result, p.message = ResultSuspended, "suspended by "+p.act.Suspended.By
+	case pinned:
+		p.result, p.message = ResultPinned, "pinned to "+p.act.Pin.ID+" by "+p.act.Pin.By
+	case !p.opts.gcOnly:
+		err = p.converge(ctx)
+	}
+	if suspended || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
+		return err
+	}
+	// The copies follow the pointer while pinned too: a rollback must reach old readers.
+	err = errors.Join(err, p.copyLegacy(ctx))
+	if pinned || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, p.collect(ctx))
+}
+
+// observe reads the pointer first, then the operator's intent, then what it is compared with. The ETag read
+// here is the one a promotion will use: whatever an operator or another leader writes from now on makes that
+// promotion fail.
+func (p *pass) observe(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		p.readPointer, p.readControl, p.readReplicas, p.readServed, p.readSource,
+	} {
+		if err := step(ctx); err != nil {
+			return stopped(ctx, err)
+		}
+	}
+	return nil
+}
+
+// converge makes the served snapshot the one of the current source, spec and settings.
+func (p *pass) converge(ctx context.Context) error {
+	if p.source.err != nil {
+		return p.source.err
+	}
+	if p.upToDate() && !p.opts.force {
+		p.facts.built, p.facts.verified = "UpToDate", "GatePassed"
+		p.memo = memo{}
+		return nil
+	}
+	if err := p.readGolden(ctx); err != nil {
+		return err
+	}
+	if err := p.remembered(); err != nil {
+		return err
+	}
+	err := p.candidate(ctx)
+	if err == nil {
+		err = p.promote(ctx)
+	}
+	err = stopped(ctx, err)
+	p.remember(err)
+	return err
+}
+
+// candidate adopts a complete snapshot of the same source and spec, or builds one.
+func (p *pass) candidate(ctx context.Context) error {
+	if !p.opts.force {
+		if adopted, err := p.adopt(ctx); adopted || err != nil {
+			return err
+		}
+	}
+	for _, step := range []func(context.Context) error{
+		p.parse, p.compare, p.budget, p.embed, p.build, p.judgeBuilt, p.upload,
+	} {
+		if err := step(ctx); err != nil {
+			return stopped(ctx, err)
+		}
+		if err := p.lease.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pass) close() {
+	if p.files != nil {
+		p.files.close()
+	}
+	if p.ledger != nil {
+		if err := p.ledger.Close(); err != nil {
+			p.log.Warn("ledger not closed", "error", err)
+		}
+	}
+	p.Progress.Done()
+	if p.dir != "" {
+		if err := os.RemoveAll(p.dir); err != nil {
+			p.log.Warn("scratch not removed", "error", err)
+		}
+	}
+}

@@ -1,0 +1,301 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// metaSnapshot is the metadata of the copies for old readers that says whose they are.
+const metaSnapshot = "snapshot-id"
+
+// Why a snapshot was promoted, as the pointer's history tells.
+const (
+	ReasonFirst    = "first"
+	ReasonSource   = "source changed"
+	ReasonSpec     = "spec changed"
+	ReasonBroken   = "served snapshot damaged"
+	ReasonForced   = "forced rebuild"
+	ReasonAdopted  = "adopted"
+	ReasonOperator = "promoted by operator"
+	ReasonRollback = "rollback"
+	ReasonPin      = "pinned"
+)
+
+// upload stores the built files, the manifest last, then the verdict.
+func (p *pass) upload(ctx context.Context) error {
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	p.Progress.Step("upload", p.manifest.Size())
+	var shown int64
+	_, err := store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.manifest, func(done, _ int64) {
+		p.Progress.Add(done - shown)
+		shown = done
+	})
+	if err != nil {
+		return fail(Built, "UploadFailed", transient, stopped(ctx, err))
+	}
+	data, err := store.MarshalManifest(p.manifest)
+	if err != nil {
+		return fail(Built, "UploadFailed", transient, err)
+	}
+	p.sha = store.ManifestDigest(data)
+	p.log.InfoContext(ctx, "snapshot uploaded", "snapshot", p.manifest.ID, "url", p.Objects.URL(p.Layout.Snapshot(p.manifest.ID)),
+		"bytes", p.manifest.Size(), "vectors", p.manifest.Stats.Vectors)
+	p.facts.built = "Built"
+	report := p.manifest.Gate
+	if err := p.writeVerdict(ctx, p.manifest.ID, store.Verdict{Result: report.Result, Gate: report}); err != nil {
+		return err
+	}
+	if report.Result == VerdictHeld {
+		return p.hold(p.manifest.ID, report)
+	}
+	return nil
+}
+
+// promote makes the candidate current by one conditional PUT on the ETag that was read first.
+func (p *pass) promote(ctx context.Context) error {
+	beats, err := readHeartbeats(ctx, p.Objects, p.Layout)
+	if err != nil {
+		return fail(Promoted, "ReplicasUnreadable", transient, stopped(ctx, err))
+	}
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	c := change{
+		objects: p.Objects, layout: p.Layout, by: p.owner, ready: p.lease.check,
+		manifest: p.manifest, sha: p.sha, pointer: p.pointer, etag: p.pointerETag,
+		last: p.status.Pointer, beats: beats, epoch: p.lease.epoch(), reason: p.reason(),
+	}
+	next, info, err := c.apply(ctx)
+	p.Metrics.promoted(err)
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrLeaseLost):
+		return err
+	case errors.Is(err, store.ErrConflict):
+		p.conflicts = true
+		return fail(Promoted, "Conflict", transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
+	case errors.Is(err, store.ErrDeleteMarker):
+		return fail(Promoted, "PointerDeleted", transient, fmt.Errorf("%w: restore the newest version of %s (aws s3api delete-object with the marker's version id)",
+			err, p.Objects.URL(p.Layout.Pointer())))
+	default:
+		delete(p.manifests, p.manifest.ID) // whatever was believed of it
+		return fail(Promoted, "PromoteFailed", transient, stopped(ctx, fmt.Errorf("promote %s: %w", p.manifest.ID, err)))
+	}
+	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
+	p.pointer, p.pointerETag, p.broken = &next, info.ETag, ""
+	p.result, p.message = ResultPromoted, next.Reason
+	p.facts.promoted = true
+	return nil
+}
+
+func (p *pass) reason() string {
+	switch {
+	case p.pointer == nil:
+		return ReasonFirst
+	case p.broken != "":
+		return ReasonBroken
+	case p.facts.built == "Adopted":
+		return ReasonAdopted
+	case p.pointer.Source.SHA256 != p.source.SHA256:
+		return ReasonSource
+	case p.pointer.SpecDigest != p.specDigest:
+		return ReasonSpec
+	default:
+		return ReasonForced
+	}
+}
+
+// change is one move of the pointer, by the leader or an operator.
+type change struct {
+	objects store.Objects
+	layout  store.Layout
+	by      string
+	now     time.Time    // the store's clock
+	ready   func() error // asked before every write; nil = always
+
+	manifest store.Manifest
+	sha      string
+	pointer  *store.Pointer // as read, nil = none
+	etag     string         // of what is stored under its key, "" = nothing
+	last     *store.Pointer // the last known one, when pointer is nil
+	beats    []replica
+	epoch    int64 // of the promoter; 0 keeps the pointer's
+	reason   string
+	rollback bool // what is current now is being rolled back from
+}
+
+// apply refuses a snapshot that is being deleted, holds it against deletion, sees that it is whole, moves the
+// pointer and drops the hold. The pointer was read before the hold was set: that order is what lets the
+// garbage collector expire a hold by moving the pointer's ETag first.
+func (c change) apply(ctx context.Context) (store.Pointer, store.Info, error) {
+	g := gcDoc{objects: c.objects, layout: c.layout}
+	there, err := c.objects.Head(ctx, c.layout.Manifest(c.manifest.ID))
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Pointer{}, store.Info{}, fmt.Errorf("%w: %s", ErrIncomplete, store.FileManifest)
+	}
+	if err != nil {
+		return store.Pointer{}, store.Info{}, err
+	}
+	c.now = there.Date // a long build may lie between the pointer's reading and now
+	if err := c.may(); err != nil {
+		return store.Pointer{}, store.Info{}, err
+	}
+	if err := g.hold(ctx, c.manifest.ID, c.by, c.now, c.epoch); err != nil {
+		return store.Pointer{}, store.Info{}, fmt.Errorf("hold: %w", err)
+	}
+	if err := c.whole(ctx); err != nil {
+		return store.Pointer{}, store.Info{}, err
+	}
+	if err := c.may(); err != nil {
+		return store.Pointer{}, store.Info{}, err
+	}
+	next := c.next()
+	cond := store.PutOptions{IfMatch: c.etag}
+	if c.etag == "" {
+		cond = store.PutOptions{IfAbsent: true}
+	}
+	info, err := store.WriteDoc(ctx, c.objects, c.layout.Pointer(), next, cond)
+	if err != nil {
+		return store.Pointer{}, store.Info{}, err
+	}
+	// Best effort: a hold that stays expires after the grace.
+	if c.may() == nil {
+		_ = g.drop(ctx, c.manifest.ID, c.by, c.epoch)
+	}
+	return next, info, nil
+}
+
+func (c change) may() error {
+	if c.ready == nil {
+		return nil
+	}
+	return c.ready()
+}
+
+// whole looks at the manifest's bytes and every file once more, after the hold: what passed cannot be deleted
+// before the pointer names it.
+func (c change) whole(ctx context.Context) error {
+	if _, _, err := store.ReadManifest(ctx, c.objects, c.layout, c.manifest.ID, c.sha); err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("%w: %s", ErrIncomplete, store.FileManifest)
+		}
+		return err
+	}
+	for _, f := range c.manifest.Files {
+		info, err := c.objects.Head(ctx, c.layout.File(c.manifest.ID, f.Name))
+		if errors.Is(err, store.ErrNotFound) || (err == nil && info.Size != f.Size) {
+			return fmt.Errorf("%w: %s", ErrIncomplete, f.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next composes the new pointer. Its generation is above everything that any replica of the lineage saw.
+func (c change) next() store.Pointer {
+	from := c.pointer
+	if from == nil {
+		from = c.last // the object is gone, its lineage goes on
+	}
+	next := store.Pointer{
+		Kind: store.KindPointer, Manifest: c.manifest, ManifestSHA256: c.sha,
+		Generation: 1, Epoch: c.epoch, PromotedAt: c.now.UTC(), Reason: c.reason, Nonce: store.NewNonce(),
+	}
+	if from == nil {
+		next.Lineage = uuid.NewString()
+		return next
+	}
+	next.Lineage = from.Lineage
+	next.Generation = 1 + max(from.Generation, highestGeneration(c.beats, from.Lineage))
+	next.Epoch = max(from.Epoch, c.epoch)
+	left := store.Promotion{
+		ID: from.ID, Generation: from.Generation, PromotedAt: from.PromotedAt, RetiredAt: c.now.UTC(),
+		Reason: from.Reason, RolledBack: c.rollback,
+	}
+	next.History = append([]store.Promotion{left}, from.History...)
+	next.History = next.History[:min(len(next.History), store.HistoryLength)]
+	return next
+}
+
+// copyLegacy keeps the copies for old readers at the promoted snapshot. Each copy is conditional on what was
+// seen before the lease and the pointer were checked again, so a leader that was stopped in between cannot
+// put an old one over a newer. The two files are not replaced together: an old reader may see one of each.
+func (p *pass) copyLegacy(ctx context.Context) error {
+	if p.pointer == nil || p.broken != "" {
+		return nil
+	}
+	for _, name := range []string{store.FileIndex, store.FilePickle} {
+		f, ok := p.pointer.File(name)
+		if !ok {
+			continue
+		}
+		if err := p.copyFile(ctx, f); err != nil {
+			p.facts.legacy = err.Error()
+			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("copy %s to current/: %w", name, err)))
+		}
+	}
+	return nil
+}
+
+func (p *pass) copyFile(ctx context.Context, f store.File) error {
+	key := p.Layout.Current(f.Name)
+	there, err := p.Objects.Head(ctx, key)
+	cond := store.PutOptions{IfMatch: there.ETag}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		cond = store.PutOptions{IfAbsent: true}
+	case err != nil:
+		return err
+	case there.Metadata[metaSnapshot] == p.pointer.ID && there.Size == f.Size:
+		return nil
+	}
+	path, err := p.localCopy(ctx, f)
+	if err != nil {
+		return err
+	}
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	now, _, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
+	if err != nil {
+		return err
+	}
+	if now.ID != p.pointer.ID || now.Generation != p.pointer.Generation {
+		return fmt.Errorf("the pointer moved to %s: %w", now.ID, store.ErrConflict)
+	}
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
+	_, err = store.WriteFile(ctx, p.Objects, key, path, f, cond)
+	return err
+}
+
+// localCopy is a verified local file with the bytes of f, downloaded when this pass did not make them.
+func (p *pass) localCopy(ctx context.Context, f store.File) (string, error) {
+	if p.localDir != "" && p.manifest.ID == p.pointer.ID {
+		return filepath.Join(p.localDir, f.Name), nil
+	}
+	dir := filepath.Join(p.dir, "copies")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	m := p.pointer.Manifest
+	m.Files = []store.File{f}
+	if err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{}); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, f.Name), nil
+}

@@ -1,0 +1,269 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Reconciler drives the store towards the catalogue. Everything it remembers between passes is a cache of
+// what the store says, or a backoff: losing it costs time, never correctness.
+type Reconciler struct {
+	Deps
+	cfg        Config
+	spec       store.Spec
+	specDigest string
+	owner      string
+	lease      *lease
+
+	// Used by the goroutine that runs passes only.
+	status     store.Status // as last read or written by us
+	statusETag string
+	statusRead bool
+	memo       memo            // the failed or held build of unchanged inputs
+	rehashed   map[string]bool // rejections that were looked into
+	manifests  map[string]manifestOf
+	nextGC     time.Duration
+	failures   int // consecutive transient failures
+
+	mu   sync.Mutex
+	view store.Status // for Status
+}
+
+// New checks the configuration; nothing is read or written yet.
+func New(d Deps, cfg Config) (*Reconciler, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if d.Objects == nil || d.Embedder == nil || d.Indexes == nil || d.Log == nil || d.Layout.Source == "" {
+		return nil, errors.New("reconcile: a required dependency is missing")
+	}
+	if d.Clock.Elapsed == nil || d.Clock.Now == nil {
+		d.Clock = SystemClock()
+	}
+	if d.Progress == nil {
+		d.Progress = silent{}
+	}
+	owner := uuid.NewString()
+	r := &Reconciler{
+		Deps: d, cfg: cfg, spec: cfg.spec(), owner: owner,
+		lease: &lease{
+			objects: d.Objects, layout: d.Layout, clock: d.Clock, owner: owner, host: cfg.Host, ttl: cfg.LeaseTTL,
+		},
+		rehashed:  map[string]bool{},
+		manifests: map[string]manifestOf{},
+	}
+	r.specDigest = r.spec.Digest()
+	return r, nil
+}
+
+// Status is what this process last saw and did: the leader's own status, or a follower's view.
+func (r *Reconciler) Status() store.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.view
+}
+
+// OnceOptions of a single pass.
+type OnceOptions struct {
+	Force bool // rebuild even when up to date; the gate still judges
+	GC    bool // only collect garbage
+}
+
+// Outcome of a pass.
+type Outcome struct {
+	store.Pass
+	ExitCode int
+	Err      error // why it failed or is held; nil otherwise
+}
+
+// Run leads or follows until ctx ends: it takes the lease when it is free, runs a pass at once and then at
+// every resync, request or retry, and releases the lease on the way out. It returns nil when ctx ended, and
+// an error only when the store cannot be used at all.
+func (r *Reconciler) Run(ctx context.Context) error {
+	if err := r.selfTest(ctx); err != nil {
+		return stoppedNil(ctx, err)
+	}
+	for ctx.Err() == nil {
+		held, err := r.lease.acquire(ctx)
+		switch {
+		case err != nil:
+			r.Log.WarnContext(ctx, "lease unavailable", "error", err)
+			r.follow(err)
+			sleep(ctx, jitter(r.cfg.LeaseTTL/3))
+		case !held:
+			r.follow(nil)
+			sleep(ctx, jitter(r.cfg.LeaseTTL/3))
+		default:
+			err := r.reign(ctx)
+			if errors.Is(err, ErrLeaseLost) {
+				r.Log.WarnContext(ctx, "stepped down", "error", err)
+				r.follow(nil)
+			}
+		}
+	}
+	return nil
+}
+
+// Once waits up to 2 × LEASE_TTL for the lease, runs one pass and releases it. Without the lease the
+// outcome's result is "follower" and its exit code ExitConflict.
+func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
+	if err := r.selfTest(ctx); err != nil {
+		return Outcome{ExitCode: ExitFailed, Err: err}, err
+	}
+	deadline := r.Clock.Elapsed() + 2*r.cfg.LeaseTTL
+	for {
+		held, err := r.lease.acquire(ctx)
+		if held {
+			break
+		}
+		if err == nil {
+			h := r.lease.holder()
+			err = fmt.Errorf("the lease is held by %s (%s), epoch %d: %w", h.Host, h.Owner, h.Epoch, store.ErrConflict)
+		}
+		if ctx.Err() != nil || r.Clock.Elapsed() >= deadline {
+			out := Outcome{Pass: store.Pass{Result: ResultFollower, Message: err.Error()}, ExitCode: ExitConflict, Err: err}
+			return out, err
+		}
+		sleep(ctx, min(jitter(r.cfg.LeaseTTL/10), 2*time.Second))
+	}
+	var out Outcome
+	err := r.term(ctx, func(ctx context.Context) error {
+		out = r.pass(ctx, passOptions{force: o.Force, gcOnly: o.GC, asked: true})
+		return nil
+	})
+	return out, errors.Join(out.Err, err)
+}
+
+// reign runs passes while the lease is held.
+func (r *Reconciler) reign(ctx context.Context) error {
+	r.Log.InfoContext(ctx, "leading", "epoch", r.lease.epoch(), "owner", r.owner)
+	return r.term(ctx, func(ctx context.Context) error {
+		for o := (passOptions{}); ; {
+			out := r.pass(ctx, o)
+			if errors.Is(out.Err, ErrLeaseLost) || ctx.Err() != nil {
+				return stopped(ctx, out.Err)
+			}
+			var err error
+			if o, err = r.idle(ctx, time.Duration(out.RequeueIn*float64(time.Second))); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// term runs work under a lease that was just acquired, with the renewals beside it, and releases it after.
+// The context of work ends when the lease is lost.
+func (r *Reconciler) term(ctx context.Context, work func(context.Context) error) error {
+	r.status, r.statusETag, r.statusRead = store.Status{}, "", false // another leader may have written it since
+	r.nextGC = 0
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	renewals := make(chan struct{})
+	stop, stopRenewals := context.WithCancel(inner)
+	go func() {
+		defer close(renewals)
+		r.lease.keep(stop, cancel)
+	}()
+	r.Metrics.lead(true)
+	err := work(inner)
+	stopRenewals()
+	<-renewals
+	r.Metrics.lead(false)
+	// The last write of a leader that was asked to stop: without it the next one waits a whole TTL.
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), max(r.cfg.LeaseTTL/3, time.Second))
+	defer done()
+	if err := r.lease.release(last); err != nil {
+		r.Log.WarnContext(ctx, "lease not released", "error", err)
+	}
+	return err
+}
+
+// idle waits for the next pass: the requeue time, or an operator's change of control.json, whichever is
+// first. A new request becomes the options of the next pass.
+func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) (passOptions, error) {
+	deadline := r.Clock.Elapsed() + requeue
+	_, info, _ := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{})
+	seen := info.ETag
+	for {
+		if err := r.lease.check(); err != nil {
+			return passOptions{}, err
+		}
+		left := deadline - r.Clock.Elapsed()
+		if left <= 0 {
+			return passOptions{}, stopped(ctx, ctx.Err())
+		}
+		sleep(ctx, min(left, r.cfg.ControlPoll))
+		if ctx.Err() != nil {
+			return passOptions{}, stopped(ctx, ctx.Err())
+		}
+		_, info, err := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{IfNoneMatch: seen})
+		if err == nil && info.ETag != seen {
+			return passOptions{}, nil // the pass reads it itself, after the pointer
+		}
+	}
+}
+
+// selfTest refuses a store whose conditional writes do not hold; a store that cannot be reached is tried
+// again until ctx ends.
+func (r *Reconciler) selfTest(ctx context.Context) error {
+	for wait := time.Second; ; wait = min(2*wait, r.cfg.ResyncInterval) {
+		err := store.SelfTest(ctx, r.Objects, r.Layout)
+		if err == nil || errors.Is(err, store.ErrUnusable) {
+			return err
+		}
+		r.Log.WarnContext(ctx, "store self-test not possible", "error", err)
+		r.follow(err)
+		sleep(ctx, jitter(wait))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// scratch returns an empty directory for one pass.
+func (r *Reconciler) scratch() (string, error) {
+	dir := filepath.Join(r.cfg.Dir, "scratch")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("clear scratch: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make scratch: %w", err)
+	}
+	return dir, nil
+}
+
+func (r *Reconciler) logger(id string) *slog.Logger { return r.Log.With("reconcile", id) }
+
+// jitter spreads d by ±10 %, so that processes started together do not stay in step.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
+}
+
+// sleep waits d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// stoppedNil returns nil when ctx is what ended the work.
+func stoppedNil(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

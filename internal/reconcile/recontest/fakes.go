@@ -1,0 +1,271 @@
+// Package recontest holds small stand-ins for what a Reconciler consumes: an embedder that hashes, an index that
+// is an array of vectors in a file. Tests of the reconciler and the simulator share them.
+package recontest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Embedder makes a unit vector of each text's digest and counts what it was asked for.
+type Embedder struct {
+	Dims  int
+	Batch int // texts per call of done; 0 = all at once
+	// Before runs before each batch; its error ends the call.
+	Before func(ctx context.Context, texts []string) error
+
+	mu      sync.Mutex
+	bought  map[string]int // texts by how often
+	queries int
+}
+
+// Embed implements reconcile.Embedder.
+func (e *Embedder) Embed(ctx context.Context, texts []string, done func(first int, vectors []float32, tokens int) error) error {
+	size := e.Batch
+	if size == 0 {
+		size = len(texts)
+	}
+	for first := 0; first < len(texts); first += size {
+		batch := texts[first:min(first+size, len(texts))]
+		if e.Before != nil {
+			if err := e.Before(ctx, batch); err != nil {
+				return err
+			}
+		}
+		var rows []float32
+		for _, t := range batch {
+			rows = append(rows, Vector(t, e.Dims)...)
+		}
+		e.count(batch)
+		if err := done(first, rows, len(batch)); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (e *Embedder) count(batch []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.bought == nil {
+		e.bought = map[string]int{}
+	}
+	for _, t := range batch {
+		e.bought[t]++
+	}
+}
+
+// EmbedQuery implements reconcile.Embedder.
+func (e *Embedder) EmbedQuery(_ context.Context, text string) ([]float32, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.queries++
+	return Vector(text, e.Dims), nil
+}
+
+// EstimateTokens implements reconcile.Embedder: one per text.
+func (e *Embedder) EstimateTokens(string) int { return 1 }
+
+// Bought is the number of texts embedded, counting repeats.
+func (e *Embedder) Bought() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, c := range e.bought {
+		n += c
+	}
+	return n
+}
+
+// Again is how many of them had been embedded before.
+func (e *Embedder) Again() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, c := range e.bought {
+		n += c - 1
+	}
+	return n
+}
+
+// Queries is the number of queries embedded.
+func (e *Embedder) Queries() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.queries
+}
+
+// Vector is the unit vector of a text.
+func Vector(text string, dims int) []float32 {
+	v := make([]float32, dims)
+	sum := sha256.Sum256([]byte(text))
+	var norm float64
+	for i := range v {
+		v[i] = float32(int(sum[i%len(sum)])-127) + 0.5
+		norm += float64(v[i]) * float64(v[i])
+	}
+	for i := range v {
+		v[i] /= float32(math.Sqrt(norm))
+	}
+	return v
+}
+
+const magic = "VECS"
+
+// Indexes keeps vectors in a plain file: magic, dims, rows.
+type Indexes struct {
+	// Miss makes Search return the worst instead of the best, so that recall is poor.
+	Miss bool
+}
+
+// Resolve implements reconcile.Indexes.
+func (Indexes) Resolve(string, int, int) (store.IndexParams, error) {
+	return store.IndexParams{Kind: "flat"}, nil
+}
+
+// NewBuilder implements reconcile.Indexes.
+func (Indexes) NewBuilder(_ store.IndexParams, dims, n int) (reconcile.Builder, error) {
+	return &builder{dims: dims, want: n}, nil
+}
+
+type builder struct {
+	dims, want int
+	rows       []float32
+}
+
+func (b *builder) Add(_ context.Context, rows []float32) error {
+	b.rows = append(b.rows, rows...)
+	return nil
+}
+
+func (b *builder) WriteFile(_ context.Context, path string) error {
+	if len(b.rows) != b.want*b.dims {
+		return fmt.Errorf("%d numbers for %d rows of %d", len(b.rows), b.want, b.dims)
+	}
+	data := binary.LittleEndian.AppendUint32([]byte(magic), uint32(b.dims))
+	for _, x := range b.rows {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+	}
+	return os.WriteFile(path, data, 0o644)
+}
+
+func (b *builder) Close() error { return nil }
+
+// Open implements reconcile.Indexes.
+func (x Indexes) Open(path string, _ store.IndexParams) (reconcile.Index, error) {
+	return Load(path, x.Miss)
+}
+
+// Index is an opened index file.
+type Index struct {
+	dims int
+	rows []float32
+	miss bool
+}
+
+// Load reads an index file.
+func Load(path string, miss bool) (*Index, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) < 8 || string(data[:4]) != magic {
+		return nil, errors.New("not an index")
+	}
+	x := &Index{dims: int(binary.LittleEndian.Uint32(data[4:])), miss: miss}
+	for rest := data[8:]; len(rest) >= 4; rest = rest[4:] {
+		x.rows = append(x.rows, math.Float32frombits(binary.LittleEndian.Uint32(rest)))
+	}
+	return x, nil
+}
+
+// Search finds the best k rows.
+func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
+	return x.scan(queries, k, allow, x.miss)
+}
+
+// Exact finds the best k rows.
+func (x *Index) Exact(queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
+	return x.scan(queries, k, allow, false)
+}
+
+func (x *Index) scan(queries []float32, k int, allow *roaring.Bitmap, worst bool) ([]int64, []float32, error) {
+	type hit struct {
+		pos   int64
+		score float32
+	}
+	var positions []int64
+	var scores []float32
+	for q := 0; q < len(queries); q += x.dims {
+		var hits []hit
+		for i := range x.Len() {
+			if allow != nil && !allow.Contains(uint32(i)) {
+				continue
+			}
+			var s float32
+			for d := range x.dims {
+				s += queries[q+d] * x.rows[i*x.dims+d]
+			}
+			hits = append(hits, hit{int64(i), s})
+		}
+		slices.SortStableFunc(hits, func(a, b hit) int {
+			if (a.score > b.score) != worst {
+				return -1
+			}
+			return 1
+		})
+		for r := range k {
+			if r < len(hits) {
+				positions, scores = append(positions, hits[r].pos), append(scores, hits[r].score)
+			} else {
+				positions, scores = append(positions, -1), append(scores, -2)
+			}
+		}
+	}
+	return positions, scores, nil
+}
+
+// Vector copies row pos.
+func (x *Index) Vector(pos int, dst []float32) error {
+	copy(dst, x.rows[pos*x.dims:(pos+1)*x.dims])
+	return nil
+}
+
+// Len is the number of rows.
+func (x *Index) Len() int { return len(x.rows) / x.dims }
+
+// Dims of a row.
+func (x *Index) Dims() int { return x.dims }
+
+// SizeBytes of the rows.
+func (x *Index) SizeBytes() int64 { return int64(4 * len(x.rows)) }
+
+// Close does nothing.
+func (x *Index) Close() error { return nil }
+
+// Pickle stands in for the old readers' documents: one line each.
+func Pickle(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error {
+	for i := range n {
+		id, text, _, err := doc(i)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s\t%q\n", id, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// Verbs of a Request.
+const (
+	VerbReconcile = "reconcile"
+	VerbGC        = "gc"
+)
+
+// record is the one place where the outcome of a pass is decided, counted, logged and stored.
+func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, err error) Outcome {
+	out := Outcome{Err: err, ExitCode: ExitCode(err)}
+	lost := errors.Is(err, ErrLeaseLost) || ctx.Err() != nil
+	switch {
+	case lost:
+		p.result = ResultFollower
+		out.ExitCode = ExitConflict
+	case err == nil:
+	case errors.Is(err, ErrHeld):
+		p.result = ResultHeld
+	case p.facts.promoted:
+		// The promotion stands; what failed after it is tried again.
+		out.ExitCode = ExitDone
+	default:
+		p.result = ResultFailed
+	}
+	if err != nil {
+		p.message = err.Error()
+	}
+	out.Pass = store.Pass{
+		ID: p.id, Result: p.result, Message: p.message, StartedAt: began.UTC(), Seconds: took.Seconds(),
+		RequeueIn: p.requeue(err).Seconds(),
+	}
+	if p.pointer != nil {
+		out.SnapshotID = p.pointer.ID
+	}
+	p.Metrics.passed(p, out, took)
+	p.summarise(ctx, out)
+	if !lost {
+		p.writeStatus(ctx, p.nextStatus(out, err))
+	}
+	return out
+}
+
+// requeue is when the next pass is due: at the resync, or earlier to try a failure again.
+func (p *pass) requeue(err error) time.Duration {
+	resync := jitter(p.cfg.ResyncInterval)
+	soon := false
+	for _, f := range failures(err) {
+		soon = soon || (f.class == transient && !errors.Is(f, store.ErrNotFound))
+	}
+	switch {
+	case p.conflicts:
+		return min(resync, jitter(200*time.Millisecond))
+	case soon:
+		p.Reconciler.failures++
+		return min(resync, jitter(backoff(time.Second, p.cfg.ResyncInterval, p.Reconciler.failures)))
+	}
+	p.Reconciler.failures = 0
+	if m := p.memo; m.err != nil && m.until != 0 {
+		return min(resync, max(m.until-p.Clock.Elapsed(), 10*time.Millisecond))
+	}
+	return resync
+}
+
+// summarise writes the one line per pass.
+func (p *pass) summarise(ctx context.Context, out Outcome) {
+	level := slog.LevelInfo
+	switch out.Result {
+	case ResultFailed, ResultHeld:
+		level = slog.LevelWarn
+	case ResultUnchanged:
+		level = slog.LevelDebug
+	}
+	attrs := []any{
+		"result", out.Result, "seconds", out.Seconds, "snapshot", out.SnapshotID, "source_etag", p.source.ETag,
+		"epoch", p.lease.holder().Epoch, "requeue_in", out.RequeueIn,
+	}
+	if p.pointer != nil {
+		attrs = append(attrs, "generation", p.pointer.Generation)
+	}
+	if out.Message != "" {
+		attrs = append(attrs, "message", out.Message)
+	}
+	p.log.Log(ctx, level, "reconciled", attrs...)
+}
+
+// nextStatus is what status.json says after this pass.
+func (p *pass) nextStatus(out Outcome, err error) store.Status {
+	prev := p.status
+	s := store.Status{
+		FormatVersion: store.FormatVersion, Epoch: p.lease.epoch(), Owner: p.owner, Host: p.cfg.Host,
+		At: p.Clock.Now().UTC(), Source: prev.Source, Pointer: prev.Pointer, Conditions: p.conditions(err),
+		LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
+	}
+	if p.source.SHA256 != "" {
+		s.Source = p.source.Source
+	}
+	if p.pointer != nil {
+		s.Pointer = p.pointer
+	}
+	if out.Result == ResultSuspended || out.Result == ResultPinned || out.Result == ResultCollected {
+		s.Held = prev.Held
+	}
+	if p.request != nil {
+		s.Handled = &store.Handled{
+			Token: p.request.Token, Result: out.Result, ExitCode: out.ExitCode, Message: out.Message, At: s.At,
+		}
+	}
+	p.transitions(prev.Conditions, s.Conditions)
+	return s
+}
+
+// transitions logs what changed since the last pass: the events of this system.
+func (p *pass) transitions(before, after []store.Condition) {
+	was := map[string]string{}
+	for _, c := range before {
+		was[c.Type] = c.Status
+	}
+	for _, c := range after {
+		if was[c.Type] != c.Status {
+			p.log.Info("condition changed", "type", c.Type, "status", c.Status, "reason", c.Reason, "message", c.Message)
+		}
+	}
+}
+
+// writeStatus replaces the status that was last seen. It informs people and spares downloads; a failure to
+// write it is not a failure of the pass.
+func (p *pass) writeStatus(ctx context.Context, s store.Status) {
+	p.publish(s)
+	if !p.statusRead || p.lease.check() != nil {
+		return
+	}
+	s.Nonce = store.NewNonce()
+	cond := store.PutOptions{IfMatch: p.statusETag}
+	if p.statusETag == "" {
+		cond = store.PutOptions{IfAbsent: true}
+	}
+	info, err := store.WriteDoc(ctx, p.Objects, p.Layout.Status(), s, cond)
+	if err != nil {
+		// Another leader's, or ours after all: the next pass reads it again and looks at its epoch.
+		p.statusRead, p.statusETag = false, ""
+		p.log.WarnContext(ctx, "status not written", "error", err)
+		return
+	}
+	p.Reconciler.status, p.statusETag = s, info.ETag
+}
+
+// publish makes s what Status returns.
+func (r *Reconciler) publish(s store.Status) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.view = s
+}
+
+// follow is the status of a process that does not lead.
+func (r *Reconciler) follow(err error) {
+	h := r.lease.holder()
+	c := store.Condition{
+		Type: Leader, Status: False, Reason: "Follower", Message: "led by " + h.Host + " (" + h.Owner + ")",
+		LastTransitionTime: r.Clock.Now().UTC(),
+	}
+	if err != nil {
+		c.Reason, c.Message = "LeaseUnavailable", err.Error()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, old := range r.view.Conditions {
+		if old.Type == Leader && old.Status == False {
+			c.LastTransitionTime = old.LastTransitionTime
+		}
+	}
+	r.view = store.Status{
+		FormatVersion: store.FormatVersion, Epoch: h.Epoch, Owner: r.owner, Host: r.cfg.Host, At: r.Clock.Now().UTC(),
+		Conditions: []store.Condition{c}, LastPass: store.Pass{Result: ResultFollower}, Replicas: []store.Replica{},
+	}
+}

@@ -1,0 +1,246 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// adoptable bounds how many of the newest snapshots are looked at for one that fits the current source.
+const adoptable = 64
+
+// manifestOf caches an immutable manifest with the digest of its bytes.
+type manifestOf struct {
+	m   store.Manifest
+	sha string
+}
+
+// judgeBuilt runs the gate on a fresh build. A failed one is not uploaded; a held one is.
+func (p *pass) judgeBuilt(ctx context.Context) error {
+	j := &judged{dir: p.dir, m: p.manifest, docs: p.files.docs, removed: p.plan.Removed}
+	if err := p.judge(ctx, j); err != nil {
+		return err
+	}
+	p.manifest.Gate = j.report
+	if j.report.Result == VerdictFailed {
+		return failf(Verified, "GateFailed", inputs, "gate: %s", explain(j.report))
+	}
+	return nil
+}
+
+// explain lists the checks that did not pass.
+func explain(r *store.GateReport) string {
+	var why []string
+	for _, c := range r.Checks {
+		if c.Result != VerdictPassed {
+			why = append(why, strings.TrimSuffix(fmt.Sprintf("%s %s (%.4g, limit %.4g): %s", c.Name, c.Result, c.Value, c.Limit, c.Message), ": "))
+		}
+	}
+	return strings.Join(why, "; ")
+}
+
+// adopt looks for a complete, unrejected snapshot of the current source and spec: what a crash before the
+// promotion left, or what an unpin returns to. Held ones stay held while nothing they were judged by changes.
+func (p *pass) adopt(ctx context.Context) (bool, error) {
+	found, err := store.ListSnapshots(ctx, p.Objects, p.Layout)
+	if err != nil {
+		return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+	}
+	deleting, err := p.deletingNow(ctx)
+	if err != nil {
+		return false, err
+	}
+	p.forgetManifests(found)
+	found = found[max(0, len(found)-adoptable):]
+	for i := len(found) - 1; i >= 0; i-- {
+		s := found[i]
+		if !s.HasManifest || deleting[s.ID] || (p.pointer != nil && p.pointer.ID == s.ID) {
+			continue
+		}
+		fits, err := p.fits(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		if !fits {
+			continue
+		}
+		adopted, err := p.judgeFound(ctx, s)
+		if adopted || err != nil {
+			return adopted, err
+		}
+	}
+	return false, nil
+}
+
+// forgetManifests keeps the cache to what is stored.
+func (p *pass) forgetManifests(found []store.SnapshotInfo) {
+	keep := make(map[string]manifestOf, len(found))
+	for _, s := range found {
+		if m, ok := p.manifests[s.ID]; ok {
+			keep[s.ID] = m
+		}
+	}
+	p.Reconciler.manifests = keep
+}
+
+// fits says whether a stored snapshot is complete and of the current source and spec; p.manifest is then its.
+func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
+	cached, ok := p.manifests[s.ID]
+	if !ok {
+		m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, s.ID, "")
+		switch {
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
+			return false, nil
+		case err != nil:
+			return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+		}
+		cached = manifestOf{m, sha}
+		p.manifests[s.ID] = cached
+	}
+	if cached.m.Source.SHA256 != p.source.SHA256 || cached.m.SpecDigest != p.specDigest {
+		return false, nil
+	}
+	for _, f := range cached.m.Files {
+		if stored, ok := s.Files[f.Name]; !ok || stored.Size != f.Size {
+			return false, nil
+		}
+	}
+	p.manifest, p.sha = cached.m, cached.sha
+	p.source.Records = cached.m.Source.Records
+	return true, nil
+}
+
+// judgeFound decides on a stored snapshot by its verdict, or by a new one when the verdict does not answer to
+// today's settings, golden queries and baseline.
+func (p *pass) judgeFound(ctx context.Context, s store.SnapshotInfo) (bool, error) {
+	v, err := p.verdictOf(ctx, s, p.manifest)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case v.Result == VerdictCorrupt, v.Result == VerdictFailed:
+		return false, nil
+	case v.Result != "" && p.current(v):
+	default:
+		if v, err = p.rejudge(ctx); err != nil || v.Result == VerdictFailed || v.Result == VerdictCorrupt {
+			return false, err
+		}
+	}
+	p.facts.built = "Adopted"
+	p.log.InfoContext(ctx, "snapshot adopted", "snapshot", s.ID, "verdict", v.Result)
+	if v.Result == VerdictHeld {
+		return true, p.hold(s.ID, v.Gate)
+	}
+	return true, nil
+}
+
+// hold ends the pass with a candidate that waits for an operator.
+func (p *pass) hold(id string, report *store.GateReport) error {
+	why := "see indexer show " + id
+	if report != nil {
+		why = explain(report)
+	}
+	p.held, p.heldWhy = id, why
+	return failf(Held, "GateHeld", terminal, "%w: %s: %s", ErrHeld, id, why)
+}
+
+// verdictOf is what was last said of a snapshot: its verdict.json, else the gate report in its manifest.
+func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Manifest) (store.Verdict, error) {
+	if _, ok := s.Files[store.FileVerdict]; ok {
+		v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(s.ID), store.GetOptions{})
+		if err == nil {
+			return v, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+			return v, fail(Verified, "VerdictUnreadable", transient, stopped(ctx, err))
+		}
+	}
+	return manifestVerdict(m), nil
+}
+
+// current says whether a verdict was reached under what holds now.
+func (p *pass) current(v store.Verdict) bool {
+	return v.Settings == p.cfg.gateSettings() && v.Golden == p.goldenETag && v.Baseline == p.baseline()
+}
+
+// rejudge downloads a stored snapshot and runs the gate on it.
+func (p *pass) rejudge(ctx context.Context) (store.Verdict, error) {
+	if err := p.openLedger(ctx); err != nil {
+		return store.Verdict{}, err
+	}
+	dir := filepath.Join(p.dir, "found")
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		return store.Verdict{}, fail(Verified, "NoScratch", transient, err)
+	}
+	id := p.manifest.ID
+	err := store.Fetch(ctx, p.Objects, p.Layout, p.manifest, dir, store.FetchOptions{})
+	switch {
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error()}
+		return v, p.writeVerdict(ctx, id, v)
+	case err != nil:
+		return store.Verdict{}, fail(Verified, "StoreUnreadable", transient, stopped(ctx, err))
+	}
+	docs, err := store.OpenDocs(dir)
+	if err != nil {
+		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error()}
+		return v, p.writeVerdict(ctx, id, v)
+	}
+	defer docs.Close()
+	removed, err := p.removedBy(ctx, dir)
+	if err != nil {
+		return store.Verdict{}, err
+	}
+	j := &judged{dir: dir, m: p.manifest, docs: docs, removed: removed}
+	if err := p.judge(ctx, j); err != nil {
+		return store.Verdict{}, err
+	}
+	p.localDir = dir
+	v := store.Verdict{Result: j.report.Result, Gate: j.report}
+	if err := p.writeVerdict(ctx, id, v); err != nil {
+		return v, err
+	}
+	if v.Result == VerdictFailed {
+		p.log.WarnContext(ctx, "stored snapshot failed the gate", "snapshot", id, "why", explain(j.report))
+	}
+	return v, nil
+}
+
+// removedBy counts the served ids that the snapshot in dir lacks.
+func (p *pass) removedBy(ctx context.Context, dir string) (int, error) {
+	if p.pointer == nil {
+		return 0, nil
+	}
+	served, err := p.servedIndex(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if served == nil {
+		return max(0, p.pointer.Source.Records-p.manifest.Source.Records), nil
+	}
+	defer served.Close()
+	found, err := store.OpenDocIndex(filepath.Join(dir, store.FileOffsets))
+	if err != nil {
+		return 0, fail(Verified, "NoScratch", transient, err)
+	}
+	defer found.Close()
+	_, _, removed, _ := difference(served, found)
+	return removed, nil
+}
+
+// writeVerdict stores what was found out about a snapshot, over what was said before.
+func (p *pass) writeVerdict(ctx context.Context, id string, v store.Verdict) error {
+	v.By, v.Settings, v.Golden, v.Baseline = p.cfg.Host, p.cfg.gateSettings(), p.goldenETag, p.baseline()
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	if err := putVerdict(ctx, p.Objects, p.Layout, id, v, p.storeNow()); err != nil {
+		return fail(Verified, "VerdictUnwritable", transient, stopped(ctx, err))
+	}
+	return nil
+}
