@@ -58,7 +58,7 @@ network() {
 
 load_balancer() {
 	local name lb_arn lb_groups group
-	name=$(jq -r '.Present.LoadBalancerName // empty' "$PARAMS")
+	name=$(param Present.LoadBalancerName)
 	[ -n "$name" ] || { row info "load balancer" "the stack makes $(param Project)-alb"; return; }
 	if ! ask elbv2 describe-load-balancers --names "$name"; then absent "load balancer" no; return; fi
 	lb_arn=$(get '.LoadBalancers[0].LoadBalancerArn')
@@ -105,7 +105,7 @@ cluster() {
 	else
 		absent "cluster" "$wanted"
 	fi
-	old=$(jq -r '.Present.Service // empty' "$PARAMS")
+	old=$(param Present.Service)
 	[ -n "$old" ] || return 0
 	if ask ecs describe-services --cluster "$name" --services "$old" && [ "$(get '[.services[]? | select(.status == "ACTIVE")] | length')" = 1 ]; then
 		row info "old service" "$old runs $(get '.services[0] | "\(.runningCount) of \(.desiredCount), \(.taskDefinition | split("/") | last)"'); it is left alone"
@@ -154,7 +154,7 @@ registry_and_secret() {
 
 delivery() {
 	local name
-	name=$(jq -r '.Present.CodeBuildProject // empty' "$PARAMS")
+	name=$(param Present.CodeBuildProject)
 	if [ -n "$name" ] && ask codebuild batch-get-projects --names "$name" && [ "$(get '.projects | length')" = 1 ]; then
 		case "$(get '.projects[0].source.buildspec // ""')" in
 		*version:*) row info "old build project" "$name still uses an inline buildspec, so it ignores buildspec.yml; the pipeline stack has its own project" ;;
@@ -166,7 +166,7 @@ delivery() {
 		if [ -n "${FILL[ConnectionArn]}" ]; then compare "GitHub connection" "${FILL[ConnectionArn]}" "$(param ConnectionArn)"
 		else row info "GitHub connection" "$(get '[.Connections[] | select(.ConnectionStatus == "AVAILABLE")] | length') available; make or choose one in the console and write its ARN into the file"; fi
 	fi
-	for name in "$(jq -r .CoreStack "$PARAMS")" "$(jq -r '.PipelineStack // empty' "$PARAMS")"; do
+	for name in "$(param CoreStack)" "$(param PipelineStack)"; do
 		[ -n "$name" ] || continue
 		if ask cloudformation describe-stacks --stack-name "$name"; then row info "stack $name" "$(get '.Stacks[0].StackStatus')"; else row info "stack $name" "not there yet"; fi
 	done

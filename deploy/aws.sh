@@ -12,18 +12,23 @@ need() {
 	done
 }
 
-# load_params FILE: sets REGION, ACCOUNT, PARAMS.
+# load_params FILE: sets REGION, ACCOUNT, PARAMS, and PARAM[name] for every value of the file.
+declare -A PARAM
 load_params() {
+	local name value
 	PARAMS=$1
 	[ -r "$PARAMS" ] || usage_error "cannot read the parameters file $PARAMS"
 	jq -e '.Region and .AccountId and .CoreStack and .Parameters.Project' "$PARAMS" >/dev/null 2>&1 ||
 		die "$PARAMS is not a parameters file: it needs Region, AccountId, CoreStack and Parameters.Project"
-	REGION=$(jq -r .Region "$PARAMS")
-	ACCOUNT=$(jq -r .AccountId "$PARAMS")
+	while IFS=$'\t' read -r name value; do PARAM[$name]=$value; done < <(
+		jq -r '((.Present // {} | with_entries(.key |= "Present." + .)) + .Parameters
+			+ {Region, AccountId, CoreStack, PipelineStack}) | to_entries[] | "\(.key)\t\(.value // "")"' "$PARAMS")
+	REGION=${PARAM[Region]}
+	ACCOUNT=${PARAM[AccountId]}
 }
 
-# param NAME [DEFAULT]: a template parameter from the file.
-param() { jq -r --arg name "$1" --arg default "${2-}" '.Parameters[$name] // $default' "$PARAMS"; }
+# param NAME [DEFAULT]: a value from the file.
+param() { printf '%s\n' "${PARAM[$1]-${2-}}"; }
 
 # run_aws ARGS…: the CLI in our region. Its stderr is kept and explained, its stdout passed on.
 run_aws() {

@@ -39,10 +39,13 @@ check_tag() {
 
 # current NAME: the ARN of the task definition that service NAME is told to run.
 current() {
-	local arn
-	arn=$(run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" |
-		jq -r '.services[0] | select(.status == "ACTIVE") | .taskDefinition // empty') || return 1
-	[ -n "$arn" ] || { say "cluster $CLUSTER has no active service $PROJECT-$1. Has the core stack been deployed?"; return 1; }
+	local arn tasks
+	read -r arn tasks < <(run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" |
+		jq -r '.services[0] | select(.status == "ACTIVE") | "\(.taskDefinition) \(.desiredCount)"') || true
+	[ -n "$arn" ] || { say "no active service $PROJECT-$1 in cluster $CLUSTER. Has the core stack been deployed?"; return 1; }
+	# Nothing would start, and the check of /health would blame the image.
+	[ "$1" != server ] || [ "$tasks" -gt 0 ] ||
+		{ say "service $PROJECT-$1 is told to run 0 tasks. For the first image: deploy/stack.sh --params $PARAMS core ImageTag=TAG"; return 1; }
 	echo "$arn"
 }
 
@@ -77,8 +80,8 @@ update() { run_aws ecs update-service --cluster "$CLUSTER" --service "$PROJECT-$
 
 # stable NAME ARN: waits until ARN is the only deployment of the service and complete.
 stable() {
-	local deadline=$((SECONDS + TIMEOUT)) state line last=''
-	while :; do
+	local look state line last=''
+	for ((look = 0; look <= TIMEOUT / POLL; look++)); do
 		state=$(run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" | jq -c --arg arn "$2" '.services[0]
 			| (.deployments[] | select(.status == "PRIMARY")) as $p
 			| {running: .runningCount, desired: .desiredCount, arn: $p.taskDefinition, rollout: ($p.rolloutState // "COMPLETED"),
@@ -95,12 +98,10 @@ stable() {
 			return 1
 		fi
 		if jq -e '.rollout == "COMPLETED" and .deployments == 1 and .running == .desired' <<<"$state" >/dev/null; then return 0; fi
-		if [ "$SECONDS" -ge "$deadline" ]; then
-			say "$PROJECT-$1: not stable after $TIMEOUT s"
-			return 1
-		fi
 		sleep "$POLL"
 	done
+	say "$PROJECT-$1: not stable after $TIMEOUT s"
+	return 1
 }
 
 # why NAME: the last words of the service and of its last stopped task.
@@ -130,19 +131,17 @@ url() {
 # healthy URL: a server behind the load balancer serves a snapshot from the store. The header reaches the new servers
 # while an existing load balancer still sends everything else to the old service.
 healthy() {
-	local deadline=$((SECONDS + HEALTH_TIMEOUT)) body=''
-	while :; do
+	local look body=''
+	for ((look = 0; look <= HEALTH_TIMEOUT / POLL; look++)); do
 		body=$(curl --silent --show-error --max-time 5 --header 'X-Vectorstore-Preview: 1' "$1/health" 2>&1) || true
 		if jq -e '.status == "ok" and ((.vectorstore_source // "") | test("^(rebuilt->)?S3/current$")) and ((.snapshot // "") != "")' <<<"$body" >/dev/null 2>&1; then
 			say "health: $(jq -c '{vectorstore_source, snapshot, generation, vectors}' <<<"$body")"
 			return 0
 		fi
-		if [ "$SECONDS" -ge "$deadline" ]; then
-			say "$1/health does not report a snapshot from S3 after $HEALTH_TIMEOUT s; it said: ${body:-nothing}"
-			return 1
-		fi
 		sleep "$POLL"
 	done
+	say "$1/health does not report a snapshot from S3 after $HEALTH_TIMEOUT s; it said: ${body:-nothing}"
+	return 1
 }
 
 declare -A OLD NEW

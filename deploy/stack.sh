@@ -17,7 +17,7 @@ TEXT
 # running_tag: the tag of the image that the server service runs, or "none".
 running_tag() {
 	local stack definition image
-	stack=$(aws --region "$REGION" cloudformation describe-stacks --stack-name "$(jq -r .CoreStack "$PARAMS")" --output json 2>/dev/null) || { echo none; return; }
+	stack=$(aws --region "$REGION" cloudformation describe-stacks --stack-name "$(param CoreStack)" --output json 2>/dev/null) || { echo none; return; }
 	[ -n "$stack" ] || { echo none; return; }
 	definition=$(run_aws ecs describe-services --cluster "$(param ClusterName)" --services "$(param Project)-server" |
 		jq -r '.services[0] | select(.status == "ACTIVE") | .taskDefinition // empty')
@@ -47,7 +47,7 @@ main() {
 	load_params "$file"
 
 	local stack given=() placeholder
-	stack=$(jq -r --arg which "$name" 'if $which == "core" then .CoreStack else .PipelineStack end' "$PARAMS")
+	if [ "$name" = core ]; then stack=$(param CoreStack); else stack=$(param PipelineStack); fi
 	# Values that a person still has to fill in look like <this>; only those that the template takes matter.
 	while IFS= read -r line; do
 		grep -q "^  ${line%%=*}:" "$here/cloudformation/$name.yaml" || continue

@@ -1,0 +1,265 @@
+package deploy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The scripts are run as they are, with this test binary on PATH under the name aws: a small account that remembers
+// what was done to it. It knows the calls of deploy.sh; for the others it plays back Answers.
+type account struct {
+	Account     string
+	Region      string
+	Images      []string
+	Services    map[string]*service       // by name
+	Definitions map[string]map[string]any // by ARN
+	Answers     map[string]any            // by "service operation"
+	Errors      map[string]string         // by "service operation": stderr of a call that fails
+	NeverStable string                    // service on which a new revision stays IN_PROGRESS
+	Breaker     string                    // service on which ECS gives a new revision up and rolls it back
+	Calls       [][]string
+}
+
+type service struct {
+	Definition string
+	First      string // the revision it had at the start
+	Desired    int
+	Looks      int // describes left until the rollout is complete
+	Failed     string
+}
+
+// readOnly operations start with one of these.
+var readOnly = []string{"describe-", "get-", "list-", "head-", "batch-get-"}
+
+func (a *account) mutations() (out []string) {
+	for _, c := range a.Calls {
+		if !slices.ContainsFunc(readOnly, func(p string) bool { return strings.HasPrefix(c[1], p) }) {
+			out = append(out, c[0]+" "+c[1])
+		}
+	}
+	return out
+}
+
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "aws" {
+		os.Exit(stubMain(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// stubMain is the aws command: global options, service, operation, options.
+func stubMain(args []string) int {
+	path := os.Getenv("AWS_STUB")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 255
+	}
+	a := &account{}
+	if err := json.Unmarshal(b, a); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 255
+	}
+	var call []string
+	opts := map[string]string{}
+	for i := 0; i < len(args); i++ {
+		if name, ok := strings.CutPrefix(args[i], "--"); ok {
+			if i+1 < len(args) && !strings.HasPrefix(args[i+1], "--") {
+				i++
+				opts[name] = args[i]
+			} else {
+				opts[name] = ""
+			}
+			continue
+		}
+		call = append(call, args[i])
+	}
+	if len(call) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: aws service operation")
+		return 252
+	}
+	a.Calls = append(a.Calls, append(call, args...))
+	out, err := a.answer(call[0]+" "+call[1], opts)
+	if b, merr := json.Marshal(a); merr == nil {
+		merr = os.WriteFile(path, b, 0o600)
+		err = errors.Join(err, merr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 254
+	}
+	if out != nil {
+		_ = json.NewEncoder(os.Stdout).Encode(out)
+	}
+	return 0
+}
+
+type object = map[string]any
+
+func (a *account) answer(op string, opts map[string]string) (any, error) {
+	if msg, ok := a.Errors[op]; ok {
+		return nil, errors.New(msg)
+	}
+	if opts["region"] != a.Region {
+		return nil, fmt.Errorf("called for region %q", opts["region"])
+	}
+	if v, ok := a.Answers[op]; ok {
+		return v, nil
+	}
+	switch op {
+	case "sts get-caller-identity":
+		return object{"Account": a.Account}, nil
+	case "ecr describe-images":
+		return a.describeImages(opts)
+	case "ecs describe-services":
+		return a.describeService(opts["services"])
+	case "ecs describe-task-definition":
+		if d := a.Definitions[opts["task-definition"]]; d != nil {
+			return object{"taskDefinition": d}, nil
+		}
+		return nil, errors.New("An error occurred (ClientException): Unable to describe task definition.")
+	case "ecs register-task-definition":
+		return a.register(opts["cli-input-json"])
+	case "ecs update-service":
+		s := a.Services[opts["service"]]
+		s.Definition, s.Looks, s.Failed = opts["task-definition"], 2, ""
+		return object{}, nil
+	case "ecs list-tasks":
+		return object{"taskArns": []string{"arn:task/1"}}, nil
+	case "ecs describe-tasks":
+		return object{"tasks": []any{object{"stoppedReason": "Essential container in task exited", "containers": []any{object{"exitCode": 2}}}}}, nil
+	case "cloudformation deploy":
+		return nil, nil
+	case "cloudformation describe-stacks":
+		return object{"Stacks": []any{object{"StackStatus": "CREATE_COMPLETE", "Outputs": []any{}}}}, nil
+	}
+	return nil, fmt.Errorf("An error occurred (ResourceNotFoundException) when calling %s: not found", op)
+}
+
+func (a *account) describeImages(opts map[string]string) (any, error) {
+	if id, ok := opts["image-ids"]; ok {
+		if tag := strings.TrimPrefix(id, "imageTag="); !slices.Contains(a.Images, tag) {
+			return nil, errors.New("An error occurred (ImageNotFoundException) when calling the DescribeImages operation")
+		}
+	}
+	var details []any
+	for _, tag := range a.Images {
+		details = append(details, object{"imageTags": []string{tag}})
+	}
+	return object{"imageDetails": details}, nil
+}
+
+func (a *account) describeService(name string) (any, error) {
+	s := a.Services[name]
+	if s == nil {
+		return object{"services": []any{}, "failures": []any{object{"reason": "MISSING"}}}, nil
+	}
+	primary := object{"status": "PRIMARY", "taskDefinition": s.Definition, "rolloutState": "COMPLETED"}
+	deployments := []any{primary}
+	switch fresh := s.Definition != s.First; {
+	case fresh && name == a.NeverStable:
+		primary["rolloutState"] = "IN_PROGRESS"
+	case fresh && name == a.Breaker && s.Looks == 0:
+		s.Failed, s.Definition = s.Definition, s.First
+		primary["taskDefinition"] = s.First
+	case s.Looks > 0:
+		s.Looks--
+		primary["rolloutState"] = "IN_PROGRESS"
+		deployments = append(deployments, object{"status": "ACTIVE", "taskDefinition": s.First, "rolloutState": "COMPLETED"})
+	}
+	if s.Failed != "" {
+		deployments = append(deployments, object{"status": "INACTIVE", "taskDefinition": s.Failed, "rolloutState": "FAILED"})
+	}
+	return object{"services": []any{object{
+		"status": "ACTIVE", "taskDefinition": s.Definition, "desiredCount": s.Desired, "runningCount": s.Desired,
+		"deployments": deployments, "events": []any{object{"message": "(service " + name + ") was unable to place a task"}},
+	}}}, nil
+}
+
+func (a *account) register(arg string) (any, error) {
+	b, err := os.ReadFile(strings.TrimPrefix(arg, "file://"))
+	if err != nil {
+		return nil, err
+	}
+	var d map[string]any
+	if err := json.Unmarshal(b, &d); err != nil {
+		return nil, err
+	}
+	for _, k := range []string{"taskDefinitionArn", "revision", "status", "requiresAttributes", "compatibilities", "registeredAt", "registeredBy"} {
+		if _, ok := d[k]; ok {
+			return nil, fmt.Errorf("Parameter validation failed: Unknown parameter in input: %q", k)
+		}
+	}
+	revision := 2
+	arn := func() string { return fmt.Sprintf("arn:aws:ecs:r:1:task-definition/%s:%d", d["family"], revision) }
+	for a.Definitions[arn()] != nil {
+		revision++
+	}
+	out := maps.Clone(d)
+	out["taskDefinitionArn"], out["revision"], out["status"] = arn(), revision, "ACTIVE"
+	a.Definitions[arn()] = out
+	return object{"taskDefinition": out}, nil
+}
+
+// script runs a script of this folder against the account (nil: none) and brings back what became of it.
+func script(t *testing.T, a *account, name string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	if _, err := exec.LookPath("jq"); err != nil {
+		t.Fatal("jq is needed: apt-get install jq")
+	}
+	// Go's test cache knows only the files that this process reads.
+	for _, f := range []string{name, "aws.sh", corePath, pipelinePath} {
+		readFile(t, f)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("bash", append([]string{name}, args...)...)
+	cmd.Env = append(os.Environ(), "AWS_STUB="+filepath.Join(dir, "account.json"), "PATH="+dir+":"+os.Getenv("PATH"),
+		"DEPLOY_POLL=1", "DEPLOY_TIMEOUT=6", "HEALTH_TIMEOUT=2", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
+	if a != nil {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(self, filepath.Join(dir, "aws")); err != nil {
+			t.Fatal(err)
+		}
+		// The scripts count looks, not seconds: without sleep they are as patient and much faster.
+		if err := os.Symlink("/bin/true", filepath.Join(dir, "sleep")); err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "account.json"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if a != nil {
+		b, err := os.ReadFile(filepath.Join(dir, "account.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		*a = account{}
+		if err := json.Unmarshal(b, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}

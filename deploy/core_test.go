@@ -1,0 +1,405 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	corePath     = "cloudformation/core.yaml"
+	pipelinePath = "cloudformation/pipeline.yaml"
+)
+
+// scenarios are the ways in which people use the core stack.
+var scenarios = map[string]map[string]string{
+	"from nothing":           {"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "ImageTag": "202601020304"},
+	"before the first image": {"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k"},
+	"with a domain": {
+		"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "ImageTag": "202601020304",
+		"DomainName": "search.example.com", "HostedZoneId": "Z1", "ScrapeSecurityGroupId": "sg-1", "AlarmEmail": "a@example.com",
+	},
+	"beside what exists": {
+		"BucketName": "bkt", "CreateBucket": "no", "CreateRepository": "no", "CreateCluster": "no", "ImageTag": "202601020304",
+		"SecretArn":               "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k",
+		"ExistingLoadBalancerArn": "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:loadbalancer/app/old/0123456789abcdef",
+		"ExistingHttpListenerArn": "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:listener/app/old/0123456789abcdef/1",
+		"TakeTraffic":             "preview",
+	},
+	"local embeddings": {"BucketName": "bkt", "EmbeddingProvider": "local", "ImageTag": "202601020304"},
+	"bedrock":          {"BucketName": "bkt", "EmbeddingProvider": "bedrock", "ImageTag": "202601020304"},
+}
+
+// reference as eval writes it, after json.Marshal: <Name> or <Name.Attribute>.
+var reference = regexp.MustCompile(`\\u003c([A-Z][A-Za-z0-9]+)(?:\.[A-Za-z]+)?\\u003e`)
+
+// inEachScenario runs f on the core stack as each kind of user gets it.
+func inEachScenario(t *testing.T, f func(t *testing.T, tp *template)) {
+	for name, given := range scenarios {
+		t.Run(name, func(t *testing.T) { f(t, load(t, corePath, given)) })
+	}
+}
+
+func TestTemplatesFitInOneAPICall(t *testing.T) {
+	for _, path := range []string{corePath, pipelinePath} {
+		if n := len(readFile(t, path)); n > 51_200 {
+			t.Errorf("%s has %d bytes; a template body may have 51,200", path, n)
+		}
+	}
+}
+
+func TestEveryParameterIsUsed(t *testing.T) {
+	for _, path := range []string{corePath, pipelinePath} {
+		tp := load(t, path, nil)
+		text := readFile(t, path)
+		for name := range tp.section("Parameters") {
+			if !strings.Contains(text, "!Ref "+name) && !strings.Contains(text, "${"+name+"}") {
+				t.Errorf("%s: parameter %s is used nowhere", path, name)
+			}
+		}
+	}
+}
+
+func TestBucketIsPrivateVersionedAndEncrypted(t *testing.T) {
+	b := load(t, corePath, scenarios["from nothing"]).ofType("AWS::S3::Bucket")["Bucket"]
+	pab := map[string]any{"BlockPublicAcls": true, "BlockPublicPolicy": true, "IgnorePublicAcls": true, "RestrictPublicBuckets": true}
+	if d := cmp.Diff(pab, b["PublicAccessBlockConfiguration"]); d != "" {
+		t.Errorf("public access block: %s", d)
+	}
+	if got := dig(t, b, "VersioningConfiguration", "Status"); got != "Enabled" {
+		t.Errorf("versioning %v", got)
+	}
+	if got := dig(t, b, "BucketEncryption", "ServerSideEncryptionConfiguration", 0, "ServerSideEncryptionByDefault", "SSEAlgorithm"); got != "AES256" {
+		t.Errorf("encryption %v", got)
+	}
+}
+
+func TestNoBucketIsMadeOverAnExistingOne(t *testing.T) {
+	tp := load(t, corePath, scenarios["beside what exists"])
+	for _, typ := range []string{
+		"AWS::S3::Bucket", "AWS::ECR::Repository", "AWS::ECS::Cluster",
+		"AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::ElasticLoadBalancingV2::Listener",
+	} {
+		if got := tp.ofType(typ); len(got) > 0 {
+			t.Errorf("%s made: %v", typ, got)
+		}
+	}
+	for name, r := range tp.resources() {
+		if strings.HasPrefix(r["Type"].(string), "AWS::EC2::VPC") {
+			t.Errorf("%s touches the shared network", name)
+		}
+	}
+}
+
+// lifecycleRules of core.yaml in the form that lifecycle.sh prints.
+func lifecycleRules(t *testing.T) []any {
+	b := load(t, corePath, scenarios["from nothing"]).ofType("AWS::S3::Bucket")["Bucket"]
+	return dig(t, b, "LifecycleConfiguration", "Rules").([]any)
+}
+
+func TestLifecycleCannotTouchWhatIsServedOrWhatPeopleWrote(t *testing.T) {
+	const p = "vectorstore/prod/"
+	for _, r := range lifecycleRules(t) {
+		rule := r.(map[string]any)
+		prefix := rule["Prefix"].(string)
+		for _, key := range []string{p + "current/manifest.json", p + "current/index.faiss", p + "current/index.pkl", p + "vendors.json", p + "golden.json", p + "control.json"} {
+			if strings.HasPrefix(key, prefix) || strings.HasPrefix(prefix, p+"current") {
+				t.Errorf("rule %v matches %s", rule["Id"], key)
+			}
+		}
+		for _, k := range []string{"ExpirationInDays", "ExpirationDate", "Transitions", "ExpiredObjectDeleteMarker", "Transition"} {
+			if rule[k] != nil {
+				t.Errorf("rule %v has %s: live objects are the indexer's to delete", rule["Id"], k)
+			}
+		}
+	}
+}
+
+func TestLifecycleOfAnExistingBucketIsTheSame(t *testing.T) {
+	out, _, code := script(t, nil, "lifecycle.sh", "--params", "params/example.json")
+	if code != 0 {
+		t.Fatal("exit", code)
+	}
+	var got struct{ Rules []map[string]any }
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	var want []map[string]any
+	for _, r := range lifecycleRules(t) {
+		rule := r.(map[string]any)
+		w := map[string]any{"ID": rule["Id"], "Status": rule["Status"], "Filter": map[string]any{"Prefix": rule["Prefix"]}}
+		for _, k := range []string{"NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload"} {
+			if rule[k] != nil {
+				w[k] = rule[k]
+			}
+		}
+		want = append(want, w)
+	}
+	if d := cmp.Diff(numbers(want), numbers(got.Rules)); d != "" {
+		t.Error(d)
+	}
+}
+
+// numbers makes 1, 1.0 and "1" equal, as CloudFormation does.
+func numbers(v any) string {
+	b, _ := json.Marshal(v)
+	var s strings.Builder
+	for _, r := range string(b) {
+		if r != '"' {
+			s.WriteRune(r)
+		}
+	}
+	return s.String()
+}
+
+func TestPortsAgree(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		env := func(task, name string) string {
+			for _, e := range list(dig(t, tp.ofType("AWS::ECS::TaskDefinition")[task], "ContainerDefinitions", 0, "Environment")) {
+				if e := e.(map[string]any); e["Name"] == name {
+					return strings.TrimPrefix(fmt.Sprint(e["Value"]), ":")
+				}
+			}
+			return ""
+		}
+		ports := func(task string) (out []string) {
+			for _, m := range list(dig(t, tp.ofType("AWS::ECS::TaskDefinition")[task], "ContainerDefinitions", 0, "PortMappings")) {
+				out = append(out, fmt.Sprint(m.(map[string]any)["ContainerPort"]))
+			}
+			return out
+		}
+		if got, want := ports("ServerTask"), []string{env("ServerTask", "LISTEN_ADDR"), env("ServerTask", "ADMIN_ADDR")}; !slices.Equal(got, want) {
+			t.Errorf("server maps %v, listens on %v", got, want)
+		}
+		if got, want := ports("IndexerTask"), []string{env("IndexerTask", "ADMIN_ADDR")}; !slices.Equal(got, want) {
+			t.Errorf("indexer maps %v, listens on %v", got, want)
+		}
+		api := env("ServerTask", "LISTEN_ADDR")
+		for what, got := range map[string]any{
+			"target group":         tp.ofType("AWS::ElasticLoadBalancingV2::TargetGroup")["TargetGroup"]["Port"],
+			"service":              dig(t, tp.ofType("AWS::ECS::Service")["ServerService"], "LoadBalancers", 0, "ContainerPort"),
+			"security group, from": dig(t, tp.ofType("AWS::EC2::SecurityGroup")["TaskSecurityGroup"], "SecurityGroupIngress", 0, "FromPort"),
+			"security group, to":   dig(t, tp.ofType("AWS::EC2::SecurityGroup")["TaskSecurityGroup"], "SecurityGroupIngress", 0, "ToPort"),
+		} {
+			if fmt.Sprint(got) != api {
+				t.Errorf("%s says port %v, the server listens on %s", what, got, api)
+			}
+		}
+		if health := fmt.Sprint(dig(t, tp.ofType("AWS::ECS::TaskDefinition")["IndexerTask"], "ContainerDefinitions", 0, "HealthCheck", "Command")); !strings.Contains(health, ":"+env("IndexerTask", "ADMIN_ADDR")+"]") {
+			t.Errorf("indexer health check asks %s", health)
+		}
+	})
+}
+
+func TestAdminPortsOpenOnlyToTheScraper(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		for _, in := range list(tp.ofType("AWS::EC2::SecurityGroup")["TaskSecurityGroup"]["SecurityGroupIngress"]) {
+			in := in.(map[string]any)
+			if in["CidrIp"] != nil {
+				t.Errorf("tasks are open to an address range: %v", in)
+			}
+			if fmt.Sprint(in["ToPort"]) != "8080" && in["SourceSecurityGroupId"] != tp.params["ScrapeSecurityGroupId"] {
+				t.Errorf("an admin port is open to %v", in["SourceSecurityGroupId"])
+			}
+		}
+	})
+}
+
+func TestEveryContainerLogsAndGetsItsKeyFromTheSecret(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		for name, task := range tp.ofType("AWS::ECS::TaskDefinition") {
+			for _, c := range list(task["ContainerDefinitions"]) {
+				c := c.(map[string]any)
+				if got := dig(t, c, "LogConfiguration", "LogDriver"); got != "awslogs" {
+					t.Errorf("%s logs to %v", name, got)
+				}
+				if _, known := tp.ofType("AWS::Logs::LogGroup")[strings.Trim(fmt.Sprint(dig(t, c, "LogConfiguration", "Options", "awslogs-group")), "<>")]; !known {
+					t.Errorf("%s logs to a group that the stack does not make", name)
+				}
+				for _, e := range list(c["Environment"]) {
+					if n := e.(map[string]any)["Name"]; n == "OPENAI_API_KEY" {
+						t.Errorf("%s has the key in its environment", name)
+					}
+				}
+				var want any
+				if arn := tp.params["SecretArn"]; arn != "" {
+					want = []any{map[string]any{"Name": "OPENAI_API_KEY", "ValueFrom": arn + ":OPENAI_API_KEY::"}}
+				}
+				if d := cmp.Diff(want, c["Secrets"]); d != "" {
+					t.Errorf("%s secrets: %s", name, d)
+				}
+				if c["ReadonlyRootFilesystem"] != true || c["User"] != "10001:10001" {
+					t.Errorf("%s: read-only root %v, user %v", name, c["ReadonlyRootFilesystem"], c["User"])
+				}
+			}
+		}
+	})
+}
+
+func TestContainersReceiveTheSettingsOfTheContract(t *testing.T) {
+	tp := load(t, corePath, scenarios["from nothing"])
+	for name, task := range tp.ofType("AWS::ECS::TaskDefinition") {
+		env := map[string]any{}
+		for _, e := range list(dig(t, task, "ContainerDefinitions", 0, "Environment")) {
+			e := e.(map[string]any)
+			env[e["Name"].(string)] = e["Value"]
+		}
+		for k, want := range map[string]any{"VECTORSTORE_S3_BUCKET": "bkt", "VECTORSTORE_S3_PREFIX": "vectorstore/prod", "VECTORSTORE_LOCAL_DIR": "/app/vectorstore"} {
+			if env[k] != want {
+				t.Errorf("%s: %s = %v", name, k, env[k])
+			}
+		}
+		var paths []string
+		for _, m := range list(dig(t, task, "ContainerDefinitions", 0, "MountPoints")) {
+			paths = append(paths, m.(map[string]any)["ContainerPath"].(string))
+		}
+		if !slices.Equal(paths, []string{"/app/vectorstore", "/app/tmp"}) {
+			t.Errorf("%s mounts %v", name, paths)
+		}
+	}
+}
+
+// A query must be answered until the load balancer has stopped sending, and the task must live until then.
+func TestDrainOutlastsDeregistrationAndFitsTheStopTimeout(t *testing.T) {
+	tp := load(t, corePath, scenarios["from nothing"])
+	tg := tp.ofType("AWS::ElasticLoadBalancingV2::TargetGroup")["TargetGroup"]
+	if tg["HealthCheckPath"] != "/ready" {
+		t.Errorf("health check path %v", tg["HealthCheckPath"])
+	}
+	if got := dig(t, tg, "TargetGroupAttributes", 0); got.(map[string]any)["Value"] != "10" {
+		t.Errorf("deregistration delay %v", got)
+	}
+	c := dig(t, tp.ofType("AWS::ECS::TaskDefinition")["ServerTask"], "ContainerDefinitions", 0).(map[string]any)
+	if fmt.Sprint(c["StopTimeout"]) != "60" || !strings.Contains(fmt.Sprint(c["Environment"]), "DRAIN_TIME Value:15s") {
+		t.Errorf("stop timeout %v, environment %v", c["StopTimeout"], c["Environment"])
+	}
+}
+
+func TestServicesRollAsTheProtocolExpects(t *testing.T) {
+	tp := load(t, corePath, scenarios["from nothing"])
+	svc := tp.ofType("AWS::ECS::Service")
+	for name, want := range map[string][2]string{"ServerService": {"100", "200"}, "IndexerService": {"0", "100"}} {
+		d := dig(t, svc[name], "DeploymentConfiguration").(map[string]any)
+		if got := [2]string{fmt.Sprint(d["MinimumHealthyPercent"]), fmt.Sprint(d["MaximumPercent"])}; got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+		if d := cmp.Diff(map[string]any{"Enable": true, "Rollback": true}, d["DeploymentCircuitBreaker"]); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if svc["IndexerService"]["LoadBalancers"] != nil {
+		t.Error("the indexer is behind a load balancer")
+	}
+	if got := fmt.Sprint(load(t, corePath, scenarios["before the first image"]).ofType("AWS::ECS::Service")["ServerService"]["DesiredCount"]); got != "0" {
+		t.Errorf("without an image %s servers are wanted", got)
+	}
+	for _, s := range svc {
+		for _, lb := range list(s["LoadBalancers"]) {
+			if dig(t, tp.ofType("AWS::ECS::TaskDefinition")["ServerTask"], "ContainerDefinitions", 0, "Name") != lb.(map[string]any)["ContainerName"] {
+				t.Errorf("the load balancer names a container that is not there: %v", lb)
+			}
+		}
+	}
+}
+
+func TestHttpsAppearsWithADomain(t *testing.T) {
+	tp := load(t, corePath, scenarios["with a domain"])
+	l := tp.ofType("AWS::ElasticLoadBalancingV2::Listener")
+	if got := dig(t, l["HttpListener"], "DefaultActions", 0, "Type"); got != "redirect" {
+		t.Errorf(":80 does %v", got)
+	}
+	modern := []string{"ELBSecurityPolicy-TLS13-1-2-2021-06", "ELBSecurityPolicy-TLS13-1-3-2021-06"}
+	if got := l["HttpsListener"]["SslPolicy"]; !slices.Contains(modern, fmt.Sprint(got)) {
+		t.Errorf("SslPolicy %v", got)
+	}
+	if l["HttpsListener"]["Port"] != uint64(443) || dig(t, l["HttpsListener"], "Certificates", 0, "CertificateArn") != "<Certificate>" {
+		t.Errorf("https listener %v", l["HttpsListener"])
+	}
+	plain := load(t, corePath, scenarios["from nothing"]).ofType("AWS::ElasticLoadBalancingV2::Listener")
+	if len(plain) != 1 || dig(t, plain["HttpListener"], "DefaultActions", 0, "Type") != "forward" {
+		t.Errorf("without a domain: %v", plain)
+	}
+}
+
+func TestPreviewTakesOnlyMarkedRequests(t *testing.T) {
+	given := scenarios["beside what exists"]
+	rule := func(take string) map[string]any {
+		g := map[string]string{}
+		for k, v := range given {
+			g[k] = v
+		}
+		g["TakeTraffic"] = take
+		return load(t, corePath, g).ofType("AWS::ElasticLoadBalancingV2::ListenerRule")["HttpRule"]
+	}
+	if got := dig(t, rule("preview"), "Conditions", 0, "HttpHeaderConfig", "HttpHeaderName"); got != "X-Vectorstore-Preview" {
+		t.Errorf("preview matches %v", got)
+	}
+	if !strings.Contains(readFile(t, "deploy.sh"), "X-Vectorstore-Preview: 1") {
+		t.Error("deploy.sh would ask the old service for its health")
+	}
+	if got := dig(t, rule("all"), "Conditions", 0, "PathPatternConfig", "Values", 0); got != "/*" {
+		t.Errorf("all matches %v", got)
+	}
+}
+
+func TestOutputsResolve(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		for name, o := range tp.section("Outputs") {
+			if v := tp.eval(o.(map[string]any)["Value"]); v == nil || v == "" {
+				t.Errorf("output %s is empty", name)
+			}
+		}
+	})
+}
+
+func TestReferencesPointToWhatExists(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		res := tp.resources()
+		for name, r := range res {
+			b, _ := json.Marshal(r["Properties"])
+			for _, m := range reference.FindAllStringSubmatch(string(b), -1) {
+				if res[m[1]] == nil {
+					t.Errorf("%s refers to %s, which this stack does not make", name, m[1])
+				}
+			}
+		}
+	})
+}
+
+func TestParameterFilesFitTheTemplates(t *testing.T) {
+	known := map[string]bool{}
+	for _, path := range []string{corePath, pipelinePath} {
+		for p := range load(t, path, nil).section("Parameters") {
+			known[p] = true
+		}
+	}
+	files, err := os.ReadDir("params")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		var p struct {
+			Region, AccountId, CoreStack, PipelineStack string
+			Present, Parameters                         map[string]string
+		}
+		dec := json.NewDecoder(strings.NewReader(readFile(t, "params/"+f.Name())))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&p); err != nil {
+			t.Fatalf("%s: %v", f.Name(), err)
+		}
+		if p.Region == "" || len(p.AccountId) != 12 || p.CoreStack == "" || p.PipelineStack == "" {
+			t.Errorf("%s: incomplete: %+v", f.Name(), p)
+		}
+		for name := range p.Parameters {
+			if !known[name] {
+				t.Errorf("%s: no template has the parameter %s", f.Name(), name)
+			}
+		}
+	}
+}

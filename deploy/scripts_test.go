@@ -1,0 +1,454 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	oldTag = "202601010000"
+	newTag = "202601020304"
+)
+
+// params writes the example parameters with their placeholders filled.
+func params(t *testing.T, more map[string]string) string {
+	t.Helper()
+	var p map[string]any
+	if err := json.Unmarshal([]byte(readFile(t, "params/example.json")), &p); err != nil {
+		t.Fatal(err)
+	}
+	values := p["Parameters"].(map[string]any)
+	for k, v := range values {
+		if strings.HasPrefix(v.(string), "<") {
+			values[k] = "some-" + k
+		}
+	}
+	values["BucketName"] = "bkt"
+	for k, v := range more {
+		if name, ok := strings.CutPrefix(k, "Present."); ok {
+			p["Present"].(map[string]any)[name] = v
+		} else {
+			values[k] = v
+		}
+	}
+	b, _ := json.Marshal(p)
+	path := filepath.Join(t.TempDir(), "params.json")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// running is an account in which both services run oldTag and the repository has newTag too. health answers /health.
+func running(t *testing.T, health string) *account {
+	t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/health" || r.Header.Get("X-Vectorstore-Preview") != "1" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, health)
+	}))
+	t.Cleanup(web.Close)
+	a := &account{
+		Account: "111122223333", Region: "ap-northeast-1", Images: []string{"latest", newTag, oldTag},
+		Services: map[string]*service{}, Definitions: map[string]map[string]any{},
+		Answers: map[string]any{"elbv2 describe-load-balancers": object{"LoadBalancers": []any{object{"DNSName": strings.TrimPrefix(web.URL, "http://")}}}},
+	}
+	for _, name := range []string{"server", "indexer"} {
+		arn := "arn:aws:ecs:r:1:task-definition/vectorstore-" + name + ":1"
+		a.Services["vectorstore-"+name] = &service{Definition: arn, First: arn, Desired: 2}
+		a.Definitions[arn] = object{
+			"taskDefinitionArn": arn, "revision": 1, "status": "ACTIVE", "registeredBy": "me", "family": "vectorstore-" + name, "cpu": "512",
+			"containerDefinitions": []any{object{
+				"name": name, "image": "111122223333.dkr.ecr.ap-northeast-1.amazonaws.com/vectorstore:" + oldTag,
+				"environment": []any{object{"name": "KEEP", "value": "me"}, object{"name": "VECTORSTORE_S3_BUCKET", "value": "wrong"}},
+				"secrets":     []any{object{"name": "OPENAI_API_KEY", "valueFrom": "arn:secret"}},
+			}},
+		}
+	}
+	return a
+}
+
+const serving = `{"status":"ok","vectorstore_source":"S3/current","snapshot":"20260102T030405Z-01234567","generation":3,"vectors":92}`
+
+func TestDeployPutsTheTagOnBothServicesServersFirst(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, log)
+	}
+	want := []string{"ecs register-task-definition", "ecs update-service", "ecs register-task-definition", "ecs update-service"}
+	if d := cmp.Diff(want, a.mutations()); d != "" {
+		t.Errorf("calls: %s", d)
+	}
+	for _, name := range []string{"server", "indexer"} {
+		d := a.Definitions[a.Services["vectorstore-"+name].Definition]
+		c := dig(t, d, "containerDefinitions", 0).(map[string]any)
+		if got := c["image"]; got != "111122223333.dkr.ecr.ap-northeast-1.amazonaws.com/vectorstore:"+newTag {
+			t.Errorf("%s runs %v", name, got)
+		}
+		if got := dig(t, c, "logConfiguration", "options", "awslogs-group"); got != "/ecs/vectorstore/"+name {
+			t.Errorf("%s logs to %v", name, got)
+		}
+		env := []any{
+			object{"name": "KEEP", "value": "me"},
+			object{"name": "VECTORSTORE_S3_BUCKET", "value": "bkt"},
+			object{"name": "VECTORSTORE_S3_PREFIX", "value": "vectorstore/prod"},
+			object{"name": "VECTORSTORE_LOCAL_DIR", "value": "/app/vectorstore"},
+		}
+		if d := cmp.Diff(env, c["environment"]); d != "" {
+			t.Errorf("%s environment: %s", name, d)
+		}
+		if d["cpu"] != "512" || c["secrets"] == nil {
+			t.Errorf("%s lost settings: %v", name, d)
+		}
+	}
+	var updated []string
+	for _, c := range a.Calls {
+		if c[1] == "update-service" {
+			updated = append(updated, c[slices.Index(c, "--service")+1])
+		}
+	}
+	if d := cmp.Diff([]string{"vectorstore-server", "vectorstore-indexer"}, updated); d != "" {
+		t.Error(d)
+	}
+	if !strings.Contains(log, "20260102T030405Z-01234567") {
+		t.Errorf("the served snapshot is not shown: %s", log)
+	}
+}
+
+func TestDeployAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	a, file := running(t, serving), params(t, nil)
+	if _, log, code := script(t, a, "deploy.sh", "--params", file, newTag); code != 0 {
+		t.Fatal(log)
+	}
+	for _, s := range a.Services {
+		s.First = s.Definition
+	}
+	a.Calls = nil
+	_, log, code := script(t, a, "deploy.sh", "--params", file, newTag)
+	if code != 0 || len(a.mutations()) > 0 || !strings.Contains(log, "nothing to do") {
+		t.Errorf("exit %d, calls %v: %s", code, a.mutations(), log)
+	}
+}
+
+func TestDeployTakesTheNewestTagByDefault(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil))
+	if code != 0 || !strings.Contains(log, "vectorstore:"+newTag) {
+		t.Errorf("exit %d: %s", code, log)
+	}
+}
+
+func TestDryRunOnlyLooks(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), "--dry-run", newTag)
+	if code != 0 || len(a.mutations()) > 0 {
+		t.Errorf("exit %d, calls %v: %s", code, a.mutations(), log)
+	}
+	for _, want := range []string{"-" + "      \"image\": \"111122223333.dkr.ecr.ap-northeast-1.amazonaws.com/vectorstore:" + oldTag, "vectorstore:" + newTag, "dry run"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the change is not shown (%s): %s", want, log)
+		}
+	}
+}
+
+// rolledBack checks that nothing is left of a failed deployment.
+func rolledBack(t *testing.T, a *account, log string, code int) {
+	t.Helper()
+	if code != 1 || !strings.Contains(log, "rolled back; the services run what they ran before") {
+		t.Errorf("exit %d: %s", code, log)
+	}
+	for name, s := range a.Services {
+		if s.Definition != s.First {
+			t.Errorf("%s is on %s", name, s.Definition)
+		}
+	}
+}
+
+func TestServiceThatNeverGetsStableIsRolledBack(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"vectorstore-server", "vectorstore-indexer"} {
+		a := running(t, serving)
+		a.NeverStable = name
+		_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+		rolledBack(t, a, log, code)
+		for _, want := range []string{name + ": not stable after 6 s", "unable to place a task", "exit code 2"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("no %q in: %s", want, log)
+			}
+		}
+		if name == "vectorstore-server" && strings.Contains(log, "vectorstore-indexer: updating") {
+			t.Errorf("the indexer was touched though the servers failed: %s", log)
+		}
+	}
+}
+
+func TestCircuitBreakerIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Breaker = "vectorstore-server"
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+	rolledBack(t, a, log, code)
+	if !strings.Contains(log, "ECS gave the deployment up") || strings.Contains(log, "not stable after") {
+		t.Error(log)
+	}
+}
+
+func TestUnhealthyAnswerIsRolledBack(t *testing.T) {
+	t.Parallel()
+	for _, health := range []string{`{"status":"ok","vectorstore_source":"local-cache","snapshot":"x"}`, "<html>"} {
+		a := running(t, health)
+		_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+		rolledBack(t, a, log, code)
+		if !strings.Contains(log, "it said: "+health) {
+			t.Errorf("%s: %s", health, log)
+		}
+	}
+}
+
+func TestMissingTagNamesTheNewestOnes(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), "209901010000")
+	if code != 1 || len(a.mutations()) > 0 || !strings.Contains(log, "tag 209901010000 is not in repository vectorstore") || !strings.Contains(log, newTag) {
+		t.Errorf("exit %d, calls %v: %s", code, a.mutations(), log)
+	}
+}
+
+func TestErrorsAreInPlainWords(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ op, text, want string }{
+		"expired":   {"sts get-caller-identity", "An error occurred (ExpiredToken) when calling", "Sign in again"},
+		"nobody":    {"sts get-caller-identity", "Unable to locate credentials", "Set AWS_PROFILE"},
+		"forbidden": {"ecs describe-services", "An error occurred (AccessDeniedException): User: arn is not authorized to perform: ecs:DescribeServices", "not allowed to do this"},
+		"cluster":   {"ecs describe-services", "An error occurred (ClusterNotFoundException)", "Compare ClusterName"},
+		"registry":  {"ecr describe-images", "An error occurred (RepositoryNotFoundException)", "Compare RepositoryName"},
+		"register":  {"ecs register-task-definition", "An error occurred (ThrottlingException): Rate exceeded", "slow down"},
+		"update":    {"ecs update-service", "An error occurred (AccessDeniedException)", "By hand: aws ecs update-service"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := running(t, serving)
+			a.Errors = map[string]string{c.op: c.text}
+			_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+			if code != 1 || !strings.Contains(log, c.want) || !strings.Contains(log, c.text) {
+				t.Errorf("exit %d: %s", code, log)
+			}
+			if n := strings.Count(log, "unbound variable") + strings.Count(log, "syntax error"); n > 0 {
+				t.Error(log)
+			}
+		})
+	}
+}
+
+func TestAnotherAccountIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"deploy.sh", newTag}, {"stack.sh", "core"}, {"adopt.sh"}} {
+		a := running(t, serving)
+		a.Account = "999999999999"
+		_, log, code := script(t, a, args[0], append([]string{"--params", params(t, nil)}, args[1:]...)...)
+		if code != 1 || len(a.mutations()) > 0 || !strings.Contains(log, "you are signed in to account 999999999999") {
+			t.Errorf("%s: exit %d, %v: %s", args[0], code, a.mutations(), log)
+		}
+	}
+}
+
+func TestWrongUsageIsExit2(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"deploy.sh"}, {"deploy.sh", "--nope"}, {"deploy.sh", "--params", "/nonexistent", "x"}, {"deploy.sh", "--params", "p", "a", "b"},
+		{"stack.sh"}, {"stack.sh", "--params", "params/example.json"}, {"stack.sh", "nope"}, {"adopt.sh"}, {"adopt.sh", "x"}, {"lifecycle.sh"},
+	} {
+		if _, log, code := script(t, nil, args[0], args[1:]...); code != 2 {
+			t.Errorf("%v: exit %d: %s", args, code, log)
+		}
+	}
+}
+
+// overrides of the last cloudformation deploy call.
+func overrides(t *testing.T, a *account) map[string]string {
+	t.Helper()
+	for _, c := range slices.Backward(a.Calls) {
+		if c[1] != "deploy" {
+			continue
+		}
+		out := map[string]string{}
+		for _, kv := range c[slices.Index(c, "--parameter-overrides")+1:] {
+			k, v, _ := strings.Cut(kv, "=")
+			out[k] = v
+		}
+		return out
+	}
+	t.Fatal("nothing was deployed")
+	return nil
+}
+
+func TestDeployBeforeTheFirstImageSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Services["vectorstore-server"].Desired = 0
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+	if code != 1 || len(a.mutations()) > 0 || !strings.Contains(log, "core ImageTag=TAG") {
+		t.Errorf("exit %d, calls %v: %s", code, a.mutations(), log)
+	}
+}
+
+func TestStackUpdateKeepsTheRunningImage(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	_, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "core", "ServerMax=9")
+	if code != 0 {
+		t.Fatal(log)
+	}
+	got := overrides(t, a)
+	if got["ImageTag"] != oldTag || got["ServerMax"] != "9" || got["BucketName"] != "bkt" {
+		t.Errorf("%v", got)
+	}
+	if _, passed := got["DomainName"]; passed {
+		t.Error("an empty value was passed")
+	}
+	if _, passed := got["Branch"]; passed {
+		t.Error("a parameter of the other template was passed")
+	}
+}
+
+func TestFirstStackHasNoImage(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Services = nil
+	if _, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "core"); code != 0 {
+		t.Fatal(log)
+	}
+	if got := overrides(t, a)["ImageTag"]; got != "none" {
+		t.Errorf("ImageTag %q", got)
+	}
+}
+
+func TestStackRefusesPlaceholders(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	_, log, code := script(t, a, "stack.sh", "--params", params(t, map[string]string{"VpcId": "<the VPC>"}), "core")
+	if code != 1 || len(a.mutations()) > 0 || !strings.Contains(log, "VpcId") {
+		t.Errorf("exit %d: %s", code, log)
+	}
+}
+
+// present is an account as the team's notes describe it.
+func present(t *testing.T) *account {
+	a := running(t, serving)
+	const lb = "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:loadbalancer/app/old/0123456789abcdef"
+	a.Answers = map[string]any{
+		"ec2 describe-vpcs":                     object{"Vpcs": []any{object{"CidrBlock": "10.0.0.0/16"}}},
+		"ec2 describe-subnets":                  object{"Subnets": []any{object{"VpcId": "vpc", "AvailabilityZone": "ap-northeast-1a", "CidrBlock": "10.0.1.0/24"}}},
+		"ec2 describe-vpc-endpoints":            object{"VpcEndpoints": []any{object{}, object{}}},
+		"elbv2 describe-load-balancers":         object{"LoadBalancers": []any{object{"LoadBalancerArn": lb, "DNSName": "old.example.com", "CanonicalHostedZoneId": "ZLB", "VpcId": "vpc", "SecurityGroups": []any{"sg-lb"}}}},
+		"elbv2 describe-listeners":              object{"Listeners": []any{object{"Port": 80, "ListenerArn": "arn:listener-80"}}},
+		"ecs describe-clusters":                 object{"clusters": []any{object{"status": "ACTIVE", "settings": []any{object{"name": "containerInsights", "value": "disabled"}}}}},
+		"s3api get-bucket-location":             object{"LocationConstraint": "ap-northeast-1"},
+		"s3api get-bucket-versioning":           object{"Status": "Enabled"},
+		"s3api get-public-access-block":         object{"PublicAccessBlockConfiguration": object{"BlockPublicAcls": true, "IgnorePublicAcls": true, "BlockPublicPolicy": true, "RestrictPublicBuckets": true}},
+		"s3api get-bucket-encryption":           object{"ServerSideEncryptionConfiguration": object{"Rules": []any{object{"ApplyServerSideEncryptionByDefault": object{"SSEAlgorithm": "AES256"}}}}},
+		"ecr describe-repositories":             object{"repositories": []any{object{}}},
+		"secretsmanager describe-secret":        object{"Name": "openai/config"},
+		"codebuild batch-get-projects":          object{"projects": []any{object{"source": object{"buildspec": "version: 0.2\nphases: {}"}}}},
+		"codestar-connections list-connections": object{"Connections": []any{object{"ConnectionStatus": "AVAILABLE", "ConnectionArn": "arn:connection"}}},
+	}
+	return a
+}
+
+// adopted are parameters that fit present, with two values still to be looked up.
+func adopted(t *testing.T) string {
+	return params(t, map[string]string{
+		"VpcId": "vpc", "CreateBucket": "no", "CreateCluster": "no", "CreateRepository": "no", "ExistingLoadBalancerSecurityGroupId": "sg-lb",
+		"ExistingLoadBalancerArn": "<adopt.sh --fill>", "ExistingHttpListenerArn": "<adopt.sh --fill>",
+		"ExistingLoadBalancerDnsName": "old.example.com", "ExistingLoadBalancerZoneId": "<adopt.sh --fill>", "ConnectionArn": "<made in the console>",
+		"Present.LoadBalancerName": "old", "Present.CodeBuildProject": "old-build",
+	})
+}
+
+func TestAdoptReportsAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	a := present(t)
+	out, log, code := script(t, a, "adopt.sh", "--params", adopted(t))
+	if code != 0 || len(a.mutations()) > 0 {
+		t.Errorf("exit %d, calls %v:\n%s%s", code, a.mutations(), out, log)
+	}
+	for _, want := range []string{
+		"ok       account", "info     VPC endpoints                2 there, shared", "info     load balancer", "(to be filled in)",
+		"info     container insights           off", "ok       versioning", "ok       public access", "inline buildspec", "info     source",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+}
+
+func TestAdoptFillsWhatItFound(t *testing.T) {
+	t.Parallel()
+	a := present(t)
+	out, _, code := script(t, a, "adopt.sh", "--params", adopted(t), "--fill")
+	var p struct{ Parameters map[string]string }
+	if err := json.Unmarshal([]byte(out), &p); err != nil || code != 0 {
+		t.Fatalf("exit %d, %v: %s", code, err, out)
+	}
+	for k, want := range map[string]string{
+		"ExistingLoadBalancerArn": "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:loadbalancer/app/old/0123456789abcdef",
+		"ExistingHttpListenerArn": "arn:listener-80", "ExistingLoadBalancerZoneId": "ZLB", "ConnectionArn": "arn:connection", "VpcId": "vpc",
+	} {
+		if p.Parameters[k] != want {
+			t.Errorf("%s = %q", k, p.Parameters[k])
+		}
+	}
+}
+
+func TestAdoptNamesWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(a *account)
+		want   []string
+	}{
+		"wrong": {func(a *account) {
+			a.Answers["s3api get-bucket-versioning"] = object{}
+			a.Answers["s3api get-public-access-block"] = object{"PublicAccessBlockConfiguration": object{"BlockPublicAcls": false}}
+			a.Answers["s3api get-bucket-policy"] = object{"Policy": "{}"}
+			a.Answers["ec2 describe-subnets"] = object{"Subnets": []any{object{"VpcId": "vpc-2"}}}
+			a.Answers["elbv2 describe-listeners"] = object{"Listeners": []any{}}
+			dig(t, a.Answers["elbv2 describe-load-balancers"], "LoadBalancers", 0).(map[string]any)["SecurityGroups"] = []any{"sg-x"}
+			a.Errors = map[string]string{"secretsmanager describe-secret": "(AccessDenied) no"}
+		}, []string{
+			"differs  versioning", "differs  public access", "differs  bucket policy", "differs  subnet", "missing  listener :80",
+			"differs  its security group", "differs  secret                       not allowed to look",
+		}},
+		"absent": {func(a *account) {
+			clear(a.Answers)
+		}, []string{"missing  VPC", "missing  subnet", "missing  load balancer", "missing  cluster", "missing  bucket", "missing  image repository", "missing  secret"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := present(t)
+			c.change(a)
+			out, log, code := script(t, a, "adopt.sh", "--params", adopted(t))
+			if code != 1 {
+				t.Errorf("exit %d: %s", code, log)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
