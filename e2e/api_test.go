@@ -123,7 +123,7 @@ func TestFilterFindsEveryMatchInCatalogueOrder(t *testing.T) {
 	if err := json.Unmarshal(sample(t), &doc); err != nil {
 		t.Fatal(err)
 	}
-	for _, status := range []string{"面談済", "未接触", "商談中", "契約済"} {
+	for _, status := range []string{"面談済", "未面談", "商談中", "契約中", "見送り", "無い"} {
 		var want []string
 		for _, v := range doc.Vendors {
 			if e, ok := v["engagement"].(map[string]any); ok && e["status"] == status {

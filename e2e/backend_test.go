@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/e2e/harness"
@@ -55,15 +56,13 @@ func s3Backend(t *testing.T, start func(testing.TB) *s3test.Server) *backend {
 	t.Helper()
 	srv := start(t)
 	const bucket = "vendor-search"
-	if err := srv.CreateBucket(bucket, true); err != nil {
-		t.Fatal(err)
-	}
+	srv.CreateBucket(bucket, true)
 	env := with(fast, "VECTORSTORE_S3_BUCKET", bucket)
-	for k, v := range srv.EnvMap() {
+	for _, kv := range srv.Env() {
+		k, v, _ := strings.Cut(kv, "=")
 		env[k] = v
-		t.Setenv(k, v)
 	}
-	objects, err := store.NewS3(t.Context(), store.S3Config{Bucket: bucket})
+	objects, err := store.NewS3(t.Context(), srv.Config(bucket))
 	if err != nil {
 		t.Fatal(err)
 	}

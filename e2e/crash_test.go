@@ -27,7 +27,7 @@ const atRisk = 2048
 func buying(t *testing.T, b *backend, o embedtest.Options) (*embedtest.Server, map[string]string) {
 	t.Helper()
 	srv := embedtest.Start(t, o)
-	return srv, with(b.env, "EMBEDDING_PROVIDER", "openai", "OPENAI_BASE_URL", srv.URL()+"/v1", "OPENAI_API_KEY", "sk-test",
+	return srv, with(b.env, "EMBEDDING_PROVIDER", "openai", "OPENAI_BASE_URL", srv.URL(), "OPENAI_API_KEY", "sk-test",
 		"EMBEDDING_DIMENSIONS", "64", "EMBEDDING_MODEL", "text-embedding-3-small")
 }
 

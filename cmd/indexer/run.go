@@ -39,11 +39,3 @@ func (c runCmd) Run(a *app) error {
 		return nil
 	})
 }
-
-type reconcileCmd struct {
-	Building building `embed:""`
-	Once     bool     `help:"Run one pass in this process, waiting up to two LEASE_TTL for the lease; without it the running indexer is asked."`
-	Force    bool     `help:"Rebuild even when nothing changed."`
-	DryRun   bool     `help:"Print what a pass would do and cost; change nothing."`
-	Output   output   `embed:""`
-}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/wire"
+)
+
+// operator reads the store without promising to write it.
+func (a *app) operator() (*reconcile.Operator, error) {
+	objects, err := a.store.Open(a.ctx, prometheus.NewRegistry())
+	if err != nil {
+		return nil, usage(err)
+	}
+	return reconcile.NewOperator(objects, a.store.Layout(), whoami()), nil
+}
+
+// acting is an operator that will write: the store must honour conditional writes.
+func (a *app) acting() (*reconcile.Operator, error) {
+	o, err := a.operator()
+	if err != nil {
+		return nil, err
+	}
+	return o, store.SelfTest(a.ctx, o.Objects, o.Layout)
+}
+
+// whoami names the person for the records: user@host.
+func whoami() string {
+	name, host := "unknown", "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
+}
+
+// act runs a verb and says what it did; its error decides the exit code.
+func (a *app) act(do func(*reconcile.Operator) (done string, err error)) error {
+	o, err := a.acting()
+	if err != nil {
+		return err
+	}
+	done, err := do(o)
+	if err != nil {
+		return coded(err)
+	}
+	fmt.Fprintln(a.stdout, done)
+	return nil
+}
+
+func coded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &wire.Coded{Code: reconcile.ExitCode(err), Err: err}
+}
+
+type promoteCmd struct {
+	ID    string `arg:"" help:"Snapshot, as listed."`
+	Force bool   `help:"Even when the gate held it."`
+}
+
+// Run makes a snapshot current.
+func (c promoteCmd) Run(a *app) error {
+	return a.act(func(o *reconcile.Operator) (string, error) {
+		if err := o.Promote(a.ctx, c.ID, c.Force); err != nil {
+			return "", a.unknown(c.ID, err)
+		}
+		return "promoted " + c.ID + pinned(a, o), nil
+	})
+}
+
+// pinned adds what a promotion or rollback left behind that the operator should know.
+func pinned(a *app, o *reconcile.Operator) string {
+	c, _, err := store.ReadDoc[store.Control](a.ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
+	if err != nil || c.Pin == nil {
+		return ""
+	}
+	return "; pinned, `indexer unpin` follows the catalogue again"
+}
+
+type rollbackCmd struct {
+	ID string `arg:"" optional:"" help:"Snapshot to go back to; default the one served before."`
+}
+
+// Run goes back.
+func (c rollbackCmd) Run(a *app) error {
+	return a.act(func(o *reconcile.Operator) (string, error) {
+		id, err := o.Rollback(a.ctx, c.ID)
+		if err != nil {
+			return "", a.unknown(c.ID, err)
+		}
+		return "rolled back to " + id + pinned(a, o), nil
+	})
+}
+
+type pinCmd struct {
+	ID string `arg:"" help:"Snapshot, as listed."`
+}
+
+// Run pins a snapshot.
+func (c pinCmd) Run(a *app) error {
+	return a.act(func(o *reconcile.Operator) (string, error) {
+		if err := o.Pin(a.ctx, c.ID); err != nil {
+			return "", a.unknown(c.ID, err)
+		}
+		return "pinned " + c.ID, nil
+	})
+}
+
+type unpinCmd struct{}
+
+// Run ends a pin.
+func (unpinCmd) Run(a *app) error {
+	return a.act(func(o *reconcile.Operator) (string, error) {
+		return "unpinned; the next pass follows the catalogue", o.Unpin(a.ctx)
+	})
+}
+
+type suspendCmd struct {
+	Reason string `help:"Why, for whoever reads the status."`
+}
+
+// Run suspends the reconciler.
+func (c suspendCmd) Run(a *app) error {
+	return a.act(func(o *reconcile.Operator) (string, error) {
+		return "suspended; `indexer resume` goes on", o.Suspend(a.ctx, c.Reason)
+	})
+}
+
+type resumeCmd struct{}
+
+// Run ends a suspension.
+func (resumeCmd) Run(a *app) error {
+	return a.act(func(o *reconcile.Operator) (string, error) {
+		return "resumed", o.Resume(a.ctx)
+	})
+}
+
+type gcCmd struct {
+	Building building `embed:""`
+	DryRun   bool     `help:"Print each object, kept or deleted, and why; delete nothing."`
+}
+
+// Run asks the leader to collect garbage, collects here when there is no leader, or prints the plan.
+func (c gcCmd) Run(a *app) error {
+	if !c.DryRun {
+		return c.Building.ask(a, reconcile.VerbGC, reconcile.OnceOptions{GC: true})
+	}
+	o, err := a.operator()
+	if err != nil {
+		return err
+	}
+	lines, err := o.GCPlan(a.ctx, c.Building.Retain, c.Building.Grace)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		fmt.Fprintln(a.stdout, l)
+	}
+	return nil
+}
+
+// ask has the live leader do something and waits for its answer; without a leader it is done here, in one pass.
+func (s building) ask(a *app, verb string, once reconcile.OnceOptions) error {
+	o, err := a.acting()
+	if err != nil {
+		return err
+	}
+	alive, err := o.LeaderAlive(a.ctx)
+	if err != nil {
+		return err
+	}
+	if !alive {
+		fmt.Fprintln(a.stderr, "no indexer is running: doing it here")
+		return s.once(a, once)
+	}
+	h, err := o.Request(a.ctx, verb, once.Force)
+	if err != nil {
+		return coded(err)
+	}
+	return a.report(h.Result, h.Message, h.ExitCode)
+}
+
+// once runs one pass in this process.
+func (s building) once(a *app, o reconcile.OnceOptions) error {
+	log := a.log.Logger(a.stderr)
+	return s.withReconciler(a, log, func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
+		out, err := r.Once(a.ctx, o)
+		if err != nil && out.Result == "" {
+			return coded(err)
+		}
+		return a.report(out.Result, out.Message, out.ExitCode)
+	})
+}
+
+// report prints the result of a pass and turns its exit code into an error.
+func (a *app) report(result, message string, code int) error {
+	if code != wire.ExitDone {
+		return &wire.Coded{Code: code, Err: errors.New(result + ": " + dash(message))}
+	}
+	if message != "" {
+		result += ": " + message
+	}
+	fmt.Fprintln(a.stdout, result)
+	return nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+)
+
+type reconcileCmd struct {
+	Building building `embed:""`
+	Once     bool     `help:"Run one pass in this process, waiting up to two LEASE_TTL for the lease. Without it the running indexer is asked."`
+	Force    bool     `help:"Rebuild even when nothing changed. The gate still judges."`
+	DryRun   bool     `help:"Print what a pass would do and cost; change nothing."`
+	Output   output   `embed:""`
+}
+
+// Run asks for a pass, runs one, or plans one.
+func (c reconcileCmd) Run(a *app) error {
+	switch o := (reconcile.OnceOptions{Force: c.Force}); {
+	case c.DryRun:
+		return c.plan(a)
+	case c.Once:
+		return c.Building.once(a, o)
+	default:
+		return c.Building.ask(a, reconcile.VerbReconcile, o)
+	}
+}
+
+func (c reconcileCmd) plan(a *app) error {
+	return c.Building.withReconciler(a, a.log.Logger(a.stderr), func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
+		p, err := r.Plan(a.ctx)
+		if err != nil {
+			return coded(err)
+		}
+		if c.Force {
+			p.UpToDate = false
+		}
+		return c.Output.print(a.stdout, p, func(w io.Writer) { printPlan(w, p) })
+	})
+}
+
+func printPlan(w io.Writer, p reconcile.PlanReport) {
+	if p.UpToDate {
+		fmt.Fprintf(w, "up to date: %s serves %s\n\n", dash(p.Baseline), p.Source.Key)
+	}
+	row(w, "catalogue", fmt.Sprintf("%s, %d records", p.Source.Key, p.Records))
+	row(w, "against", dash(p.Baseline))
+	row(w, "added", p.Added)
+	row(w, "changed", p.Changed)
+	row(w, "removed", p.Removed)
+	row(w, "unchanged", p.Unchanged)
+	row(w, "to embed", fmt.Sprintf("%d texts, about %d tokens", p.Texts, p.Tokens))
+	row(w, "reused", fmt.Sprintf("%d texts", p.Reused))
+	row(w, "cost", fmt.Sprintf("about $%.4f", p.Cost))
+	if p.Budget > 0 {
+		row(w, "budget", fmt.Sprintf("%d tokens", p.Budget))
+	}
+	if p.Held != "" {
+		row(w, "held", p.Held)
+	}
+}

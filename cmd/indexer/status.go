@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+type statusCmd struct {
+	Output output `embed:""`
+}
+
+// Run prints what the leader last saw and did.
+func (c statusCmd) Run(a *app) error {
+	o, err := a.operator()
+	if err != nil {
+		return err
+	}
+	s, err := o.Status(a.ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("no indexer has run yet in %s: start `indexer run`", o.Objects.URL(o.Layout.Root()))
+	}
+	if err != nil {
+		return err
+	}
+	return c.Output.print(a.stdout, s, func(w io.Writer) { printStatus(w, s, time.Now()) })
+}
+
+func printStatus(w io.Writer, s store.Status, now time.Time) {
+	if p := s.Pointer; p != nil {
+		row(w, "serving", p.ID, fmt.Sprintf("generation %d, %d vectors, promoted %s ago: %s", p.Generation, p.Stats.Vectors, age(now, p.PromotedAt), dash(p.Reason)))
+	} else {
+		row(w, "serving", "nothing yet")
+	}
+	row(w, "leader", dash(s.Host), fmt.Sprintf("epoch %d, status written %s ago", s.Epoch, age(now, s.At)))
+	row(w, "last pass", s.LastPass.Result, fmt.Sprintf("%s ago, took %.1fs", age(now, s.LastPass.StartedAt), s.LastPass.Seconds))
+	fmt.Fprintln(w)
+
+	row(w, "CONDITION", "STATUS", "AGE", "REASON", "MESSAGE")
+	for _, c := range s.Conditions {
+		row(w, c.Type, c.Status, age(now, c.LastTransitionTime), c.Reason, c.Message)
+	}
+	fmt.Fprintln(w)
+
+	if len(s.Replicas) == 0 {
+		row(w, "no replica is alive")
+	} else {
+		row(w, "REPLICA", "STATE", "SERVES", "SINCE", "HEARTBEAT", "WHY NOT NEWER")
+		for _, r := range s.Replicas {
+			row(w, r.ID, r.State, dash(r.Using), age(now, r.LoadedAt), fmt.Sprintf("%.0fs", r.AgeSeconds), whyNotNewer(r))
+		}
+	}
+	for i, step := range nextSteps(s, now) {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "next: %s\n", step)
+	}
+}
+
+func whyNotNewer(r store.Replica) string {
+	switch {
+	case r.State == "current":
+		return "-"
+	case r.Rejected != nil:
+		return fmt.Sprintf("refused %s: %s: %s", r.Rejected.ID, r.Rejected.Reason, r.Rejected.Message)
+	case r.Fetching != "":
+		return "fetching " + r.Fetching
+	default:
+		return "has not polled yet"
+	}
+}
+
+// staleStatus is how old a status may be before its writer is missed: several default resyncs.
+const staleStatus = 5 * time.Minute
+
+// nextSteps tells an operator what to do about a status, most urgent first; nothing when all is well.
+func nextSteps(s store.Status, now time.Time) []string {
+	is := map[string]store.Condition{}
+	for _, c := range s.Conditions {
+		is[c.Type] = c
+	}
+	var steps []string
+	add := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
+	if now.Sub(s.At) > staleStatus {
+		add("no leader has written for %s: check that `indexer run` is alive", age(now, s.At))
+	}
+	switch c := is[reconcile.Promoted]; c.Reason {
+	case "PointerDeleted":
+		add("somebody deleted the pointer: %s", c.Message)
+	case "PointerInvalid":
+		add("somebody overwrote the pointer: %s", c.Message)
+	}
+	if c := is[reconcile.SourceReady]; c.Status == reconcile.False {
+		add("repair the catalogue: %s", c.Message)
+	}
+	if c := is[reconcile.Held]; c.Status == reconcile.True {
+		if s.Held != "" {
+			add("`indexer diff <current> %s` shows what changed; `indexer promote %s --force` serves it anyway; or repair the catalogue", s.Held, s.Held)
+		} else {
+			add("raise MAX_EMBED_TOKENS or repair the catalogue: %s", c.Message)
+		}
+	}
+	if c := is[reconcile.Suspended]; c.Status == reconcile.True {
+		if c.Reason == "Pinned" {
+			add("pinned: `indexer unpin` follows the catalogue again")
+		} else {
+			add("suspended: `indexer resume` goes on")
+		}
+	}
+	for _, r := range s.Replicas {
+		if r.Rejected != nil && r.State != "current" {
+			add("replica %s refuses %s (%s): see docs/RUNBOOK.md", r.ID, r.Rejected.ID, r.Rejected.Reason)
+		}
+	}
+	return steps
+}
