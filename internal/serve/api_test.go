@@ -1,19 +1,443 @@
 package serve
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-func TestOldClientGetsTextScoreAndMetadata(t *testing.T) {
+// served starts a server on the default catalogue.
+func served(t *testing.T, change ...func(*Deps, *Config)) *replica {
+	t.Helper()
 	w := newWorld(t)
 	p := w.publish(catalogue())
-	r := w.start(t)
+	r := w.start(t, change...)
 	r.serving(p.ID)
+	return r
+}
+
+func TestOldClientGetsTextScoreAndMetadata(t *testing.T) {
+	r := served(t)
 	a := r.search(`{"query": "冷凍倉庫の温度監視", "k": 5}`)
 	if len(a.Results) != 5 || a.Results[0].ID != "V-001" {
 		t.Fatalf("got %v", a.ids())
 	}
-	if got, want := string(a.Results[0].Metadata), catalogue()[0]; got != want {
+	first := a.Results[0]
+	if got, want := string(first.Metadata), catalogue()[0]; got != want {
 		t.Errorf("metadata\n%s\nwant\n%s", got, want)
+	}
+	if !strings.Contains(first.Text, "北斗ロジスティクス") || !strings.Contains(first.Text, "低温輸送") {
+		t.Errorf("text %q lacks name or description", first.Text)
+	}
+	last := math.Inf(1)
+	for _, h := range a.Results {
+		if h.Score < 0 || h.Score > 1 || h.Score > last {
+			t.Errorf("scores not in 0..1, best first: %v after %v", h.Score, last)
+		}
+		last = h.Score
+	}
+	if a.TookMS == nil {
+		t.Error("took_ms is missing")
+	}
+}
+
+func TestBadBodiesAreProblems(t *testing.T) {
+	r := served(t)
+	vector := func(n int) string {
+		return `{"vector":[` + strings.TrimSuffix(strings.Repeat("0.5,", n), ",") + `]}`
+	}
+	nan := make([]byte, 4*testDims)
+	binary.LittleEndian.PutUint32(nan, math.Float32bits(float32(math.NaN())))
+	for name, c := range map[string]struct {
+		body     string
+		location string
+	}{
+		"empty":                   {"", "body"},
+		"spaces":                  {"  \n", "body"},
+		"not JSON":                {"query=x", "body"},
+		"cut off":                 {`{"query":"x"`, "body"},
+		"two values":              {`{"query":"x"} {}`, "body"},
+		"a list":                  {`[]`, "body"},
+		"null":                    {`null`, "body"},
+		"nothing asked":           {`{}`, "body"},
+		"empty query":             {`{"query":""}`, "body"},
+		"blank query":             {`{"query":" 　"}`, "body"},
+		"k zero":                  {`{"query":"x","k":0}`, "body.k"},
+		"k 101":                   {`{"query":"x","k":101}`, "body.k"},
+		"k negative":              {`{"query":"x","k":-1}`, "body.k"},
+		"k fraction":              {`{"query":"x","k":1.5}`, "body.k"},
+		"k text":                  {`{"query":"x","k":"5"}`, "body.k"},
+		"k huge":                  {`{"query":"x","k":99999999999999999999}`, "body.k"},
+		"query a number":          {`{"query":7}`, "body.query"},
+		"query too long":          {`{"query":"` + strings.Repeat("あ", 8193) + `"}`, "body.query"},
+		"query not UTF-8":         {"{\"query\":\"\xff\"}", "body"},
+		"mode unknown":            {`{"query":"x","mode":"fuzzy"}`, "body.mode"},
+		"mode a number":           {`{"query":"x","mode":1}`, "body.mode"},
+		"filter a list":           {`{"query":"x","filter":[]}`, "body.filter"},
+		"filter unknown operator": {`{"query":"x","filter":{"a":{"near":1}}}`, "body.filter"},
+		"filter range on text":    {`{"query":"x","filter":{"a":{"gt":"1"}}}`, "body.filter"},
+		"vector short":            {vector(testDims - 1), "body.vector"},
+		"vector long":             {vector(testDims + 1), "body.vector"},
+		"vector empty":            {`{"vector":[]}`, "body.vector"},
+		"vector NaN":              {`{"vector":[NaN]}`, "body"},
+		"vector infinite":         {`{"vector":[1e999]}`, "body"},
+		"vector of text":          {`{"vector":["1"]}`, "body.vector[0]"},
+		"vector zero":             {strings.ReplaceAll(vector(testDims), "0.5", "0"), "body.vector"},
+		"vector a number":         {`{"vector":3}`, "body.vector"},
+		"vector base64 NaN":       {`{"vector":"` + base64.StdEncoding.EncodeToString(nan) + `"}`, "body.vector"},
+		"vector not base64":       {`{"vector":"***"}`, "body.vector"},
+		"vector lexical":          {strings.Replace(vector(testDims), "{", `{"mode":"lexical",`, 1), "body.mode"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, h, data := r.do("POST", "/search", c.body)
+			if code != 422 || h.Get("Content-Type") != "application/problem+json" {
+				t.Fatalf("%d %s: %s", code, h.Get("Content-Type"), data)
+			}
+			var p struct {
+				Status int
+				Title  string
+				Errors []struct{ Message, Location string }
+			}
+			must(t, json.Unmarshal(data, &p))
+			if p.Status != 422 || p.Title == "" || len(p.Errors) != 1 || p.Errors[0].Location != c.location || p.Errors[0].Message == "" {
+				t.Errorf("%s, want location %s", data, c.location)
+			}
+		})
+	}
+}
+
+func TestUnknownFieldsAreIgnoredAndTypesAreNot(t *testing.T) {
+	r := served(t)
+	r.search(`{"query":"会計","limit":3,"nested":{"a":[1,{"b":null}]},"k":null,"filter":null,"mode":null,"vector":null}`)
+	for _, body := range []string{`{"queries":{}}`, `{"queries":[]}`, `{}`, `[{"query":"x"}]`, `{"queries":[{"query":"x"},{"k":3}]}`} {
+		if code, _, data := r.do("POST", "/search/batch", body); code != 422 {
+			t.Errorf("%s: %d %s", body, code, data)
+		}
+	}
+	code, _, data := r.do("POST", "/search/batch", `{"queries":[{"query":"x"},{"query":"x","k":0}]}`)
+	if code != 422 || !strings.Contains(string(data), `body.queries[1].k`) {
+		t.Errorf("%d %s", code, data)
+	}
+}
+
+func TestLimitsOfBodies(t *testing.T) {
+	r := served(t)
+	for path, limit := range map[string]int{"/search": maxBody, "/search/batch": maxBatchBody} {
+		body := `{"query":"x","queries":[{"query":"x"}],"pad":"` + strings.Repeat("a", limit) + `"}`
+		code, h, _ := r.do("POST", path, body)
+		if code != 413 || h.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s of %d bytes: %d", path, len(body), code)
+		}
+		if code, _, data := r.do("POST", path, body[:limit/2]+`"}`); code != 200 {
+			t.Errorf("%s of %d bytes: %d %.80s", path, limit/2+2, code, data)
+		}
+	}
+	if a := r.search(`{"query":"` + strings.Repeat("あ", 8192) + `"}`); len(a.Results) == 0 {
+		t.Error("a query of 8192 characters finds nothing")
+	}
+}
+
+func TestFilters(t *testing.T) {
+	r := served(t)
+	for body, want := range map[string][]string{
+		`{"filter":{"type":"SaaS"}}`:                                          {"V-002", "V-005"},
+		`{"filter":{"type":["SaaS","SI"]},"k":2}`:                             {"V-002", "V-003"},
+		`{"filter":{"score_num":{"gte":7,"lt":9}}}`:                           {"V-001", "V-002"},
+		`{"filter":{"engagement.status":"面談済"}}`:                              {"V-001", "V-003"},
+		`{"filter":{"tags":"翻訳"}}`:                                            {"V-004"},
+		`{"filter":{"score_num":{"exists":false}}}`:                           {"V-004"},
+		`{"filter":{"active":true,"type":"SaaS"},"query":""}`:                 {"V-002", "V-005"},
+		`{"filter":{"type":"none"}}`:                                          {},
+		`{"filter":{"type":"none"},"query":"会計"}`:                             {},
+		`{"filter":{"type":"SI"},"query":"会計","k":5,"mode":"hybrid"}`:         {"V-003"},
+		`{"filter":{"type":"SI"},"query":"会計","k":5,"mode":"lexical"}`:        {"V-003"},
+		`{"filter":{"type":"SI"},"query":"会計","k":5,"mode":"semantic"}`:       {"V-003"},
+		`{"filter":{"active":true},"query":"請求書","mode":"lexical","k":3}`:     {"V-002", "V-001", "V-005"},
+		`{"filter":{},"query":"","k":2}`:                                      {"V-001", "V-002"},
+		`{"filter":{"engagement.status":{"exists":true}},"k":100,"query":""}`: {"V-001", "V-002", "V-003", "V-004"},
+	} {
+		a := r.search(body)
+		if diff := cmp.Diff(want, a.ids()); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", body, diff)
+		}
+		if !strings.Contains(body, `"query":"`) || strings.Contains(body, `"query":""`) {
+			for _, h := range a.Results {
+				if h.Score != 1 {
+					t.Errorf("%s: score %v without a query, want 1", body, h.Score)
+				}
+			}
+		}
+	}
+}
+
+func TestModes(t *testing.T) {
+	r := served(t)
+	semantic := r.search(`{"query":"会計のSaaS","mode":"semantic"}`)
+	if semantic.Results[0].Similarity != nil {
+		t.Error("semantic answers carry a similarity")
+	}
+	vector := base64Vector(gram("会計のSaaS"))
+	if got := r.search(`{"vector":"` + vector + `"}`); !cmp.Equal(got.Results, semantic.Results) {
+		t.Errorf("the same vector in base64 gives %v, not %v", got.ids(), semantic.ids())
+	}
+	for _, mode := range []string{"lexical", "hybrid"} {
+		for query, first := range map[string]string{
+			"北斗ロジスティクス": "V-001", "sakura cloud": "V-002", "ライン眼": "V-003", "gk-3000": "V-005",
+			"ＧａｔｅＫｅｙ　３": "V-005", "V-004": "V-004", "みなと翻訳": "V-004",
+		} {
+			a := r.search(fmt.Sprintf(`{"query":%q,"mode":%q,"k":3}`, query, mode))
+			if len(a.Results) == 0 || a.Results[0].ID != first {
+				t.Errorf("%s %q: first is %v, want %s", mode, query, a.ids(), first)
+				continue
+			}
+			if a.Results[0].Similarity == nil {
+				t.Errorf("%s %q: no similarity", mode, query)
+			}
+		}
+	}
+}
+
+func base64Vector(v []float32) string {
+	var b []byte
+	for _, f := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(f))
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+func TestBatchAnswersInOrderFromOneSnapshot(t *testing.T) {
+	r := served(t)
+	var queries []string
+	for i := range 200 {
+		queries = append(queries, fmt.Sprintf(`{"query":%q,"k":%d}`, []string{"会計", "翻訳", "倉庫", "認証"}[i%4], 1+i%5))
+	}
+	code, h, data := r.do("POST", "/search/batch", `{"queries":[`+strings.Join(queries, ",")+`]}`)
+	if code != 200 {
+		t.Fatalf("%d %s", code, data)
+	}
+	var got struct {
+		Results  []answer
+		Snapshot string
+	}
+	must(t, json.Unmarshal(data, &got))
+	if len(got.Results) != 200 || got.Snapshot != h.Get(headerSnapshot) {
+		t.Fatalf("%d results, snapshot %s, header %s", len(got.Results), got.Snapshot, h.Get(headerSnapshot))
+	}
+	for i, q := range queries {
+		if diff := cmp.Diff(r.search(q).ids(), got.Results[i].ids()); diff != "" {
+			t.Errorf("query %d differs alone and in the batch\n%s", i, diff)
+		}
+	}
+}
+
+func TestVendorFacetsSnapshotHealth(t *testing.T) {
+	r := served(t)
+	code, h, data := r.do("GET", "/vendors/V-004", "")
+	if code != 200 || string(data) != catalogue()[3] || h.Get("Content-Type") != "application/json" {
+		t.Errorf("vendor: %d %s %s", code, h.Get("Content-Type"), data)
+	}
+	if code, _, _ := r.do("GET", "/vendors/V-999", ""); code != 404 {
+		t.Errorf("absent vendor: %d", code)
+	}
+	_, _, data = r.do("GET", "/facets?field=type&field=engagement.status", "")
+	want := `{"facets":{"engagement.status":[{"value":"面談済","count":2},{"value":"契約中","count":1},{"value":"未接触","count":1}],` +
+		`"type":[{"value":"SaaS","count":2},{"value":"SI","count":1},{"value":"サービス","count":1},{"value":"物流","count":1}]}}`
+	if strings.TrimSpace(string(data)) != want {
+		t.Errorf("facets\n%s\nwant\n%s", data, want)
+	}
+	if code, _, _ := r.do("GET", "/facets", ""); code != 422 {
+		t.Errorf("facets without a field: %d", code)
+	}
+	snap := getJSON[map[string]any](r, "/snapshot")
+	for _, key := range []string{"id", "created_at", "source", "spec", "files", "stats", "index", "generation", "loaded_at", "refused"} {
+		if _, ok := snap[key]; !ok {
+			t.Errorf("/snapshot lacks %s", key)
+		}
+	}
+	if snap["refused"] != nil || snap["generation"] != 1.0 {
+		t.Errorf("/snapshot %v", snap)
+	}
+	health := getJSON[healthBody](r, "/health")
+	if health.Status != "ok" || health.Source != "dir/current" || health.Vectors != 5 || health.Generation != 1 || health.Snapshot != snap["id"] {
+		t.Errorf("/health %+v", health)
+	}
+	if code, _, _ := r.do("GET", "/ready", ""); code != 200 {
+		t.Errorf("/ready: %d", code)
+	}
+}
+
+func TestWithoutASnapshotSearchesAre503(t *testing.T) {
+	r := newWorld(t).start(t)
+	eventually(t, "polled", func() bool { return r.follow.view().answered })
+	for method, path := range map[string]string{"GET": "/snapshot", "POST": "/search"} {
+		code, h, data := r.do(method, path, `{"query":"x"}`)
+		if code != 503 || h.Get("Retry-After") == "" || h.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %v %s", path, code, h, data)
+		}
+		if h.Get(headerSnapshot) == "" || h.Get(headerRequest) == "" {
+			t.Errorf("%s lacks the ids: %v", path, h)
+		}
+	}
+	if code, _, _ := r.do("GET", "/ready", ""); code != 503 {
+		t.Errorf("/ready: %d", code)
+	}
+	health := getJSON[map[string]any](r, "/health")
+	if health["vectorstore_source"] != "none" || health["snapshot"] != "" || health["vectors"] != 0.0 {
+		t.Errorf("/health %v", health)
+	}
+}
+
+func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
+	r := served(t)
+	for path, want := range map[string]int{"GET /nothing": 404, "GET /search": 405, "DELETE /vendors/V-001": 405, "PUT /": 405, "GET /vendors/": 404} {
+		method, p, _ := strings.Cut(path, " ")
+		code, h, data := r.do(method, p, "")
+		if code != want || h.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s, want %d", path, code, data, want)
+		}
+		if code == 405 && h.Get("Allow") == "" {
+			t.Errorf("%s: no Allow", path)
+		}
+	}
+}
+
+func TestKeysGuardTheAPIOnly(t *testing.T) {
+	sum := func(k string) string { h := sha256.Sum256([]byte(k)); return hex.EncodeToString(h[:]) }
+	r := served(t, func(_ *Deps, c *Config) { c.APIKeys = []string{sum("old key"), strings.ToUpper(sum("new key"))} })
+	for _, path := range []string{"/vendors/V-001", "/snapshot", "/facets?field=type"} {
+		if code, h, _ := r.do("GET", path, ""); code != 401 || h.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s without a key: %d", path, code)
+		}
+	}
+	for key, want := range map[string]int{"old key": 200, "new key": 200, "": 401, "newkey": 401, sum("old key"): 401} {
+		if code, _, _ := r.do("POST", "/search", `{"query":"会計"}`, "Authorization", "Bearer "+key); code != want {
+			t.Errorf("key %q: %d, want %d", key, code, want)
+		}
+	}
+	for _, path := range []string{"/health", "/ready", "/docs", "/openapi.json", "/"} {
+		if code, _, _ := r.do("GET", path, ""); code != 200 {
+			t.Errorf("%s without a key: %d", path, code)
+		}
+	}
+	if code, _, _ := r.do("OPTIONS", "/search", ""); code != 204 {
+		t.Errorf("OPTIONS without a key: %d", code)
+	}
+}
+
+func TestRateLimitCountsClientsBehindTrustedProxies(t *testing.T) {
+	r := served(t, func(_ *Deps, c *Config) { c.RateLimit, c.TrustedProxies = 0.001, 1 })
+	ask := func(forwarded string) (int, http.Header) {
+		code, h, _ := r.do("POST", "/search", `{"query":"会計"}`, "X-Forwarded-For", forwarded)
+		return code, h
+	}
+	if code, _ := ask("203.0.113.7"); code != 200 {
+		t.Fatalf("first: %d", code)
+	}
+	code, h := ask("198.51.100.1, 203.0.113.7") // what the client wrote itself is on the left
+	if code != 429 || h.Get("Retry-After") == "" {
+		t.Errorf("same client again: %d %v", code, h)
+	}
+	if code, _ := ask("203.0.113.8"); code != 200 {
+		t.Errorf("another client: %d", code)
+	}
+	if code, _, _ := r.do("GET", "/health", "", "X-Forwarded-For", "203.0.113.7"); code != 200 {
+		t.Errorf("health is limited: %d", code)
+	}
+}
+
+func TestCORSIsForListedOriginsOnly(t *testing.T) {
+	r := served(t, func(_ *Deps, c *Config) { c.AllowedOrigins = []string{"https://front.example/"} })
+	code, h, _ := r.do("OPTIONS", "/search", "", "Origin", "https://front.example", "Access-Control-Request-Method", "POST")
+	if code != 204 || h.Get("Access-Control-Allow-Origin") != "https://front.example" || !strings.Contains(h.Get("Access-Control-Allow-Headers"), "Content-Type") {
+		t.Errorf("preflight: %d %v", code, h)
+	}
+	_, h, _ = r.do("POST", "/search", `{"query":"x"}`, "Origin", "https://front.example")
+	if h.Get("Access-Control-Allow-Origin") != "https://front.example" {
+		t.Errorf("answer: %v", h)
+	}
+	_, h, _ = r.do("POST", "/search", `{"query":"x"}`, "Origin", "https://other.example")
+	if h.Get("Access-Control-Allow-Origin") != "" || h.Get("Vary") != "Origin" {
+		t.Errorf("foreign origin: %v", h)
+	}
+}
+
+func TestFailingProviderIs502AndVectorsStillWork(t *testing.T) {
+	var broken atomic.Bool
+	r := served(t, func(d *Deps, _ *Config) {
+		d.Embedder = func(store.Embedding) (Embedder, error) {
+			return embedFunc(func(_ context.Context, text string) ([]float32, error) {
+				if broken.Load() {
+					return nil, errors.New("provider is down")
+				}
+				return gram(text), nil
+			}), nil
+		}
+	})
+	r.search(`{"query":"会計"}`)
+	broken.Store(true)
+	for range breakerFailures + 2 {
+		code, _, data := r.do("POST", "/search", `{"query":"翻訳"}`)
+		if code != 502 || strings.Contains(string(data), "is down") {
+			t.Fatalf("%d %s", code, data)
+		}
+	}
+	r.search(`{"query":"会計"}`)
+	r.search(`{"vector":"` + base64Vector(gram("翻訳")) + `"}`)
+	if a := r.search(`{"query":"翻訳","mode":"lexical"}`); len(a.Results) == 0 || a.Results[0].ID != "V-004" {
+		t.Errorf("lexical: %v", a.ids())
+	}
+	if p := getJSON[snapshotBody](r, "/snapshot").Provider; p.State != "open" || p.LastError != "provider is down" {
+		t.Errorf("breaker %+v", p)
+	}
+}
+
+func TestPanicIs500WithoutAStack(t *testing.T) {
+	var boom atomic.Bool
+	r := served(t, func(d *Deps, _ *Config) {
+		open := d.Open
+		d.Open = func(path string, p store.IndexParams) (Index, error) {
+			x, err := open(path, p)
+			x.(*bruteIndex).before = func() {
+				if boom.Load() {
+					panic("boom")
+				}
+			}
+			return x, err
+		}
+	})
+	boom.Store(true)
+	for range 4 { // more than there are cores: a panic must not keep its slot
+		code, _, data := r.do("POST", "/search", `{"query":"会計","mode":"semantic"}`)
+		if code != 500 || strings.Contains(string(data), "boom") || strings.Contains(string(data), "goroutine") {
+			t.Fatalf("%d %s", code, data)
+		}
+	}
+	boom.Store(false)
+	r.search(`{"query":"会計","mode":"semantic"}`)
+}
+
+func TestRequestIDIsTakenOverWhenPlausible(t *testing.T) {
+	r := served(t)
+	_, h, _ := r.do("GET", "/health", "", headerRequest, "abc-123")
+	if h.Get(headerRequest) != "abc-123" {
+		t.Errorf("got %q", h.Get(headerRequest))
+	}
+	_, h, _ = r.do("GET", "/health", "", headerRequest, "a b<script>")
+	if got := h.Get(headerRequest); len(got) != 16 {
+		t.Errorf("got %q", got)
 	}
 }

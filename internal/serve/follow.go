@@ -88,8 +88,6 @@ type loaded struct {
 // start makes the first poll and, when the store does not answer in time, loads the cached snapshot. It returns with
 // the first load under way or done; run goes on from there.
 func (f *follower) start(ctx context.Context) {
-	f.loads = make(chan loaded, 1)
-	f.state.quarantine = make(map[quarantineKey]*refusal)
 	first, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
 	defer cancel()
 	for {

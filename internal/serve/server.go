@@ -87,7 +87,9 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	}
 	s.follow = &follower{
 		cfg: cfg, deps: deps, log: cfg.Log, m: s.m, holder: s.holder,
-		id: replicaID(cfg.ReplicaID, store.NewNonce()[:8]),
+		id:    replicaID(cfg.ReplicaID, store.NewNonce()[:8]),
+		loads: make(chan loaded, 1),
+		state: followState{quarantine: make(map[quarantineKey]*refusal)},
 	}
 	s.holder.free = s.follow.free
 	s.follow.loader = &loader{deps: deps, cores: s.cores, recent: s.recent, m: s.m, makeRoom: s.follow.makeRoom}

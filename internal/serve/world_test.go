@@ -303,3 +303,19 @@ func getJSON[T any](r *replica, path string) T {
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+// gateEmbedder waits for its gate.
+type gateEmbedder struct {
+	entered chan<- struct{}
+	gate    <-chan struct{}
+}
+
+func (g gateEmbedder) EmbedQuery(ctx context.Context, text string) ([]float32, error) {
+	g.entered <- struct{}{}
+	select {
+	case <-g.gate:
+		return gram(text), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
