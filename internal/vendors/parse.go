@@ -28,7 +28,7 @@ const (
 	maxRecord = 1 << 30
 	maxDepth  = 1000
 
-	// maxIgnored bounds the value of one ignored key beside "vendors", maxKeys their number.
+	// maxIgnored bounds the value of one ignored key beside "vendors", maxKeys and maxKeyLen the keys.
 	maxIgnored = 64 << 20
 	maxKeys    = 1000
 	maxKeyLen  = 64 << 10
@@ -134,7 +134,7 @@ func (c *catalogue) object() error {
 // member reads one key and its value up to the comma, which it consumes, or the closing brace, which it leaves.
 func (c *catalogue) member(keys map[string]bool) (last bool, err error) {
 	at, line := c.src.offset(), c.src.line
-	if err := c.value(maxKeyLen); err != nil {
+	if err := c.value(maxKeyLen, false); err != nil {
 		return false, err
 	}
 	key := c.build.str(0)
@@ -157,7 +157,7 @@ func (c *catalogue) member(keys map[string]bool) (last bool, err error) {
 	case err != nil:
 		return false, err
 	case key != "vendors":
-		err = c.value(maxIgnored)
+		err = c.value(maxIgnored, true)
 	case b == '[':
 		err = c.array()
 	default:
@@ -188,16 +188,14 @@ func (c *catalogue) delimiter(closing byte) (last bool, err error) {
 func (c *catalogue) array() error {
 	at, line := c.src.offset(), c.src.line
 	c.src.consume(1)
-	b, err := c.src.token()
-	if err == nil && b == ']' {
-		return &CatalogueError{Kind: KindEmpty, Line: line, Offset: at, Detail: "no vendors in it"}
-	}
 	for {
-		switch _, err = c.src.token(); {
+		switch b, err := c.src.token(); {
 		case err == io.EOF:
 			return c.src.unexpected("a record")
 		case err != nil:
 			return err
+		case b == ']' && c.count == 0:
+			return &CatalogueError{Kind: KindEmpty, Line: line, Offset: at, Detail: "no vendors in it"}
 		}
 		if err := c.record(); err != nil {
 			return err
@@ -213,15 +211,20 @@ func (c *catalogue) array() error {
 	}
 }
 
-// value reads the next value into c.build, with the place in the file of whatever is wrong with it.
-func (c *catalogue) value(limit int) error {
+// value reads the next value into c.build, or only checks it, with the place in the file of whatever is wrong with it.
+func (c *catalogue) value(limit int, ignore bool) error {
 	at, line := c.src.offset(), c.src.line
 	var err error
 	c.frame, err = c.src.frame(c.frame[:0], limit)
 	if err != nil && !isCatalogueError(err) {
 		return err
 	}
-	f := c.build.parse(c.frame, c.lim.Depth)
+	var f *flaw
+	if ignore {
+		f = c.build.check(c.frame, c.lim.Depth)
+	} else {
+		f = c.build.parse(c.frame, c.lim.Depth)
+	}
 	switch {
 	case f == nil && err == nil:
 		return nil
@@ -240,7 +243,7 @@ func (c *catalogue) record() error {
 	if c.count >= c.lim.Records {
 		return c.src.fail(KindRecords, fmt.Sprintf("more than %d", c.lim.Records))
 	}
-	if err := c.value(c.lim.Record); err != nil {
+	if err := c.value(c.lim.Record, false); err != nil {
 		return err
 	}
 	c.count++

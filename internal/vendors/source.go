@@ -140,6 +140,7 @@ func (s *source) token() (byte, error) {
 // The value may have at most limit bytes. On a cut-off or too large value the bytes read are returned with the error.
 func (s *source) frame(dst []byte, limit int) ([]byte, error) {
 	var f framer
+	tooLarge := s.fail(KindRecordSize, fmt.Sprintf("more than %d bytes", limit))
 	for {
 		w, err := s.window()
 		if err == io.EOF {
@@ -153,7 +154,7 @@ func (s *source) frame(dst []byte, limit int) ([]byte, error) {
 		}
 		n, done := f.advance(w)
 		if len(dst)+n > limit {
-			return append(dst, w[:limit-len(dst)]...), s.fail(KindRecordSize, fmt.Sprintf("more than %d bytes", limit))
+			return append(dst, w[:limit-len(dst)]...), tooLarge
 		}
 		dst = append(dst, w[:n]...)
 		s.consume(n)

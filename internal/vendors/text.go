@@ -193,21 +193,35 @@ func (b *builder) leaf(sep *string, i int) {
 
 // tidy is s in NFKC, with every run of whitespace and control characters as one space and none at the ends.
 func tidy(s string) string {
+	if plain(s) {
+		return s
+	}
 	if !norm.NFKC.IsNormalString(s) {
 		s = norm.NFKC.String(s)
 	}
-	clean := true
-	space := true // a leading space is not clean
-	for _, r := range s {
-		blank := unicode.IsSpace(r) || unicode.IsControl(r)
-		if blank && (space || r != ' ') {
-			clean = false
-			break
-		}
-		space = blank
-	}
-	if clean && (s == "" || !space) {
-		return s
-	}
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+}
+
+// plain tells whether s is tidy already, for nearly every string of a Japanese catalogue: it holds only printable
+// ASCII, kana, the usual kanji and punctuation, which NFKC leaves alone, and single spaces between them.
+func plain(s string) bool {
+	space := true // a space at the start is not tidy
+	for _, r := range s {
+		switch {
+		case r == ' ':
+			if space {
+				return false
+			}
+			space = true
+			continue
+		case r > ' ' && r < 0x7f,
+			r >= 0x4E00 && r <= 0x9FFF,
+			r >= 0x3041 && r <= 0x3096, r >= 0x30A1 && r <= 0x30FC,
+			r >= 0x3001 && r <= 0x3011:
+		default:
+			return false
+		}
+		space = false
+	}
+	return s == "" || !space
 }

@@ -54,15 +54,23 @@ type flaw struct {
 
 // parse reads in, which must be exactly one JSON value (RFC 8259, strict) in UTF-8, nested at most maxDepth deep.
 func (t *tree) parse(in []byte, maxDepth int) *flaw {
+	return t.read(parser{in: in, maxDepth: maxDepth, tree: t})
+}
+
+// check is parse without keeping anything: its memory does not depend on in. It does not see repeated keys.
+func (t *tree) check(in []byte, maxDepth int) *flaw {
+	return t.read(parser{in: in, maxDepth: maxDepth, tree: t, discard: true})
+}
+
+func (t *tree) read(p parser) *flaw {
 	t.raw = t.raw[:0]
 	t.nodes = t.nodes[:0]
-	p := parser{in: in, maxDepth: maxDepth, tree: t}
 	p.space()
 	if f := p.value(1); f != nil {
 		return f
 	}
 	p.space()
-	if p.pos < len(in) {
+	if p.pos < len(p.in) {
 		return &flaw{KindSyntax, p.pos, "unexpected data after the value"}
 	}
 	return nil
@@ -72,6 +80,7 @@ type parser struct {
 	in       []byte
 	pos      int
 	maxDepth int
+	discard  bool // leave no value in the tree once it is read
 	*tree
 }
 
@@ -116,6 +125,7 @@ func (p *parser) value(depth int) *flaw {
 		}
 		n := &p.nodes[self]
 		n.kind, n.val, n.escaped, n.next = kindString, s, escaped, uint32(len(p.nodes))
+		p.drop(self, lo)
 		return nil
 	case c == '{':
 		k, f = kindObject, p.object(self, depth)
@@ -137,7 +147,15 @@ func (p *parser) value(depth int) *flaw {
 	}
 	n := &p.nodes[self]
 	n.kind, n.val, n.next = k, span{lo, uint32(len(p.raw))}, uint32(len(p.nodes))
+	p.drop(self, lo)
 	return nil
+}
+
+// drop forgets value self, whose bytes begin at lo, when nothing is to be kept.
+func (p *parser) drop(self int, lo uint32) {
+	if p.discard {
+		p.nodes, p.raw = p.nodes[:self], p.raw[:lo]
+	}
 }
 
 func (p *parser) literal(word string) *flaw {
@@ -307,7 +325,9 @@ func (p *parser) object(self, depth int) *flaw {
 		if f := p.value(depth + 1); f != nil {
 			return f
 		}
-		p.nodes[child].key, p.nodes[child].keyEscaped = key, escaped
+		if !p.discard {
+			p.nodes[child].key, p.nodes[child].keyEscaped = key, escaped
+		}
 		p.space()
 		if p.pos >= len(p.in) || p.in[p.pos] != ',' && p.in[p.pos] != '}' {
 			return p.unexpected("',' or '}'")

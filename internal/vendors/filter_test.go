@@ -1,0 +1,356 @@
+package vendors_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+func attributes(t testing.TB, raws ...string) *vendors.Attributes {
+	t.Helper()
+	a, err := vendors.BuildAttributes(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func selected(t testing.TB, a *vendors.Attributes, filter string) []uint32 {
+	t.Helper()
+	f, err := vendors.ParseFilter(json.RawMessage(filter))
+	if err != nil {
+		t.Fatalf("ParseFilter(%s): %v", filter, err)
+	}
+	return a.Select(f).ToArray()
+}
+
+func TestFiltersSelectWhatTheySay(t *testing.T) {
+	a := attributes(t,
+		`{"type":["SaaS","SI"],"engagement":{"status":"面談済"},"score_num":7,"listed":true,"notes":null}`,
+		`{"type":"SaaS","engagement":{"status":"未面談"},"score_num":7.5,"listed":false,"products":[{"code":"A-1","price":10},{"code":"A-2"}]}`,
+		`{"type":"BPO","score_num":9007199254740992,"score":"7","products":[],"a.b":"dot"}`,
+		`{"type":["BPO",["SI"]],"score_num":[1,20],"a":{"b":"dot"},"products":{"code":"A-2"}}`,
+		`{}`,
+	)
+	for _, tt := range []struct {
+		filter string
+		want   []uint32
+	}{
+		{`{}`, []uint32{0, 1, 2, 3, 4}},
+		{`{"type":"SaaS"}`, []uint32{0, 1}},
+		{`{"type":["SI","BPO"]}`, []uint32{0, 2, 3}},
+		{`{"type":[]}`, nil},
+		{`{"type":["SI",7,null]}`, []uint32{0, 3}},
+		{`{"engagement.status":"面談済"}`, []uint32{0}},
+		{`{"engagement":"面談済"}`, nil},
+		{`{"type":"SaaS","score_num":{"gte":7.5}}`, []uint32{1}},
+		{`{"score_num":7.0}`, []uint32{0}},
+		{`{"score_num":70e-1}`, []uint32{0}},
+		{`{"score_num":"7"}`, nil},
+		{`{"score":7}`, nil},
+		{`{"score_num":{"gt":7}}`, []uint32{1, 2, 3}},
+		{`{"score_num":{"gte":7,"lt":7.5}}`, []uint32{0}},
+		{`{"score_num":{"lte":7}}`, []uint32{0, 3}},
+		{`{"score_num":{"gt":7.5,"lt":7.5}}`, nil},
+		{`{"score_num":{"gt":5,"lt":10}}`, []uint32{0, 1}},
+		{`{"listed":false}`, []uint32{1}},
+		{`{"listed":[true,false]}`, []uint32{0, 1}},
+		{`{"notes":null}`, []uint32{0}},
+		{`{"notes":{"exists":true}}`, []uint32{0}},
+		{`{"notes":{"exists":false}}`, []uint32{1, 2, 3, 4}},
+		{`{"products":{"exists":true}}`, []uint32{1, 2, 3}},
+		{`{"products.code":{"exists":true}}`, []uint32{1, 3}},
+		{`{"products.code":"A-2"}`, []uint32{1, 3}},
+		{`{"products.price":{"lt":11}}`, []uint32{1}},
+		{`{"a.b":"dot"}`, []uint32{2, 3}},
+		{`{"nothing":{"exists":false}}`, []uint32{0, 1, 2, 3, 4}},
+		{`{"nothing":{"exists":true}}`, nil},
+		{`{"nothing":"x"}`, nil},
+		{`{"type":"Saa"}`, nil},
+		{`{"type":"ＳａａＳ"}`, nil},
+	} {
+		if got := selected(t, a, tt.filter); !slices.Equal(got, tt.want) {
+			t.Errorf("%s selects %v, want %v", tt.filter, got, tt.want)
+		}
+	}
+}
+
+func TestBadFiltersAreRefused(t *testing.T) {
+	for filter, want := range map[string]string{
+		``:                                 "cut off",
+		`null`:                             "filter is null",
+		`[]`:                               "filter is an array",
+		`"x"`:                              "filter is a string",
+		`{"a":1,"a":2}`:                    "duplicate key",
+		`{"a":{}}`:                         `filter "a": an empty object`,
+		`{"a":{"eq":1}}`:                   `filter "a": unknown operator "eq"`,
+		`{"a":{"gt":"1"}}`:                 `filter "a": gt is a string`,
+		`{"a":{"gt":null}}`:                "gt is null",
+		`{"a":{"exists":1}}`:               "exists is a number",
+		`{"a":{"exists":true,"gt":1}}`:     "exists cannot be combined",
+		`{"a":{"gt":1,"b":{"c":1}}}`:       `unknown operator "b"`,
+		`{"a":[[1]]}`:                      "not an array",
+		`{"a":[{"gt":1}]}`:                 "not an object",
+		`{"a":1e999}`:                      "too large",
+		`{"a":{"lt":-1e999}}`:              "too large",
+		`{"a":[[[[1]]]]}`:                  "nested too deep",
+		`{"a":1} x`:                        "not JSON",
+		"{\"a\":\"\xff\"}":                 "invalid UTF-8",
+		`{"a":[` + numbers(0, 1001) + `]}`: "lists 1001 values",
+		manyConditions(65):                 "65 conditions",
+	} {
+		if _, err := vendors.ParseFilter(json.RawMessage(filter)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseFilter(%.60s) = %v, want an error with %q", filter, err, want)
+		}
+	}
+}
+
+func numbers(from, to int) string {
+	var b strings.Builder
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "%d,", i)
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
+func manyConditions(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"k%d":1`, i)
+	}
+	return "{" + b.String()[1:] + "}"
+}
+
+// want evaluates a filter on a record as encoding/json decodes both: a second opinion on what a filter means.
+func want(record, filter map[string]any) bool {
+	for path, cond := range filter {
+		var values []any
+		reach(record, path, func(v any) { values = append(values, v) })
+		if c, is := cond.(map[string]any); is && c["exists"] != nil {
+			if (len(values) > 0) != c["exists"].(bool) {
+				return false
+			}
+		} else if !slices.ContainsFunc(values, func(v any) bool { return accepts(v, cond) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func reach(v any, path string, visit func(any)) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			reach(e, path, visit)
+		}
+	case map[string]any:
+		for k, e := range v {
+			if k == path {
+				visit(e)
+			} else if rest, ok := strings.CutPrefix(path, k+"."); ok {
+				reach(e, rest, visit)
+			}
+		}
+	}
+}
+
+func accepts(v, cond any) bool {
+	if list, ok := v.([]any); ok {
+		return slices.ContainsFunc(list, func(e any) bool { return accepts(e, cond) })
+	}
+	if _, ok := v.(map[string]any); ok {
+		return false
+	}
+	switch cond := cond.(type) {
+	case []any:
+		return slices.Contains(cond, v)
+	case map[string]any:
+		x, ok := v.(float64)
+		for op, y := range cond {
+			y := y.(float64)
+			ok = ok && (op == "gt" && x > y || op == "gte" && x >= y || op == "lt" && x < y || op == "lte" && x <= y)
+		}
+		return ok
+	}
+	return v == cond
+}
+
+func filterText() *rapid.Generator[string] {
+	scalar := rapid.SampledFrom([]string{`"SaaS"`, `"面談済"`, `""`, `"1"`, `1`, `1.0`, `0`, `-0.0`, `7`, `-2.5`, `9007199254740993`, `true`, `false`, `null`, `"x\ny"`, `"\u9762談済"`})
+	number := rapid.SampledFrom([]string{"0", "1", "-2.5", "1.5", "7", "9007199254740992"})
+	return rapid.Custom(func(t *rapid.T) string {
+		paths := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "a.b", "a.b.c", "a.a", "b.c", "型", "", ".a", "a.", "c.型", "z"}), 0, 3, rapid.ID).Draw(t, "paths")
+		var conds []string
+		for _, p := range paths {
+			var c string
+			switch rapid.IntRange(0, 3).Draw(t, "condition") {
+			case 0:
+				c = scalar.Draw(t, "scalar")
+			case 1:
+				c = "[" + strings.Join(rapid.SliceOfN(scalar, 0, 3).Draw(t, "any"), ",") + "]"
+			case 2:
+				c = fmt.Sprintf(`{"exists":%v}`, rapid.Bool().Draw(t, "exists"))
+			case 3:
+				ops := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"gt", "gte", "lt", "lte"}), 1, 3, rapid.ID).Draw(t, "ops")
+				for i, op := range ops {
+					ops[i] = fmt.Sprintf("%q:%s", op, number.Draw(t, "bound"))
+				}
+				c = "{" + strings.Join(ops, ",") + "}"
+			}
+			conds = append(conds, fmt.Sprintf("%q:%s", p, c))
+		}
+		return "{" + strings.Join(conds, ",") + "}"
+	})
+}
+
+func decode(t *rapid.T, s string) map[string]any {
+	var m map[string]any
+	// encoding/json refuses 1e999, which the index holds as infinity.
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(s, "1e999", "1e308")), &m); err != nil {
+		t.Fatalf("%s: %v", s, err)
+	}
+	return m
+}
+
+func TestSelectAgreesWithEvaluatingEveryRecord(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		raws := recordTexts(t, rapid.IntRange(0, 12).Draw(t, "n"))
+		a, err := vendors.BuildAttributes(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			text := filterText().Draw(t, "filter")
+			f, err := vendors.ParseFilter(json.RawMessage(text))
+			if err != nil {
+				t.Fatalf("ParseFilter(%s): %v", text, err)
+			}
+			var wanted []uint32
+			for i, raw := range raws {
+				if want(decode(t, raw), decode(t, text)) {
+					wanted = append(wanted, uint32(i))
+				}
+			}
+			if got := a.Select(f).ToArray(); !slices.Equal(got, wanted) {
+				t.Fatalf("%s selects %v, want %v of\n%s", text, got, wanted, strings.Join(raws, "\n"))
+			}
+		}
+	})
+}
+
+// More different values and more different paths than are indexed: the answers stay the same.
+func TestSelectIsExactBeyondWhatIsIndexed(t *testing.T) {
+	const n = 6000
+	raws := make([]string, n)
+	for i := range raws {
+		raws[i] = fmt.Sprintf(`{"unique":"u%d","pair":"p%d","late":%q,"long":%q,"k%d":%d,"o":{"k%d":"x"}}`,
+			i, i/2, map[bool]string{true: "late", false: fmt.Sprint("early", i)}[i >= 5000], strings.Repeat("長", 300)+fmt.Sprint(i%3), i, i%7, i)
+	}
+	a := attributes(t, raws...)
+	all := func(from, to, step int) (out []uint32) {
+		for i := from; i < to; i += step {
+			out = append(out, uint32(i))
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		filter string
+		want   []uint32
+	}{
+		{`{"unique":"u0"}`, []uint32{0}},
+		{`{"unique":"u5999"}`, []uint32{5999}},
+		{`{"unique":["u1","u4097","u5000","u6000"]}`, []uint32{1, 4097, 5000}},
+		{`{"pair":"p2500"}`, []uint32{5000, 5001}},
+		{`{"late":"late"}`, all(5000, n, 1)},
+		{`{"late":["late","early3"]}`, append([]uint32{3}, all(5000, n, 1)...)},
+		{`{"long":"` + strings.Repeat("長", 300) + `1"}`, all(1, n, 3)},
+		{`{"k10":{"exists":true}}`, []uint32{10}},
+		{`{"k5990":5}`, []uint32{5990}},
+		{`{"k5990":4}`, nil},
+		{`{"k5990":{"exists":false},"pair":"p2995"}`, []uint32{5991}},
+		{`{"o.k5999":"x"}`, []uint32{5999}},
+		{`{"o.k5999":{"exists":true},"late":"early3"}`, nil},
+		{`{"nothing":{"exists":true}}`, nil},
+	} {
+		if got := selected(t, a, tt.filter); !slices.Equal(got, tt.want) {
+			t.Errorf("%.60s selects %d records %.10v, want %d", tt.filter, len(got), got, len(tt.want))
+		}
+	}
+	if got := a.Facets("late", 2); len(got) != 2 || got[0].Value != "late" || got[0].Count != 1000 || got[1].Count != 1 {
+		t.Errorf("Facets(late) = %v, want late 1000 times and one more", got)
+	}
+	if got := a.Facets("long", 10); len(got) != 3 || got[0].Count != 2000 || got[0].Value != strings.Repeat("長", 300)+"0" {
+		t.Errorf("Facets(long) has %d values, want 3", len(got))
+	}
+	if got := a.Facets("k5990", 10); len(got) != 1 || got[0].Value != 5.0 || got[0].Count != 1 {
+		t.Errorf("Facets(k5990) = %v, want 5 once", got)
+	}
+}
+
+func TestFacetsCountRecordsByValue(t *testing.T) {
+	a := attributes(t,
+		`{"type":["SaaS","SI","SaaS"],"s":7,"e":{"x":"甲"}}`, `{"type":"SaaS","s":7.0,"e":[{"x":"乙"},{"x":"甲"}]}`, `{"type":"BPO","s":"7"}`,
+		`{"type":null,"s":true}`, `{"type":["BPO"],"s":[false,1e999]}`)
+	for _, tt := range []struct {
+		field string
+		max   int
+		want  string
+	}{
+		{"type", 10, `[{"value":"BPO","count":2},{"value":"SaaS","count":2},{"value":"SI","count":1},{"value":null,"count":1}]`},
+		{"type", 2, `[{"value":"BPO","count":2},{"value":"SaaS","count":2}]`},
+		{"s", 10, `[{"value":7,"count":2},{"value":"7","count":1},{"value":false,"count":1},{"value":true,"count":1}]`},
+		{"e.x", 10, `[{"value":"甲","count":2},{"value":"乙","count":1}]`},
+		{"e", 10, `null`},
+		{"nothing", 10, `null`},
+		{"type", 0, `null`},
+	} {
+		got, err := json.Marshal(a.Facets(tt.field, tt.max))
+		if err != nil || strings.ReplaceAll(string(got), "[]", "null") != tt.want {
+			t.Errorf("Facets(%s, %d) = %s, %v; want %s", tt.field, tt.max, got, err, tt.want)
+		}
+	}
+}
+
+func TestAttributesNeedEveryRecord(t *testing.T) {
+	broken := errors.New("disk")
+	if _, err := vendors.BuildAttributes(2, func(i int) ([]byte, error) { return []byte(`{}`), []error{nil, broken}[i] }); !errors.Is(err, broken) {
+		t.Errorf("BuildAttributes() = %v, want %v", err, broken)
+	}
+	if _, err := vendors.BuildAttributes(1, func(int) ([]byte, error) { return []byte(`{"a":`), nil }); err == nil {
+		t.Error("BuildAttributes() of a broken record gave no error")
+	}
+}
+
+func FuzzParseFilter(f *testing.F) {
+	for _, s := range []string{`{"a":1}`, `{"a.b":["x",null,true,1.5]}`, `{"a":{"gt":1,"lte":2e3}}`, `{"a":{"exists":false}}`, `{"":""}`, `{"a":-0}`} {
+		f.Add([]byte(s))
+	}
+	raws := []string{`{"a":1,"b":"x"}`, `{"a":{"b":["x",null]}}`, `{}`}
+	a := attributes(f, raws...)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		filter, err := vendors.ParseFilter(text)
+		if err != nil {
+			return
+		}
+		var m map[string]any
+		if err := json.Unmarshal(text, &m); err != nil {
+			t.Fatalf("accepted %s, which encoding/json refuses: %v", text, err)
+		}
+		for i, raw := range raws {
+			var rec map[string]any
+			if err := json.Unmarshal([]byte(raw), &rec); err != nil {
+				t.Fatal(err)
+			}
+			if got := a.Select(filter).Contains(uint32(i)); got != want(rec, m) {
+				t.Fatalf("%s selects %s: %v", text, raw, got)
+			}
+		}
+	})
+}

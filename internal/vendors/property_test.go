@@ -1,0 +1,219 @@
+package vendors_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"pgregory.net/rapid"
+
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+// jsonText draws the text of a JSON value with insignificant whitespace, odd spellings and repeated structure.
+func jsonText(depth int) *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		kinds := 6
+		if depth == 0 {
+			kinds = 4
+		}
+		switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
+		case 0:
+			return stringText().Draw(t, "string")
+		case 1:
+			return rapid.SampledFrom([]string{"null", "true", "false"}).Draw(t, "literal")
+		case 2, 3:
+			return rapid.SampledFrom([]string{"0", "-0", "1", "1.0", "1e0", "10E-1", "-2.50", "9007199254740993", "1e999", "7"}).Draw(t, "number")
+		case 4:
+			items := rapid.SliceOfN(jsonText(depth-1), 0, 3).Draw(t, "items")
+			return "[" + strings.Join(items, space().Draw(t, "space")+",") + space().Draw(t, "space") + "]"
+		}
+		return objectText(depth-1, nil).Draw(t, "object")
+	})
+}
+
+func stringText() *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		s := rapid.OneOf(rapid.SampledFrom([]string{"", "SaaS", "面談済", "a b", "x\ny", "\"\\/", "😀", "1", "true"}), rapid.String()).Draw(t, "text")
+		if rapid.Bool().Draw(t, "escaped") {
+			return strconv.QuoteToASCII("x")[:1] + escapeAll(s) + `"`
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	})
+}
+
+// escapeAll spells every character as \uXXXX.
+func escapeAll(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r >= 0x10000 {
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04X`, 0xD800+r>>10, 0xDC00+r&0x3FF)
+			continue
+		}
+		fmt.Fprintf(&b, `\u%04X`, r)
+	}
+	return b.String()
+}
+
+func space() *rapid.Generator[string] {
+	return rapid.SampledFrom([]string{"", "", " ", "\n", "\t \r\n"})
+}
+
+// objectText draws an object of up to four members with few different keys, and the given members before them.
+func objectText(depth int, first []string) *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		members := append([]string(nil), first...)
+		keys := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "a.b", "c", "", "型", "b.c"}), 0, 4, rapid.ID).Draw(t, "keys")
+		for _, k := range keys {
+			key, err := json.Marshal(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			members = append(members, string(key)+space().Draw(t, "space")+":"+space().Draw(t, "space")+jsonText(depth).Draw(t, "value"))
+		}
+		return "{" + space().Draw(t, "space") + strings.Join(members, ","+space().Draw(t, "space")) + "}"
+	})
+}
+
+// recordTexts draws n records with the ids 0..n-1.
+func recordTexts(t *rapid.T, n int) []string {
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = objectText(3, []string{fmt.Sprintf(`"id": "%d"`, i), `"name":"n"`}).Draw(t, "record")
+	}
+	return texts
+}
+
+func TestAnyCatalogueIsReadAsItStands(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		texts := recordTexts(t, rapid.IntRange(1, 5).Draw(t, "n"))
+		list := "[" + strings.Join(texts, ",\n") + "]"
+		object := `{"before":` + jsonText(2).Draw(t, "before") + `,"vendors":` + list + `,"after":` + jsonText(2).Draw(t, "after") + "}"
+		for _, s := range []string{list, object} {
+			recs, err := parse(iotest.HalfReader(strings.NewReader(s)), vendors.DefaultLimits())
+			if err != nil {
+				t.Fatalf("Parse(%s): %v", s, err)
+			}
+			if len(recs) != len(texts) {
+				t.Fatalf("%d records, want %d", len(recs), len(texts))
+			}
+			for i, rec := range recs {
+				var want bytes.Buffer
+				if err := json.Compact(&want, []byte(texts[i])); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(rec.Raw, want.Bytes()) {
+					t.Fatalf("Raw = %s\nwant  %s", rec.Raw, want.Bytes())
+				}
+				if s[rec.Offset:rec.Offset+1] != "{" || rec.Line != 1+strings.Count(s[:rec.Offset], "\n") {
+					t.Fatalf("record %d: line %d, offset %d", i, rec.Line, rec.Offset)
+				}
+				again, err := vendors.FromRaw(rec.Raw)
+				if err != nil || again.Text != rec.Text || again.Answer != rec.Answer || again.Digest != rec.Digest {
+					t.Fatalf("FromRaw(%s) = %+v, %v; want %+v", rec.Raw, again, err, rec)
+				}
+			}
+		}
+	})
+}
+
+func TestACutOffCatalogueIsNeverRead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		texts := recordTexts(t, rapid.IntRange(1, 3).Draw(t, "n"))
+		s := `{"vendors":[` + strings.Join(texts, ",") + `],"x":` + jsonText(1).Draw(t, "x") + "}"
+		cut := rapid.IntRange(0, len(s)-1).Draw(t, "cut")
+		_, err := parse(strings.NewReader(s[:cut]), vendors.DefaultLimits())
+		var bad *vendors.CatalogueError
+		if !errors.As(err, &bad) {
+			t.Fatalf("Parse(%s) = %v", s[:cut], err)
+		}
+		if k := bad.Kind; cut > 0 && k != vendors.KindTruncated {
+			t.Fatalf("Parse(%s) = %v, want %s", s[:cut], err, vendors.KindTruncated)
+		}
+	})
+}
+
+func TestKeyOrderDoesNotChangeTheText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		members := rapid.Permutation([]string{
+			`"id":"V-1"`, `"name":"甲"`, `"tags":["冷凍","倉庫"]`, `"basic_info":{"description":"説明","city":"札幌"}`,
+			`"offerings":{"products":[{"name":"温度ナビ","code":"AX-200"},{"code":"B-1","name":"乙"}]}`, `"type":"SaaS"`, `"zeta":"終"`,
+		}).Draw(t, "members")
+		rec, err := vendors.FromRaw([]byte("{" + strings.Join(members, ",") + "}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "甲\n説明\ncity: 札幌\ntype: SaaS\nproducts: 温度ナビ, AX-200\nproducts: 乙, B-1\ntags: 冷凍, 倉庫\nzeta: 終"
+		if rec.Text != want {
+			t.Fatalf("Text = %q, want %q", rec.Text, want)
+		}
+	})
+}
+
+// A catalogue is accepted exactly when encoding/json reads it and its records are in order. What Parse refuses besides
+// (repeated keys, limits, ids, bytes that encoding/json mends) only makes it stricter.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"", "[]", "{}", `[{"id":"a","name":"x"}]`, "\ufeff" + `{"a":[1,"\u0000"],"vendors":[{"vendor_id":7,"name":"甲","x":{"y":[{}]}}]}`,
+		`[{"id":"a","name":"x"},{"id":"a","name":"x"}]`, "[{\"id\":\"\xff\"}]", `[{"id":"\ud800","name":"x"}]`, "\xff\xfe", "[[[[[[",
+	} {
+		f.Add([]byte(s))
+	}
+	lim := vendors.Limits{File: 1 << 20, Record: 1 << 12, Depth: 16, Records: 100}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		recs, err := parse(bytes.NewReader(data), lim)
+		chunked, err2 := parse(iotest.OneByteReader(bytes.NewReader(data)), lim)
+		if fmt.Sprint(err) != fmt.Sprint(err2) || len(recs) != len(chunked) {
+			t.Fatalf("read whole: %d records, %v; byte by byte: %d, %v", len(recs), err, len(chunked), err2)
+		}
+		valid := json.Valid(bytes.TrimPrefix(data, []byte("\ufeff")))
+		var bad *vendors.CatalogueError
+		switch {
+		case err == nil && (!valid || len(recs) == 0):
+			t.Fatalf("accepted with %d records; valid JSON: %v", len(recs), valid)
+		case err != nil && !errors.As(err, &bad):
+			t.Fatalf("error of another type: %v", err)
+		case err != nil && valid && (bad.Kind == vendors.KindSyntax || bad.Kind == vendors.KindTruncated || bad.Kind == vendors.KindTrailing):
+			top := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\ufeff")))
+			if len(top) > 0 && (top[0] == '[' || top[0] == '{') {
+				t.Fatalf("refused valid JSON: %v", err)
+			}
+		case err != nil && (bad.Offset < 0 || bad.Offset > int64(len(data)) || bad.Line < 1):
+			t.Fatalf("error outside the file: %v", err)
+		}
+		if err == nil {
+			for _, rec := range recs {
+				if again, err := vendors.FromRaw(rec.Raw); err != nil || again.Digest != rec.Digest || again.Text != rec.Text {
+					t.Fatalf("FromRaw(%s) = %+v, %v", rec.Raw, again, err)
+				}
+			}
+		}
+	})
+}
+
+func FuzzFromRaw(f *testing.F) {
+	f.Add([]byte(`{"id":"a","name":"x","_text":"t","tags":["a",["b",{"c":"d"}]],"url":"https://x"}`))
+	f.Add([]byte(`{"id":"a","name":"\ud83d\ude00","x":"2025-09-24T10:00:00Z"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		rec, err := vendors.FromRaw(raw)
+		if err != nil {
+			return
+		}
+		if rec.ID == "" || rec.Name == "" || rec.Text == "" || !strings.HasPrefix(rec.Answer, rec.Name) || !json.Valid(rec.Raw) {
+			t.Fatalf("FromRaw(%s) = %+v", raw, rec)
+		}
+		if n := len([]rune(rec.Text)); n > vendors.MaxVerbatimText {
+			t.Fatalf("Text has %d characters", n)
+		}
+	})
+}
