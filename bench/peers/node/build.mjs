@@ -37,7 +37,8 @@ for (const ef of STEPS) {
   const recall = hits / truth.length
   result.curve.push({ param: ef, recall, qps: sample.length / ((performance.now() - start) / 1000) })
   if (recall >= target && !result.param) result.param = ef
-  if (recall >= Math.max(target, 0.998)) break
+  const then = result.curve.at(-5)
+  if (recall >= Math.max(target, 0.998) || (result.curve.length > 5 && recall - then.recall < 0.001)) break
 }
 if (!result.param) result.param = result.curve.at(-1).param
 console.log(JSON.stringify(result))

@@ -1,0 +1,66 @@
+// Command bench measures this project beside what people would pick instead and writes docs/BENCHMARKS.md.
+// `make bench` builds the binaries first and runs all of it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/taksuehiro/vectorstore/bench/suite"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	c := suite.Config{Log: stderr}
+	fs.StringVar(&c.Repo, "repo", ".", "root of the repository")
+	fs.StringVar(&c.Cache, "cache", filepath.Join(cache, "vectorstore-bench"), "data sets, peers and results")
+	fs.StringVar(&c.Bin, "bin", "bin", "where server and indexer are")
+	fs.IntVar(&c.Rounds, "rounds", 5, "interleaved rounds of every measurement")
+	fs.IntVar(&c.Builds, "builds", 1, "how often every index is built")
+	fs.BoolVar(&c.Quick, "quick", false, "small data and short times: checks that everything works")
+	fs.StringVar(&c.Note, "note", "", "printed with the machine")
+	only := fs.String("only", "", "comma-separated steps; default all: "+strings.Join(suite.StepNames(), ","))
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	for _, p := range []*string{&c.Repo, &c.Cache, &c.Bin} {
+		if *p, err = filepath.Abs(*p); err != nil {
+			return err
+		}
+	}
+	var steps []string
+	if *only != "" {
+		steps = strings.Split(*only, ",")
+	}
+	for _, step := range steps {
+		if !slices.Contains(suite.StepNames(), step) {
+			return fmt.Errorf("unknown step %q", step)
+		}
+	}
+	return suite.New(c).Run(ctx, steps)
+}

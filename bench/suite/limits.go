@@ -1,0 +1,137 @@
+package suite
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"runtime"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/taksuehiro/vectorstore/bench/dataset"
+	"github.com/taksuehiro/vectorstore/bench/result"
+	"github.com/taksuehiro/vectorstore/internal/vecindex"
+)
+
+// Limits measures what a flat search cannot beat on this machine: reading the vectors, and the scan itself without
+// HTTP, on one thread and split over all.
+func (s *Suite) Limits(ctx context.Context, shape dataset.Shape) error {
+	set, err := dataset.Open(ctx, s.Cache, shape)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	whole, err := flat(ctx, set, 0, set.N)
+	if err != nil {
+		return err
+	}
+	defer whole.Close()
+	threads := runtime.GOMAXPROCS(0)
+	var parts []*vecindex.Index
+	for i := range threads {
+		part, err := flat(ctx, set, i*set.N/threads, (i+1)*set.N/threads)
+		if err != nil {
+			return err
+		}
+		defer part.Close()
+		parts = append(parts, part)
+	}
+	out := result.Limits{Machine: s.machine(ctx), Data: shape.Label(), Bytes: int64(len(set.Base)) * 4}
+	for round := range s.Rounds {
+		if err := limitsRound(&out, set, whole, parts, round); err != nil {
+			return err
+		}
+		s.logf("round %d: read %.1f and %.1f GB/s; scan %.2f ms, split %.2f ms, search %.2f ms, 64 at once %.0f q/s, plain Go %.1f ms", round+1,
+			out.Read1[round]/1e9, out.Read2[round]/1e9, 1000*out.Scan1[round], 1000*out.ScanSplit[round], 1000*out.Search[round],
+			out.Batch64[round], 1000*out.Scalar[round])
+	}
+	return result.Save(s.results(), "limits-"+shape.Name, out)
+}
+
+func flat(ctx context.Context, set *dataset.Set, from, to int) (*vecindex.Index, error) {
+	b, err := vecindex.NewBuilder(vecindex.Params{Kind: vecindex.Flat}, set.Dims, to-from)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	if err := b.Add(ctx, set.Base[from*set.Dims:to*set.Dims]); err != nil {
+		return nil, err
+	}
+	return b.Finish(ctx)
+}
+
+// repeats of each measurement inside a round; the fastest counts, as limits are about what is possible.
+const repeats = 15
+
+func fastest(n int, f func() error) (float64, error) {
+	best := math.Inf(1)
+	for range n {
+		start := time.Now()
+		if err := f(); err != nil {
+			return 0, err
+		}
+		best = min(best, time.Since(start).Seconds())
+	}
+	return best, nil
+}
+
+func limitsRound(out *result.Limits, set *dataset.Set, whole *vecindex.Index, parts []*vecindex.Index, round int) error {
+	query := set.Query(round % set.Shape.Queries)
+	batch := set.Queries[:min(64, set.Shape.Queries)*set.Dims]
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&set.Base[0])), len(set.Base)*4)
+	k := dataset.K
+	// Exact runs on the calling thread alone; Search takes idle cores when it may.
+	exact := func(ix *vecindex.Index) error { _, _, err := ix.Exact(query, k, nil); return err }
+	for _, m := range []struct {
+		to  *result.Samples
+		n   int
+		per float64 // the sample is per/seconds, or seconds when 0
+		f   func() error
+	}{
+		{&out.Read1, repeats, float64(len(raw)), func() error { return read(raw, 1) }},
+		{&out.Read2, repeats, float64(len(raw)), func() error { return read(raw, len(parts)) }},
+		{&out.Scan1, repeats, 0, func() error { return exact(whole) }},
+		{&out.ScanSplit, repeats, 0, func() error {
+			return together(len(parts), func(i int) error { return exact(parts[i]) })
+		}},
+		{&out.Search, repeats, 0, func() error { _, _, err := whole.Search(query, k, nil); return err }},
+		{&out.Batch64, 3, float64(len(batch) / set.Dims), func() error { _, _, err := whole.Search(batch, k, nil); return err }},
+		{&out.Scalar, 2, 0, func() error { _, err := dataset.Exact(context.Background(), set.Base, query, set.Dims); return err }},
+	} {
+		seconds, err := fastest(m.n, m.f)
+		if err != nil {
+			return err
+		}
+		if m.per > 0 {
+			seconds = m.per / seconds
+		}
+		*m.to = append(*m.to, seconds)
+	}
+	return nil
+}
+
+// together runs f(0) … f(n-1) at once.
+func together(n int, f func(int) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read touches every byte at the speed of memory: counting a byte is a vector loop in the runtime.
+func read(raw []byte, threads int) error {
+	return together(threads, func(i int) error {
+		part := raw[i*len(raw)/threads : (i+1)*len(raw)/threads]
+		_ = bytes.Count(part, []byte{0})
+		return nil
+	})
+}

@@ -1,0 +1,51 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// step is a part of the suite that can run alone.
+type step struct {
+	name string
+	run  func(*Suite, context.Context) error
+}
+
+// allSteps in the order of the report.
+func allSteps() []step {
+	return []step{
+		{"prepare", (*Suite).Prepare},
+		{"tall", func(s *Suite, ctx context.Context) error { return s.Contest(ctx, s.tall()) }},
+		{"wide", func(s *Suite, ctx context.Context) error { return s.Contest(ctx, s.wide()) }},
+	}
+}
+
+// StepNames lists the steps in order.
+func StepNames() []string {
+	var names []string
+	for _, st := range allSteps() {
+		names = append(names, st.name)
+	}
+	return names
+}
+
+// New returns a suite.
+func New(c Config) *Suite { return &Suite{Config: c} }
+
+// Run runs the named steps, or all.
+func (s *Suite) Run(ctx context.Context, names []string) error {
+	for _, st := range allSteps() {
+		if len(names) > 0 && !slices.Contains(names, st.name) {
+			continue
+		}
+		s.logf("== %s", st.name)
+		start := time.Now()
+		if err := st.run(s, ctx); err != nil {
+			return fmt.Errorf("%s: %w", st.name, err)
+		}
+		s.logf("== %s took %s", st.name, time.Since(start).Round(time.Second))
+	}
+	return nil
+}
