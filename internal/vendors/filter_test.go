@@ -38,12 +38,13 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 		`{"type":"BPO","score_num":9007199254740992,"score":"7","products":[],"a.b":"dot"}`,
 		`{"type":["BPO",["SI"]],"score_num":[1,20],"a":{"b":"dot"},"products":{"code":"A-2"}}`,
 		`{}`,
+		`{"zero":-0.0}`,
 	)
 	for _, tt := range []struct {
 		filter string
 		want   []uint32
 	}{
-		{`{}`, []uint32{0, 1, 2, 3, 4}},
+		{`{}`, []uint32{0, 1, 2, 3, 4, 5}},
 		{`{"type":"SaaS"}`, []uint32{0, 1}},
 		{`{"type":["SI","BPO"]}`, []uint32{0, 2, 3}},
 		{`{"type":[]}`, nil},
@@ -64,17 +65,19 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 		{`{"listed":[true,false]}`, []uint32{0, 1}},
 		{`{"notes":null}`, []uint32{0}},
 		{`{"notes":{"exists":true}}`, []uint32{0}},
-		{`{"notes":{"exists":false}}`, []uint32{1, 2, 3, 4}},
+		{`{"notes":{"exists":false}}`, []uint32{1, 2, 3, 4, 5}},
 		{`{"products":{"exists":true}}`, []uint32{1, 2, 3}},
 		{`{"products.code":{"exists":true}}`, []uint32{1, 3}},
 		{`{"products.code":"A-2"}`, []uint32{1, 3}},
 		{`{"products.price":{"lt":11}}`, []uint32{1}},
 		{`{"a.b":"dot"}`, []uint32{2, 3}},
-		{`{"nothing":{"exists":false}}`, []uint32{0, 1, 2, 3, 4}},
+		{`{"nothing":{"exists":false}}`, []uint32{0, 1, 2, 3, 4, 5}},
 		{`{"nothing":{"exists":true}}`, nil},
 		{`{"nothing":"x"}`, nil},
 		{`{"type":"Saa"}`, nil},
 		{`{"type":"ＳａａＳ"}`, nil},
+		{`{"zero":0}`, []uint32{5}},
+		{`{"zero":{"gte":0,"lte":-0}}`, []uint32{5}},
 	} {
 		if got := selected(t, a, tt.filter); !slices.Equal(got, tt.want) {
 			t.Errorf("%s selects %v, want %v", tt.filter, got, tt.want)

@@ -279,6 +279,13 @@ func TestTheErrorOfEachEndsParsing(t *testing.T) {
 	}
 }
 
+func TestNothingIsHandedOverAfterAnOffence(t *testing.T) {
+	recs, err := parse(strings.NewReader(`[{"id":1,"name":"a"},{"id":1,"name":"b"},{"id":2,"name":"c"}]`), small)
+	if err == nil || len(recs) != 1 {
+		t.Errorf("%d records before %v, want 1", len(recs), err)
+	}
+}
+
 func TestTheSampleCatalogueIsGood(t *testing.T) {
 	data, err := os.ReadFile("../../testdata/vendors.json")
 	if err != nil {
