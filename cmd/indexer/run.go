@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
 type runCmd struct {

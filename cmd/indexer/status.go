@@ -100,7 +100,7 @@ func nextSteps(s store.Status, now time.Time) []string {
 	}
 	if c := is[reconcile.Held]; c.Status == reconcile.True {
 		if s.Held != "" {
-			add("`indexer diff <current> %s` shows what changed; `indexer promote %s --force` serves it anyway; or repair the catalogue", s.Held, s.Held)
+			add("`indexer diff %s %s` shows what changed; `indexer promote %s --force` serves it anyway; or repair the catalogue", servedID(s), s.Held, s.Held)
 		} else {
 			add("raise MAX_EMBED_TOKENS or repair the catalogue: %s", c.Message)
 		}
@@ -118,4 +118,11 @@ func nextSteps(s store.Status, now time.Time) []string {
 		}
 	}
 	return steps
+}
+
+func servedID(s store.Status) string {
+	if s.Pointer == nil {
+		return "<id>"
+	}
+	return s.Pointer.ID
 }
