@@ -239,8 +239,9 @@ func (tp *template) intrinsic(name string, arg any) (any, bool) {
 		return a[1].([]any)[a[0].(uint64)], true
 	case "Fn::Split":
 		a := list()
+		text := strings.ReplaceAll(a[1].(string), "<LoadBalancer>", "arn:of:loadbalancer/<LoadBalancer>")
 		var out []any
-		for _, s := range strings.Split(a[1].(string), a[0].(string)) {
+		for _, s := range strings.Split(text, a[0].(string)) {
 			out = append(out, s)
 		}
 		return out, true
@@ -338,4 +339,9 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func readAny(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	return string(b), err
 }

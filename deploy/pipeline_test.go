@@ -1,0 +1,206 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+func TestBuildUsesTheFileInTheRepository(t *testing.T) {
+	tp := load(t, pipelinePath, nil)
+	build := tp.ofType("AWS::CodeBuild::Project")["Build"]
+	if got := dig(t, build, "Source", "BuildSpec"); got != "buildspec.yml" {
+		t.Errorf("build spec %v: an inline one hides every change of the file", got)
+	}
+	readFile(t, "../buildspec.yml")
+	if dig(t, build, "Environment", "PrivilegedMode") != true {
+		t.Error("docker build needs privileged mode")
+	}
+}
+
+func TestPipelineStagesAndProviders(t *testing.T) {
+	providers := map[string]string{"Source": "CodeStarSourceConnection", "Build": "CodeBuild", "Deploy": "ECS"}
+	tp := load(t, pipelinePath, map[string]string{"Branch": "main"})
+	var got []string
+	for _, s := range list(tp.ofType("AWS::CodePipeline::Pipeline")["Pipeline"]["Stages"]) {
+		for _, a := range list(dig(t, s, "Actions")) {
+			id := dig(t, a, "ActionTypeId").(map[string]any)
+			category := id["Category"].(string)
+			if providers[category] != id["Provider"] || id["Owner"] != "AWS" || id["Version"] != "1" {
+				t.Errorf("action %v: %v", a.(map[string]any)["Name"], id)
+			}
+			conf := dig(t, a, "Configuration").(map[string]any)
+			got = append(got, fmt.Sprint(category, " ", conf["ServiceName"], " ", conf["FileName"], " ", conf["BranchName"]))
+		}
+	}
+	want := []string{
+		"Source <nil> <nil> main", "Build <nil> <nil> <nil>",
+		"Deploy vectorstore-server imagedefinitions-server.json <nil>", "Deploy vectorstore-indexer imagedefinitions-indexer.json <nil>",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	core := load(t, corePath, scenarios["from nothing"])
+	for _, s := range []string{"ServerService", "IndexerService"} {
+		name := core.ofType("AWS::ECS::Service")[s]["ServiceName"].(string)
+		if !strings.Contains(strings.Join(got, "\n"), "Deploy "+name+" ") {
+			t.Errorf("nothing deploys %s", name)
+		}
+	}
+	if dig(t, core.root, "Outputs", "TaskRoleArns", "Export", "Name", "Fn::Sub") != "${Project}-task-roles" {
+		t.Error("the pipeline imports ${Project}-task-roles")
+	}
+}
+
+// buildspec is decoded strictly: an unknown key, which CodeBuild would ignore, fails.
+type buildspec struct {
+	Version string `yaml:"version"`
+	Env     struct {
+		Shell string `yaml:"shell"`
+	} `yaml:"env"`
+	Phases struct {
+		PreBuild  commands `yaml:"pre_build"`
+		Build     commands `yaml:"build"`
+		PostBuild commands `yaml:"post_build"`
+	} `yaml:"phases"`
+	Artifacts struct {
+		Files []string `yaml:"files"`
+	} `yaml:"artifacts"`
+}
+
+type commands struct {
+	Commands []string `yaml:"commands"`
+}
+
+func loadBuildspec(t *testing.T) buildspec {
+	t.Helper()
+	var b buildspec
+	dec := yaml.NewDecoder(strings.NewReader(readFile(t, "../buildspec.yml")), yaml.Strict(), yaml.DisallowUnknownField())
+	if err := dec.Decode(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestBuildspecTestsThenBuildsThenPushes(t *testing.T) {
+	b := loadBuildspec(t)
+	if b.Version != "0.2" {
+		t.Errorf("version %q: older ones run every command in a new shell and lose the variables", b.Version)
+	}
+	all := slices.Concat(b.Phases.PreBuild.Commands, b.Phases.Build.Commands, b.Phases.PostBuild.Commands)
+	at := func(part string) int {
+		i := slices.IndexFunc(all, func(c string) bool { return strings.Contains(c, part) })
+		if i < 0 {
+			t.Errorf("no command has %q", part)
+		}
+		return i
+	}
+	order := []int{at("$(date +%Y%m%d%H%M)"), at("docker login"), at("make test"), at("docker build"), at("CODEBUILD_BUILD_SUCCEEDING"), at("docker push"), at("> imagedefinitions.json")}
+	if !slices.IsSorted(order) {
+		t.Errorf("order %v", order)
+	}
+	if build := all[at("docker build")]; !strings.Contains(build, "VERSION=") || !strings.Contains(build, `"$REPO_URI:$COMMIT"`) {
+		t.Errorf("version or commit is not stamped: %s", build)
+	}
+	for _, c := range all {
+		if strings.Contains(c, "\n") || strings.Contains(c, `\ `) {
+			t.Errorf("a folded command: %q", c)
+		}
+		if out, err := exec.Command("bash", "-n", "-c", c).CombinedOutput(); err != nil {
+			t.Errorf("%s: %s", c, out)
+		}
+	}
+}
+
+func TestImageDefinitionsNameTheContainers(t *testing.T) {
+	b := loadBuildspec(t)
+	dir := t.TempDir()
+	for _, c := range b.Phases.PostBuild.Commands {
+		if !strings.Contains(c, "printf") {
+			continue
+		}
+		cmd := exec.Command("bash", "-euc", c)
+		cmd.Dir, cmd.Env = dir, []string{"REPO_URI=registry/repo", "IMAGE_TAG=202601020304"}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v %s", c, err, out)
+		}
+	}
+	containers := map[string]string{}
+	for name, task := range load(t, corePath, scenarios["from nothing"]).ofType("AWS::ECS::TaskDefinition") {
+		containers[strings.ToLower(strings.TrimSuffix(name, "Task"))] = dig(t, task, "ContainerDefinitions", 0, "Name").(string)
+	}
+	for file, want := range map[string][]string{
+		"imagedefinitions.json":         {containers["server"], containers["indexer"]},
+		"imagedefinitions-server.json":  {containers["server"]},
+		"imagedefinitions-indexer.json": {containers["indexer"]},
+	} {
+		if !slices.Contains(b.Artifacts.Files, file) {
+			t.Errorf("%s is not an artifact", file)
+		}
+		var got []struct{ Name, ImageURI string }
+		dec := json.NewDecoder(strings.NewReader(readFile(t, filepath.Join(dir, file))))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&got); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		var names []string
+		for _, d := range got {
+			names = append(names, d.Name)
+			if d.ImageURI != "registry/repo:202601020304" {
+				t.Errorf("%s: image %q", file, d.ImageURI)
+			}
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%s names %v, the task definitions have %v", file, names, want)
+		}
+	}
+}
+
+func TestComposeRunsWhatTheTemplatesRun(t *testing.T) {
+	var c struct {
+		Services map[string]struct {
+			Image     string
+			Build     string
+			Command   any
+			ReadOnly  bool `yaml:"read_only"`
+			Volumes   []string
+			DependsOn any `yaml:"depends_on"`
+		}
+		Volumes map[string]any
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, "../compose.yaml")), &c); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"minio", "indexer", "server1", "server2", "haproxy", "prometheus", "grafana"} {
+		s, ok := c.Services[name]
+		if !ok || s.Image == "" || strings.HasSuffix(s.Image, ":latest") {
+			t.Errorf("service %s: image %q", name, s.Image)
+		}
+		for _, v := range s.Volumes {
+			from, _, _ := strings.Cut(v, ":")
+			if rest, isFile := strings.CutPrefix(from, "./"); isFile {
+				if matches, _ := filepath.Glob("../" + rest); len(matches) == 0 {
+					t.Errorf("%s mounts %s, which is not there", name, from)
+				}
+			} else if _, named := c.Volumes[from]; !named {
+				t.Errorf("%s mounts the volume %s, which is not declared", name, from)
+			}
+		}
+		if s.Build != "" && !s.ReadOnly {
+			t.Errorf("%s: the root file system is writable", name)
+		}
+	}
+	for _, target := range regexp.MustCompile(`'?(server\d|indexer):\d+`).FindAllString(readFile(t, "prometheus/compose.yml"), -1) {
+		name, _, _ := strings.Cut(strings.Trim(target, "'"), ":")
+		if _, ok := c.Services[name]; !ok {
+			t.Errorf("Prometheus scrapes %s, which is not there", name)
+		}
+	}
+}

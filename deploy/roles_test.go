@@ -1,0 +1,164 @@
+package deploy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	inBucket = "arn:aws:s3:::bkt"
+	inPrefix = "arn:aws:s3:::bkt/vectorstore/prod/"
+)
+
+// keys are resources below the prefix.
+func keys(names ...string) (out []any) {
+	for _, n := range names {
+		out = append(out, inPrefix+n)
+	}
+	return out
+}
+
+// statements of all inline policies of a role, by Sid; Action and Resource are always lists.
+func statements(t *testing.T, tp *template, role string) map[string]map[string]any {
+	t.Helper()
+	props := tp.ofType("AWS::IAM::Role")[role]
+	if props == nil {
+		t.Fatalf("no role %s", role)
+	}
+	if m := props["ManagedPolicyArns"]; m != nil {
+		t.Errorf("%s has managed policies, which nobody here can review: %v", role, m)
+	}
+	out := map[string]map[string]any{}
+	for _, p := range list(props["Policies"]) {
+		for _, s := range list(dig(t, p, "PolicyDocument", "Statement")) {
+			s := s.(map[string]any)
+			sid := fmt.Sprint(s["Sid"])
+			if out[sid] != nil {
+				t.Errorf("%s: two statements %s", role, sid)
+			}
+			st := map[string]any{"Effect": s["Effect"], "Action": list(s["Action"]), "Resource": list(s["Resource"])}
+			if s["Condition"] != nil {
+				st["Condition"] = s["Condition"]
+			}
+			out[sid] = st
+		}
+	}
+	return out
+}
+
+func allow(resources []any, actions ...any) map[string]any {
+	return map[string]any{"Effect": "Allow", "Action": actions, "Resource": resources}
+}
+
+func deny(resources []any, actions ...any) map[string]any {
+	return map[string]any{"Effect": "Deny", "Action": actions, "Resource": resources}
+}
+
+func with(s map[string]any, condition map[string]any) map[string]any {
+	s["Condition"] = condition
+	return s
+}
+
+func TestTaskRolesHoldExactlyTheseRights(t *testing.T) {
+	listing := map[string]any{"StringLike": map[string]any{"s3:prefix": "vectorstore/prod/*"}}
+	state := []string{"lease.json", "control.json", "gc.json", "status.json"}
+	want := map[string]map[string]map[string]any{
+		"IndexerRole": {
+			"ListPrefix":             with(allow([]any{inBucket}, "s3:ListBucket"), listing),
+			"ReadPrefix":             allow(keys("*"), "s3:GetObject"),
+			"WriteOwnKeys":           allow(keys(append([]string{"2*", "current/*", "embeddings/*", "probe/*"}, state...)...), "s3:PutObject", "s3:AbortMultipartUpload"),
+			"DeleteWhatCanBeRebuilt": allow(keys("2*", "embeddings/*", "probe/*", "replicas/*"), "s3:DeleteObject"),
+			"NeverDeleteSourcePointerOrState": deny(keys(append([]string{"vendors.json", "golden.json", "current/*"}, state...)...),
+				"s3:DeleteObject", "s3:DeleteObjectVersion"),
+		},
+		"ServerRole": {
+			"ListPrefix":     with(allow([]any{inBucket}, "s3:ListBucket"), listing),
+			"ReadPrefix":     allow(keys("*"), "s3:GetObject"),
+			"WriteHeartbeat": allow(keys("replicas/*"), "s3:PutObject"),
+			"NeverDelete":    deny([]any{inBucket + "/*"}, "s3:DeleteObject", "s3:DeleteObjectVersion"),
+		},
+	}
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		for role, statementsWanted := range want {
+			if d := cmp.Diff(statementsWanted, statements(t, tp, role)); d != "" {
+				t.Errorf("%s: %s", role, d)
+			}
+		}
+		bedrock := tp.ofType("AWS::IAM::Policy")
+		if (tp.params["EmbeddingProvider"] == "bedrock") != (len(bedrock) == 1) {
+			t.Errorf("further policies: %v", bedrock)
+		}
+		for _, p := range bedrock {
+			s := dig(t, p, "PolicyDocument", "Statement", 0).(map[string]any)
+			if s["Action"] != "bedrock:InvokeModel" || !strings.HasSuffix(s["Resource"].(string), ":foundation-model/amazon.titan-embed-*") {
+				t.Errorf("bedrock: %v", s)
+			}
+		}
+	})
+}
+
+func TestExecutionRolePullsLogsAndReadsOneSecret(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		want := map[string]map[string]any{
+			"RegistryLogin": allow([]any{"*"}, "ecr:GetAuthorizationToken"),
+			"Pull": allow([]any{"arn:aws:ecr:ap-northeast-1:111122223333:repository/vectorstore"},
+				"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+			"Log": allow([]any{"<ServerLogs.Arn>", "<IndexerLogs.Arn>"}, "logs:CreateLogStream", "logs:PutLogEvents"),
+		}
+		if arn := tp.params["SecretArn"]; arn != "" {
+			want["ReadTheKey"] = allow([]any{arn, arn + "-??????"}, "secretsmanager:GetSecretValue")
+		}
+		if d := cmp.Diff(want, statements(t, tp, "ExecutionRole")); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+func TestBucketPolicyDemandsTlsAndConditionalWrites(t *testing.T) {
+	for _, name := range []string{"from nothing", "beside what exists"} {
+		tp := load(t, corePath, scenarios[name])
+		p := tp.ofType("AWS::S3::BucketPolicy")["BucketPolicy"]
+		var got []any
+		for _, s := range list(dig(t, p, "PolicyDocument", "Statement")) {
+			got = append(got, s)
+		}
+		want := []any{
+			map[string]any{
+				"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": []any{inBucket, inBucket + "/*"},
+				"Condition": map[string]any{"Bool": map[string]any{"aws:SecureTransport": "false"}},
+			},
+			map[string]any{
+				"Sid": "PointerAndStateOnlyByConditionalWrite", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+				"Resource":  keys("current/manifest.json", "lease.json", "control.json", "gc.json", "status.json"),
+				"Condition": map[string]any{"Null": map[string]any{"s3:if-match": "true", "s3:if-none-match": "true"}},
+			},
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+func TestNoRoleCanDoEverythingAnywhere(t *testing.T) {
+	// These actions have no narrower resource, or are narrowed by a condition.
+	wide := []string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:DescribeTasks", "ecs:ListTasks"}
+	for _, path := range []string{corePath, pipelinePath} {
+		tp := load(t, path, scenarios["from nothing"])
+		for role := range tp.ofType("AWS::IAM::Role") {
+			for sid, s := range statements(t, tp, role) {
+				for _, a := range list(s["Action"]) {
+					if strings.Contains(a.(string), "*") {
+						t.Errorf("%s %s: %v", role, sid, a)
+					}
+					if s["Effect"] == "Allow" && slices.Contains(list(s["Resource"]), "*") && !slices.Contains(wide, a.(string)) {
+						t.Errorf("%s %s: %v on everything", role, sid, a)
+					}
+				}
+			}
+		}
+	}
+}
