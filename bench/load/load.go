@@ -91,11 +91,25 @@ func Closed(ctx context.Context, t Target, clients int, warm, measure time.Durat
 	if clients < 1 || len(t.Requests) == 0 {
 		return Result{}, errors.New("no clients or no requests")
 	}
+	begin := time.Now().Add(warm)
+	workers := closed(ctx, t, clients, begin, begin.Add(measure))
+	return merge(workers, measure), ctx.Err()
+}
+
+// While is Closed without warming up, until ctx ends.
+func While(ctx context.Context, t Target, clients int) (Result, error) {
+	if clients < 1 || len(t.Requests) == 0 {
+		return Result{}, errors.New("no clients or no requests")
+	}
+	begin := time.Now()
+	workers := closed(ctx, t, clients, begin, begin.Add(24*time.Hour))
+	return merge(workers, time.Since(begin)), nil
+}
+
+func closed(ctx context.Context, t Target, clients int, begin, end time.Time) []recorder {
 	workers := make([]recorder, clients)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	begin := time.Now().Add(warm)
-	end := begin.Add(measure)
 	for i := range workers {
 		workers[i].hist = newHistogram()
 		wg.Go(func() {
@@ -120,7 +134,7 @@ func Closed(ctx context.Context, t Target, clients int, warm, measure time.Durat
 		})
 	}
 	wg.Wait()
-	return merge(workers, measure), ctx.Err()
+	return workers
 }
 
 // Open sends rate requests per second on schedule whatever the answers do, over at most conns connections, and takes

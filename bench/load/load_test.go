@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -137,5 +138,18 @@ func TestAServerThatIsGoneIsAFailureNotAHang(t *testing.T) {
 	}
 	if got.Failed == 0 || got.Requests != 0 {
 		t.Errorf("%d answered, %d failed", got.Requests, got.Failed)
+	}
+}
+
+func TestWhileRunsUntilItIsTold(t *testing.T) {
+	tg := target(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	got, err := While(ctx, tg, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Requests == 0 || got.Failed != 0 || got.Elapsed < 100*time.Millisecond {
+		t.Errorf("%d requests, %d failed in %s", got.Requests, got.Failed, got.Elapsed)
 	}
 }

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,11 @@ func allSteps() []step {
 		{"prepare", (*Suite).Prepare},
 		{"tall", func(s *Suite, ctx context.Context) error { return s.Contest(ctx, s.tall()) }},
 		{"wide", func(s *Suite, ctx context.Context) error { return s.Contest(ctx, s.wide()) }},
+		{"limits", func(s *Suite, ctx context.Context) error {
+			return errors.Join(s.Limits(ctx, s.tall()), s.Limits(ctx, s.wide()))
+		}},
+		{"replica", func(s *Suite, ctx context.Context) error { return s.Replica(ctx, s.tall()) }},
+		{"million", (*Suite).Million},
 	}
 }
 
