@@ -11,7 +11,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
-// window is how many texts are bought before they are made durable. While one window is in flight the one
+// window is the most texts that are bought before they are made durable. While one window is in flight the one
 // before it is being flushed, and a third does not start before that flush is done: a crash loses at most
 // 2 × 1,024 = 2,048 texts, whatever the embedder's own concurrency.
 const window = 1024
@@ -26,7 +26,7 @@ func (p *pass) openLedger(ctx context.Context) error {
 	if p.ledger != nil {
 		return nil
 	}
-	l, err := store.OpenLedger(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"))
+	l, err := store.OpenLedger(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"), p.cfg.Embedding, p.cfg.EmbedHost)
 	if err != nil {
 		return fail(Built, "LedgerUnreadable", transient, stopped(ctx, fmt.Errorf("open ledger: %w", err)))
 	}
@@ -48,11 +48,12 @@ func (p *pass) embed(ctx context.Context) error {
 	flushed := make(chan error, 1)
 	flushed <- nil // no flush is running
 	var failed error
-	for start := 0; start < len(c.missing) && failed == nil; start += window {
+	step := p.cfg.EmbedWindow
+	for start := 0; start < len(c.missing) && failed == nil; start += step {
 		if failed = p.lease.check(); failed != nil {
 			break
 		}
-		batch, err := p.embedWindow(ctx, c.missing[start:min(start+window, len(c.missing))])
+		batch, err := p.embedWindow(ctx, c.missing[start:min(start+step, len(c.missing))])
 		// The previous window must be durable before this one joins it.
 		failed = errors.Join(<-flushed, err)
 		go func() { flushed <- p.flush(ctx, batch) }()
@@ -138,6 +139,7 @@ func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error
 	}
 	v := make([]float32, p.cfg.Embedding.Dims)
 	key := p.goldenKey(query)
+	p.goldenKeys = append(p.goldenKeys, key)
 	if ok, err := p.ledger.Get(key, v); ok && err == nil {
 		return v, nil
 	}

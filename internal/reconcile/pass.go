@@ -62,6 +62,8 @@ type pass struct {
 	facts     facts
 	ledger    *store.Ledger
 	request   *store.Request
+
+	goldenKeys []store.LedgerKey // of the golden queries that were asked
 }
 
 // pass reads desired and actual state, acts on the difference and records the outcome, whatever happened.

@@ -1,0 +1,358 @@
+package simtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// invariants are what must hold after every write, whatever happened before it.
+type invariants struct {
+	w       *world
+	writes  int               // effective writes so far
+	beats   map[string]int    // heartbeat key → write counter of its last write
+	valid   map[string]bool   // sha256 of every valid catalogue that was ever stored
+	damaged map[string]bool   // snapshots that chaos damaged
+	intent  intent            // what operators were told is in force
+	once    map[string]string // lineage|generation → id
+	// Purchases: how often texts may be bought again.
+	allowance int
+}
+
+// intent that was acknowledged to an operator.
+type intent struct {
+	suspended bool
+	pin       string
+}
+
+func newInvariants(w *world) invariants {
+	return invariants{
+		w: w, beats: map[string]int{}, valid: map[string]bool{}, damaged: map[string]bool{}, once: map[string]string{},
+	}
+}
+
+// interrupted: a process lost what it had in memory or in flight; that much may be bought again. w.mu is held.
+func (s *invariants) interrupted() { s.allowance += 2 * s.w.cfg.EmbedWindow }
+
+// watched applies the writes of one process and checks the invariants after each.
+type watched struct {
+	store.Objects
+	p *proc
+}
+
+func (o *watched) Put(ctx context.Context, key string, data []byte, c store.PutOptions) (store.Info, error) {
+	return o.write(key, data, func() (store.Info, error) { return o.Objects.Put(ctx, key, data, c) })
+}
+
+func (o *watched) PutFile(ctx context.Context, key, path string, c store.PutOptions) (store.Info, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return store.Info{}, err
+	}
+	return o.write(key, data, func() (store.Info, error) { return o.Objects.PutFile(ctx, key, path, c) })
+}
+
+func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.ReadCloser, store.Info, error) {
+	w := o.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if key == w.layout.GC() {
+		o.p.gcSeen = w.state.writes
+	}
+	return o.Objects.Get(ctx, key, g)
+}
+
+func (o *watched) Delete(ctx context.Context, key string) error {
+	w := o.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	existed := w.mem.Data(key) != nil
+	if existed {
+		w.state.deleting(o.p, key)
+	}
+	if err := o.Objects.Delete(ctx, key); err != nil {
+		return err
+	}
+	if existed {
+		w.state.writes++
+		w.note("%s deletes %s", o.p.name, key)
+		w.state.whole(key)
+	}
+	return nil
+}
+
+// write runs put under the world's lock and checks what it changed.
+func (o *watched) write(key string, data []byte, put func() (store.Info, error)) (store.Info, error) {
+	w := o.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.mem.Data(key)
+	info, err := put()
+	if err != nil {
+		return info, err
+	}
+	w.state.writes++
+	w.tally["write"]++
+	if strings.HasPrefix(key, w.layout.Replicas()) {
+		w.state.beats[key] = w.state.writes
+	} else {
+		w.note("%s writes %s%s", o.p.name, key, gist(key, data))
+	}
+	w.state.written(o.p, key, old, data)
+	return info, nil
+}
+
+// gist is the part of a document worth seeing in a trace.
+func gist(key string, data []byte) string {
+	var d struct {
+		ID         string               `json:"id"`
+		Generation int64                `json:"generation"`
+		Epoch      int64                `json:"epoch"`
+		Released   bool                 `json:"released"`
+		Owner      string               `json:"owner"`
+		Result     string               `json:"result"`
+		Deleting   map[string]any       `json:"deleting"`
+		Holds      map[string]any       `json:"holds"`
+		Suspended  any                  `json:"suspended"`
+		Pin        *struct{ ID string } `json:"pin"`
+	}
+	if json.Unmarshal(data, &d) != nil {
+		return ""
+	}
+	switch {
+	case strings.HasSuffix(key, "current/manifest.json"):
+		return fmt.Sprintf(" id=%s generation=%d epoch=%d", d.ID, d.Generation, d.Epoch)
+	case strings.HasSuffix(key, "lease.json"):
+		return fmt.Sprintf(" epoch=%d released=%v", d.Epoch, d.Released)
+	case strings.HasSuffix(key, "gc.json"):
+		return fmt.Sprintf(" epoch=%d deleting=%v holds=%v", d.Epoch, keysOf(d.Deleting), keysOf(d.Holds))
+	case strings.HasSuffix(key, "control.json"):
+		return fmt.Sprintf(" suspended=%v pin=%v", d.Suspended != nil, d.Pin)
+	case strings.HasSuffix(key, "verdict.json"):
+		return " " + d.Result
+	}
+	return ""
+}
+
+func keysOf(m map[string]any) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
+}
+
+func (s *invariants) written(p *proc, key string, old, data []byte) {
+	l := s.w.layout
+	switch {
+	case key == l.Pointer():
+		s.pointerWritten(p, old, data)
+	case key == l.Lease():
+		s.leaseWritten(p, old, data)
+	case key == l.GC():
+		s.gcWritten(p, old, data)
+	case key == l.Status():
+		s.statusWritten(p, old, data)
+	default:
+		s.whole(key)
+	}
+}
+
+func decode[T any](data []byte) (v T, ok bool) {
+	return v, len(data) > 0 && json.Unmarshal(data, &v) == nil
+}
+
+// pointerWritten: it names a complete snapshot whose bytes match, epoch and generation never fall, the id changes
+// only with the generation, no stale leader's write takes effect, and operators' intent is respected.
+func (s *invariants) pointerWritten(p *proc, old, data []byte) {
+	s.w.tally["check pointer"]++
+	next, ok := decode[store.Pointer](data)
+	if !ok || next.Kind != store.KindPointer {
+		s.w.violate("%s wrote a pointer that is none", p.name)
+		return
+	}
+	s.complete(next)
+	if !s.valid[next.Source.SHA256] {
+		s.w.violate("%s promoted %s, built from a catalogue that was never valid", p.name, next.ID)
+	}
+	at := fmt.Sprintf("%s|%d", next.Lineage, next.Generation)
+	if id, seen := s.once[at]; seen && id != next.ID {
+		s.w.violate("generation %d names %s and %s", next.Generation, id, next.ID)
+	}
+	s.once[at] = next.ID
+	prev, ok := decode[store.Pointer](old)
+	if !ok || prev.Kind != store.KindPointer {
+		return
+	}
+	if next.Epoch < prev.Epoch {
+		s.w.violate("%s lowered the pointer's epoch from %d to %d", p.name, prev.Epoch, next.Epoch)
+	}
+	if next.Lineage != prev.Lineage {
+		s.w.violate("%s changed the lineage", p.name)
+	}
+	switch {
+	case next.Generation < prev.Generation:
+		s.w.violate("%s lowered the generation from %d to %d", p.name, prev.Generation, next.Generation)
+	case next.ID != prev.ID && next.Generation == prev.Generation:
+		s.w.violate("%s changed the id within generation %d", p.name, prev.Generation)
+	case next.ID == prev.ID && next.Generation != prev.Generation:
+		s.w.violate("%s changed the generation of %s", p.name, prev.ID)
+	}
+	if p.indexer && prev.Epoch > p.epoch {
+		s.w.violate("%s of epoch %d wrote over the pointer of epoch %d", p.name, p.epoch, prev.Epoch)
+	}
+	if p.indexer && next.ID != prev.ID {
+		if s.intent.suspended {
+			s.w.violate("%s promoted %s while suspended", p.name, next.ID)
+		}
+		if s.intent.pin != "" && next.ID != s.intent.pin {
+			s.w.violate("%s promoted %s while pinned to %s", p.name, next.ID, s.intent.pin)
+		}
+	}
+}
+
+// complete checks the bytes of a snapshot against the manifest that the pointer names.
+func (s *invariants) complete(ptr store.Pointer) {
+	if s.damaged[ptr.ID] {
+		return
+	}
+	l, mem := s.w.layout, s.w.mem
+	if got := digest(mem.Data(l.Manifest(ptr.ID))); got != ptr.ManifestSHA256 {
+		s.w.violate("pointer names %s, whose manifest is missing or another", ptr.ID)
+		return
+	}
+	m, _ := decode[store.Manifest](mem.Data(l.Manifest(ptr.ID)))
+	for _, f := range m.Files {
+		data := mem.Data(l.File(ptr.ID, f.Name))
+		if int64(len(data)) != f.Size || digest(data) != f.SHA256 {
+			s.w.violate("pointer names %s, whose %s is missing or another", ptr.ID, f.Name)
+		}
+	}
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// whole checks the served snapshot again when something below it changed.
+func (s *invariants) whole(key string) {
+	ptr, ok := decode[store.Pointer](s.w.mem.Data(s.w.layout.Pointer()))
+	if ok && ptr.Kind == store.KindPointer && strings.HasPrefix(key, s.w.layout.Snapshot(ptr.ID)) {
+		s.complete(ptr)
+	}
+}
+
+func (s *invariants) leaseWritten(p *proc, old, data []byte) {
+	s.w.tally["check lease"]++
+	next, _ := decode[store.Lease](data)
+	p.epoch = next.Epoch
+	prev, ok := decode[store.Lease](old)
+	if !ok {
+		return
+	}
+	if next.Epoch < prev.Epoch || (next.Owner != prev.Owner && next.Epoch == prev.Epoch) {
+		s.w.violate("%s took the lease at epoch %d after %d", p.name, next.Epoch, prev.Epoch)
+	}
+	if next.Epoch == prev.Epoch && prev.Released {
+		s.w.violate("%s revived a released lease", p.name)
+	}
+}
+
+func (s *invariants) statusWritten(p *proc, old, data []byte) {
+	s.w.tally["check status"]++
+	next, _ := decode[store.Status](data)
+	prev, ok := decode[store.Status](old)
+	if ok && next.Epoch < prev.Epoch {
+		s.w.violate("%s lowered the epoch of the status from %d to %d", p.name, prev.Epoch, next.Epoch)
+	}
+}
+
+// gcWritten: the epoch never falls, a deletion is never taken back while anything of it is stored, and nothing is
+// announced that is current, pinned, held or in a heartbeat that was there when gc.json was read.
+func (s *invariants) gcWritten(p *proc, old, data []byte) {
+	s.w.tally["check gc"]++
+	next, _ := decode[store.GC](data)
+	prev, _ := decode[store.GC](old)
+	if next.Epoch < prev.Epoch {
+		s.w.violate("%s lowered the epoch of gc.json from %d to %d", p.name, prev.Epoch, next.Epoch)
+	}
+	for id := range prev.Deleting {
+		if _, ok := next.Deleting[id]; !ok && len(s.w.mem.Keys(s.w.layout.Snapshot(id))) > 0 {
+			s.w.violate("%s took back the deletion of %s", p.name, id)
+		}
+	}
+	for id := range next.Deleting {
+		if _, ok := prev.Deleting[id]; !ok {
+			s.announced(p, id, prev)
+		}
+	}
+}
+
+func (s *invariants) announced(p *proc, id string, prev store.GC) {
+	s.w.tally["check announced deletion"]++
+	ptr, _ := decode[store.Pointer](s.w.mem.Data(s.w.layout.Pointer()))
+	if ptr.ID == id {
+		s.w.violate("%s announced the deletion of the served %s", p.name, id)
+	}
+	if _, held := prev.Holds[id]; held {
+		s.w.violate("%s announced the deletion of %s, which is on hold", p.name, id)
+	}
+	if s.intent.pin == id {
+		s.w.violate("%s announced the deletion of the pinned %s", p.name, id)
+	}
+	for _, key := range s.w.mem.Keys(s.w.layout.Replicas()) {
+		beat, _ := decode[store.Heartbeat](s.w.mem.Data(key))
+		info, err := s.w.mem.Head(context.Background(), key)
+		if err != nil || s.beats[key] > p.gcSeen {
+			continue // written after the collector began to look
+		}
+		// A margin for the time between the collector's look and its write.
+		if info.Age() > time.Duration(beat.TTLSeconds)*time.Second {
+			continue
+		}
+		if beat.Using == id || beat.Fetching == id {
+			s.w.violate("%s announced the deletion of %s, which %s is using (%s) or fetching (%s)", p.name, id, beat.ID, beat.Using, beat.Fetching)
+		}
+	}
+}
+
+// deleting: only what was announced goes, and never what is served or pinned.
+func (s *invariants) deleting(p *proc, key string) {
+	s.w.tally["check deletion"]++
+	id, _, found := strings.Cut(strings.TrimPrefix(key, s.w.layout.Root()), "/")
+	if _, err := store.ParseSnapshotID(id); !found || err != nil {
+		if !strings.HasPrefix(key, s.w.layout.Ledger()) && !strings.HasPrefix(key, s.w.layout.Replicas()) &&
+			!strings.HasPrefix(key, s.w.layout.Probe("")) {
+			s.w.violate("%s deletes %s", p.name, key)
+		}
+		return
+	}
+	doc, _ := decode[store.GC](s.w.mem.Data(s.w.layout.GC()))
+	if _, ok := doc.Deleting[id]; !ok {
+		s.w.violate("%s deletes %s, which was not announced", p.name, key)
+	}
+	ptr, _ := decode[store.Pointer](s.w.mem.Data(s.w.layout.Pointer()))
+	if ptr.ID == id {
+		s.w.violate("%s deletes %s of the served snapshot", p.name, key)
+	}
+	if s.intent.pin == id {
+		s.w.violate("%s deletes %s of the pinned snapshot", p.name, key)
+	}
+}
+
+// purchases: texts bought again are at most those in flight or not yet flushed when something was interrupted.
+func (s *invariants) purchases() {
+	s.w.tally["check purchases"]++
+	if again := s.w.embed.Again(); again > s.allowance {
+		s.w.violate("%d texts were bought again, %d were in flight or unflushed at interruptions", again, s.allowance)
+	}
+}

@@ -1,0 +1,69 @@
+package simtest
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var (
+	seedFlag  = flag.Uint64("sim.seed", 0, "seed that TestReplay plays")
+	seedsFlag = flag.Int("sim.seeds", 200, "random schedules")
+	traceFlag = flag.Bool("sim.trace", false, "TestReplay prints the whole trace")
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestReplay(t *testing.T) {
+	if *seedFlag == 0 {
+		return // nothing was asked for
+	}
+	r := runSchedule(t, *seedFlag, options{})
+	if *traceFlag {
+		t.Log(strings.Join(r.trace, "\n"))
+	}
+	report(t, *seedFlag, r)
+}
+
+// workers play seeds at a time, each in bubbles of its own.
+const workers = 2
+
+func TestRandomSchedules(t *testing.T) {
+	var next atomic.Uint64
+	var mu sync.Mutex
+	tally := map[string]int{}
+	began := time.Now()
+	t.Run("workers", func(t *testing.T) {
+		for i := range workers {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				for !t.Failed() {
+					seed := next.Add(1)
+					if seed > uint64(*seedsFlag) {
+						return
+					}
+					r := runSchedule(t, seed, options{})
+					report(t, seed, r)
+					mu.Lock()
+					tally["schedules"]++
+					for k, n := range r.tally {
+						tally[k] += n
+					}
+					mu.Unlock()
+				}
+			})
+		}
+	})
+	for _, k := range slices.Sorted(maps.Keys(tally)) {
+		t.Logf("%-28s %9d", k, tally[k])
+	}
+	t.Logf("%d schedules in %s", tally["schedules"], time.Since(began).Round(time.Millisecond))
+}

@@ -1,0 +1,319 @@
+package simtest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// options of a random schedule; the zero value draws everything from the seed.
+type options struct {
+	mutate mutation
+	length time.Duration
+}
+
+// result of a schedule.
+type result struct {
+	fails []string
+	trace []string
+	tally map[string]int
+}
+
+// runSchedule plays one random schedule in a bubble of its own.
+func runSchedule(t *testing.T, seed uint64, o options) (res result) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, seed)
+		defer w.close()
+		w.mutate = o.mutate
+		s := &schedule{w: w, people: w.people(), operator: &operator{w: w, rng: w.rng}}
+		s.play(o)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		res = result{fails: w.fails, trace: w.trace, tally: w.tally}
+	})
+	return res
+}
+
+// schedule is one deployment's rough minutes, and the calm after.
+type schedule struct {
+	w        *world
+	people   *people
+	operator *operator
+	indexers []*proc
+	disks    []string
+	replicas []*replica
+	n        int
+}
+
+func (s *schedule) play(o options) {
+	w, rng := s.w, s.w.rng
+	w.chaos = chaos{
+		before: []float64{0, .01, .05}[rng.IntN(3)], after: []float64{0, .01, .05}[rng.IntN(3)],
+		slow: []float64{0, .02, .1}[rng.IntN(3)], maxDelay: time.Duration(1+rng.IntN(20)) * time.Second,
+	}
+	if rng.IntN(4) == 0 {
+		w.cfg.RetainGrace = time.Duration(2+rng.IntN(8)) * time.Second
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.people.store(ctx)
+	for range 1 + rng.IntN(3) {
+		s.addIndexer()
+	}
+	for range 1 + rng.IntN(2) {
+		s.addReplica()
+	}
+	length := o.length
+	if length == 0 {
+		length = time.Duration(90+rng.IntN(90)) * time.Second
+	}
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		nap(ctx, time.Duration(500+rng.IntN(6000))*time.Millisecond)
+		s.event(ctx)
+		w.mu.Lock()
+		w.state.purchases()
+		bad := len(w.fails) > 0
+		w.mu.Unlock()
+		if bad {
+			break
+		}
+	}
+	s.calm(ctx)
+	s.end()
+}
+
+func (s *schedule) addIndexer() {
+	s.n++
+	disk := fmt.Sprintf("disk-%d", s.n)
+	if len(s.disks) > 0 && s.w.rng.IntN(2) == 0 {
+		disk = s.disks[len(s.disks)-1] // restarted where it was
+		s.disks = s.disks[:len(s.disks)-1]
+	}
+	skew := time.Duration(s.w.rng.IntN(1200)-600) * time.Second
+	s.indexers = append(s.indexers, s.w.startIndexer(fmt.Sprintf("indexer-%d", s.n), disk, skew))
+}
+
+func (s *schedule) addReplica() {
+	s.n++
+	s.replicas = append(s.replicas, s.w.startReplica(fmt.Sprintf("server-%d", s.n)))
+}
+
+// event is one thing that goes wrong or is asked for.
+func (s *schedule) event(ctx context.Context) {
+	rng := s.w.rng
+	switch rng.IntN(16) {
+	case 0, 1, 2, 3, 4:
+		s.people.edit(ctx)
+	case 5:
+		s.people.revert(ctx)
+	case 6, 7, 8:
+		s.operator.act(ctx)
+	case 9, 10:
+		if p := s.anyIndexer(); p != nil {
+			s.arm(p)
+		}
+	case 11:
+		if p := s.anyIndexer(); p != nil {
+			p.stop(rng.IntN(2) == 0)
+			time.AfterFunc(time.Duration(1+rng.IntN(45))*time.Second, p.cont)
+		}
+	case 12:
+		if p := s.anyIndexer(); p != nil && rng.IntN(2) == 0 {
+			p.kill() // a deploy: it is asked to stop and releases its lease
+			s.addIndexer()
+		}
+	case 13:
+		s.addIndexer()
+	case 14:
+		r := s.replicas[rng.IntN(len(s.replicas))]
+		switch rng.IntN(3) {
+		case 0:
+			r.crash("server dies")
+			s.addReplica()
+		case 1:
+			r.setStuck(true)
+		default:
+			r.setStuck(false)
+		}
+	case 15:
+		s.damage()
+	}
+	s.reap()
+}
+
+// arm makes an indexer crash or stop at one of its next calls.
+func (s *schedule) arm(p *proc) {
+	w, rng := s.w, s.w.rng
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := p.calls + rng.IntN(60)
+	if rng.IntN(2) == 0 {
+		p.crashAt, p.after = at, rng.IntN(2) == 0
+		return
+	}
+	p.stopAt, p.stopFor = at, time.Duration(1+rng.IntN(45))*time.Second
+}
+
+func (s *schedule) anyIndexer() *proc {
+	if len(s.indexers) == 0 {
+		return nil
+	}
+	return s.indexers[s.w.rng.IntN(len(s.indexers))]
+}
+
+// reap forgets indexers that are gone and keeps at least one running.
+func (s *schedule) reap() {
+	alive := s.indexers[:0]
+	for _, p := range s.indexers {
+		if !p.isDead() && p.ctx.Err() == nil {
+			alive = append(alive, p)
+		}
+	}
+	s.indexers = alive
+	if len(s.indexers) == 0 {
+		s.addIndexer()
+	}
+	if len(s.indexers) > 3 {
+		s.indexers[0].crash("too many")
+	}
+}
+
+// damage flips bytes of a file of the served snapshot, as a disk below the store might.
+func (s *schedule) damage() {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ptr, ok := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
+	if !ok || ptr.Kind != store.KindPointer || w.rng.IntN(2) == 0 {
+		return
+	}
+	f := ptr.Files[w.rng.IntN(len(ptr.Files))]
+	w.state.damaged[ptr.ID] = true
+	w.note("chaos damages %s of %s", f.Name, ptr.ID)
+	w.tally["damage"]++
+	w.mem.Corrupt(w.layout.File(ptr.ID, f.Name), func(b []byte) []byte {
+		b[len(b)/2] ^= 0x40
+		return b
+	})
+}
+
+// calm ends all faults, takes back what operators asked for, and waits for everything to converge.
+func (s *schedule) calm(ctx context.Context) {
+	w := s.w
+	w.mu.Lock()
+	w.calm = true
+	bad := len(w.fails) > 0
+	for _, p := range w.procs {
+		p.crashAt, p.stopAt = -1, -1
+	}
+	w.note("calm")
+	w.mu.Unlock()
+	if bad {
+		return
+	}
+	for _, p := range s.indexers {
+		p.cont()
+	}
+	for _, r := range s.replicas {
+		r.cont()
+		r.setStuck(false)
+	}
+	s.reap()
+	want := s.people.complete(ctx)
+	p, o := s.operator.command("tidy")
+	p.quiet = true
+	s.operator.clearPin()
+	s.operator.suspended(false)
+	for range 10 {
+		if o.Unpin(p.ctx) == nil && o.Resume(p.ctx) == nil {
+			break
+		}
+		nap(ctx, time.Second)
+	}
+	var why string
+	for end := time.Now().Add(6 * time.Minute); time.Now().Before(end); nap(ctx, 4*time.Second) {
+		if why = s.unsettled(want); why == "" {
+			break
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally["check convergence"]++
+	w.state.purchases()
+	if why != "" {
+		w.violate("did not converge: %s", why)
+	}
+}
+
+// unsettled says what is not yet as it should be.
+func (s *schedule) unsettled(want string) string {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ptr, ok := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
+	if !ok || ptr.Source.SHA256 != want {
+		return fmt.Sprintf("the pointer names %s of another catalogue", ptr.ID)
+	}
+	info, err := w.mem.Head(context.Background(), w.layout.Current(store.FileIndex))
+	if err != nil || info.Metadata["snapshot-id"] != ptr.ID {
+		return fmt.Sprintf("current/index.faiss is of %q", info.Metadata["snapshot-id"])
+	}
+	for _, r := range s.replicas {
+		if r.dead {
+			continue
+		}
+		if id, generation := r.served(); id != ptr.ID || generation != ptr.Generation {
+			return fmt.Sprintf("%s serves %s of generation %d, the pointer names %s of %d", r.id, id, generation, ptr.ID, ptr.Generation)
+		}
+	}
+	st, _ := decode[store.Status](w.mem.Data(w.layout.Status()))
+	for _, c := range st.Conditions {
+		if c.Type == reconcile.Ready && c.Status == reconcile.True {
+			return ""
+		}
+	}
+	return fmt.Sprintf("status is not ready: %v", st.Conditions)
+}
+
+// end kills everything and waits for the goroutines.
+func (s *schedule) end() {
+	w := s.w
+	w.mu.Lock()
+	var all []*proc
+	for _, p := range w.procs {
+		all = append(all, p)
+	}
+	w.mu.Unlock()
+	for _, p := range all {
+		w.mu.Lock()
+		p.dead = true
+		if p.resume != nil {
+			close(p.resume)
+			p.resume = nil
+		}
+		w.mu.Unlock()
+		p.kill()
+	}
+	nap(context.Background(), 2*time.Minute) // last words: releases and flushes that are tried again in vain
+	synctest.Wait()
+}
+
+// replay is the command that plays a seed again.
+func replay(seed uint64) string {
+	return fmt.Sprintf("go test ./internal/reconcile/simtest -run TestReplay -sim.seed=%d -v", seed)
+}
+
+func report(t *testing.T, seed uint64, r result) {
+	t.Helper()
+	if len(r.fails) == 0 {
+		return
+	}
+	tail := r.trace[max(0, len(r.trace)-150):]
+	t.Errorf("seed %d: %s\nreplay: %s\n%s", seed, strings.Join(r.fails, "\n  "), replay(seed), strings.Join(tail, "\n"))
+}

@@ -1,0 +1,373 @@
+package simtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/store/storetest"
+)
+
+const (
+	dims   = 4
+	prefix = "p"
+)
+
+// world is one simulated deployment inside a synctest bubble.
+type world struct {
+	t      testing.TB
+	seed   uint64
+	rng    *rand.Rand // of the schedule itself, used by one goroutine
+	mem    *storetest.Mem
+	layout store.Layout
+	cfg    reconcile.Config
+	embed  *recontest.Embedder
+	dir    string // local disks of all processes
+	start  time.Time
+	chaos  chaos
+	mutate mutation
+
+	mu    sync.Mutex
+	trace []string // the last events, for a failing seed
+	procs map[string]*proc
+	state invariants
+	fails []string
+	tally map[string]int // faults injected and checks made, for the table
+	calm  bool           // no more faults
+}
+
+// chaos is how rough the store is. Probabilities are per call.
+type chaos struct {
+	before, after, slow float64
+	maxDelay            time.Duration
+}
+
+func newWorld(t testing.TB, seed uint64) *world {
+	dir, err := os.MkdirTemp(memoryDir(), "sim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := reconcile.DefaultConfig()
+	cfg.Embedding = store.Embedding{Provider: "fake", Model: "hash", Dims: dims, Version: "1"}
+	cfg.Builder = "sim"
+	cfg.ResyncInterval, cfg.ControlPoll, cfg.LeaseTTL = 10*time.Second, 5*time.Second, 12*time.Second
+	cfg.RetainSnapshots, cfg.RetainGrace = 1, 20*time.Second
+	cfg.BackoffMin, cfg.BackoffMax = 4*time.Second, 16*time.Second
+	cfg.GateMaxRemoved = 1
+	cfg.EmbedWindow = 2
+	w := &world{
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), mem: storetest.NewMem(nil),
+		layout: store.NewLayout(prefix, ""), cfg: cfg, embed: &recontest.Embedder{Dims: dims}, dir: dir,
+		start: time.Now(), procs: map[string]*proc{}, tally: map[string]int{},
+	}
+	w.state = newInvariants(w)
+	return w
+}
+
+// memoryDir keeps the many small files of a simulation off the disk where that is possible.
+func memoryDir() string {
+	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
+		return "/dev/shm"
+	}
+	return ""
+}
+
+func (w *world) close() { os.RemoveAll(w.dir) }
+
+// note adds an event to the trace. w.mu is held.
+func (w *world) note(format string, args ...any) {
+	if len(w.trace) > 4000 {
+		w.trace = append(w.trace[:0], w.trace[2000:]...)
+	}
+	w.trace = append(w.trace, fmt.Sprintf("%8.3fs ", time.Since(w.start).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (w *world) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note(format, args...)
+}
+
+// violate records a broken invariant. w.mu is held.
+func (w *world) violate(format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	w.note("VIOLATION %s", msg)
+	w.fails = append(w.fails, msg)
+}
+
+func (w *world) failed() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.fails...)
+}
+
+// errCrashed is what a dead process would be told, if it could hear.
+var errCrashed = errors.New("the process is dead")
+
+// proc is a process: something that talks to the store and can crash, freeze or be cut off.
+type proc struct {
+	w       *world
+	name    string
+	indexer bool
+	ctx     context.Context
+	kill    context.CancelFunc
+	skew    time.Duration // of its wall clock
+	done    chan struct{} // closed when its goroutine returned
+
+	// Guarded by w.mu.
+	calls   int
+	perKey  map[string]int
+	dead    bool
+	resume  chan struct{} // not nil while stopped
+	frozen  bool          // its monotonic clock stands still while stopped, as of a suspended machine
+	since   time.Time     // when it was stopped
+	lag     time.Duration // monotonic time missed
+	crashAt int           // call index, -1 = never
+	after   bool          // crash after the call took effect
+	stopAt  int           // call index at which it is stopped, -1 = never
+	stopFor time.Duration
+	epoch   int64 // of the lease record it wrote last
+	gcSeen  int   // write counter when it last read gc.json
+	quiet   bool  // no faults for this process
+}
+
+func (w *world) newProc(name string, indexer bool) *proc {
+	ctx, kill := context.WithCancel(context.Background())
+	p := &proc{
+		w: w, name: name, indexer: indexer, ctx: ctx, kill: kill, done: make(chan struct{}),
+		perKey: map[string]int{}, crashAt: -1, stopAt: -1,
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.procs[name] = p
+	return p
+}
+
+// clock of the process: a wrong wall clock, and a monotonic one that may have stood still.
+func (p *proc) clock() reconcile.Clock {
+	return reconcile.Clock{
+		Now: func() time.Time { return time.Now().Add(p.skew) },
+		Elapsed: func() time.Duration {
+			p.w.mu.Lock()
+			defer p.w.mu.Unlock()
+			now := time.Now()
+			if p.resume != nil && p.frozen {
+				now = p.since
+			}
+			return now.Sub(p.w.start) - p.lag
+		},
+	}
+}
+
+// objects is the store as this process sees it.
+func (p *proc) objects() store.Objects {
+	var o store.Objects = &watched{Objects: p.w.mem, p: p}
+	if p.w.mutate != nil {
+		o = p.w.mutate(p, o)
+	}
+	return store.Hooked(o, p.hook)
+}
+
+// crash drops everything the process has in memory: it is never heard of again.
+func (p *proc) crash(why string) {
+	p.w.mu.Lock()
+	if !p.dead {
+		p.dead = true
+		p.w.note("%s crashes: %s", p.name, why)
+		p.w.tally["crash"]++
+		p.w.state.interrupted()
+		if p.resume != nil {
+			close(p.resume)
+			p.resume = nil
+		}
+	}
+	p.w.mu.Unlock()
+	p.kill()
+}
+
+// stop halts the process until cont, as SIGSTOP does, or as suspending the whole machine does when frozen.
+func (p *proc) stop(frozen bool) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.stopLocked(frozen)
+}
+
+func (p *proc) stopLocked(frozen bool) {
+	if p.dead || p.resume != nil {
+		return
+	}
+	p.resume, p.frozen, p.since = make(chan struct{}), frozen, time.Now()
+	p.w.note("%s stopped (clock frozen: %v)", p.name, frozen)
+	p.w.tally["stop"]++
+	p.w.state.interrupted()
+}
+
+func (p *proc) cont() {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	if p.resume == nil {
+		return
+	}
+	if p.frozen {
+		p.lag += time.Since(p.since)
+	}
+	close(p.resume)
+	p.resume = nil
+	p.w.note("%s continues after %s", p.name, time.Since(p.since))
+}
+
+// waitRunning blocks while the process is stopped.
+func (p *proc) waitRunning() {
+	for {
+		p.w.mu.Lock()
+		ch := p.resume
+		p.w.mu.Unlock()
+		if ch == nil {
+			return
+		}
+		<-ch
+	}
+}
+
+// draw returns reproducible numbers in 0..1 for the n-th call of this kind: they depend on the seed and on what
+// the process did itself, not on how goroutines were scheduled.
+func (p *proc) draw(op, key string, n int) *rand.Rand {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s|%s|%s|%d", p.name, op, generic(key), n)
+	return rand.New(rand.NewPCG(p.w.seed, h.Sum64()))
+}
+
+// generic drops what is random in a key, so that a replay draws the same.
+func generic(key string) string {
+	parts := strings.Split(key, "/")
+	for i, s := range parts {
+		if len(s) > 20 || strings.HasSuffix(s, ".seg") {
+			parts[i] = "*"
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// hook stands around every store call of the process.
+func (p *proc) hook(ctx context.Context, op, key string, call func() error) error {
+	p.waitRunning()
+	w := p.w
+	w.mu.Lock()
+	if p.dead {
+		w.mu.Unlock()
+		return errCrashed
+	}
+	n := p.calls
+	p.calls++
+	p.perKey[op+key]++
+	crash, after := n == p.crashAt, p.after
+	stop, stopFor := n == p.stopAt, p.stopFor
+	r := p.draw(op, key, p.perKey[op+key])
+	c := w.chaos
+	if w.calm || p.quiet {
+		c = chaos{}
+	}
+	before, lost := r.Float64() < c.before, r.Float64() < c.after
+	delay := time.Duration(1+r.IntN(4)) * time.Millisecond
+	if r.Float64() < c.slow {
+		delay = time.Duration(r.Float64() * float64(c.maxDelay))
+		w.tally["delay"]++
+	}
+	w.mu.Unlock()
+
+	if crash && !after {
+		p.crash(fmt.Sprintf("before call %d: %s %s", n, op, key))
+		return errCrashed
+	}
+	if stop {
+		// The request has left the building of checks: it is sent when the process wakes up.
+		p.stop(r.IntN(2) == 0)
+		time.AfterFunc(stopFor, p.cont)
+		p.waitRunning()
+	}
+	if err := nap(ctx, delay); err != nil {
+		return err
+	}
+	if before {
+		w.count("error before", op)
+		return fmt.Errorf("%s %s: %w: request lost", op, key, storetest.ErrInjected)
+	}
+	p.waitRunning()
+	if p.isDead() {
+		return errCrashed
+	}
+	err := call()
+	if crash {
+		p.crash(fmt.Sprintf("after call %d: %s %s", n, op, key))
+		return errCrashed
+	}
+	p.waitRunning()
+	if err == nil && lost {
+		w.count("error after", op)
+		return fmt.Errorf("%s %s: %w: answer lost", op, key, storetest.ErrInjected)
+	}
+	return err
+}
+
+func (p *proc) isDead() bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.dead
+}
+
+func (w *world) count(kind, op string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally[kind]++
+	if op == store.OpPut || op == store.OpPutFile {
+		w.state.interrupted() // a flush may have been lost
+	}
+}
+
+func nap(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// logs goes to the trace.
+type logs struct {
+	w    *world
+	name string
+	buf  bytes.Buffer
+}
+
+func (p *proc) logger() *slog.Logger {
+	h := slog.NewTextHandler(&logs{w: p.w, name: p.name}, &slog.HandlerOptions{
+		Level: slog.LevelInfo,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})
+	return slog.New(h)
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.w.say("%s: %s", l.name, bytes.TrimSpace(b))
+	return len(b), nil
+}
