@@ -150,10 +150,10 @@ func (b *Builder) flush(ctx context.Context) error {
 }
 
 func (b *Builder) place(ctx context.Context, rows []float32) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := onThread(func() error { return b.ix.Add(rows) }); err != nil {
+	err := sharedCores().building(ctx, func() error {
+		return onThread(func() error { return b.ix.Add(rows) })
+	})
+	if err != nil {
 		return err
 	}
 	b.placed.Add(int64(len(rows) / b.dims))
@@ -179,10 +179,13 @@ func (b *Builder) Finish(ctx context.Context) (*Index, error) {
 	if err := shrink(b.h); err != nil {
 		return nil, b.fail(err)
 	}
-	ix := b.ix
+	x, err := newIndex(b.ix, b.h, b.params)
+	if err != nil {
+		return nil, b.fail(err)
+	}
 	b.ix = nil
 	b.err = fmt.Errorf("%w: finished", ErrBuild)
-	return newIndex(ix, b.h, b.params)
+	return x, nil
 }
 
 // Progress is how many rows the index holds of how many will come.

@@ -72,7 +72,7 @@ func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 type damageSeed struct {
 	kind string
 	file []byte
-	open func(path string, file []byte) error
+	open func(file []byte) error
 }
 
 // TestDamageChild is the child of the test above.
@@ -84,14 +84,10 @@ func TestDamageChild(t *testing.T) {
 	seeds := append(ownSeeds(t, dir), bindingSeeds(t)...)
 	r := damageReport{Opened: map[string]int{}, Refused: map[string]int{}}
 	rng := rand.New(rand.NewPCG(7, 7))
-	path := filepath.Join(dir, "damaged.faiss")
 	for i := range damagedFiles {
 		s := seeds[i%len(seeds)]
 		file := damage(rng, s.file)
-		if err := os.WriteFile(path, file, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.open(path, file); err != nil {
+		if err := s.open(file); err != nil {
 			r.Refused[s.kind]++
 		} else {
 			r.Opened[s.kind]++
@@ -116,7 +112,7 @@ func ownSeeds(t *testing.T, dir string) []damageSeed {
 		{Kind: HNSW, M: 4, EfConstruction: 20, EfSearch: 16},
 	} {
 		x := build(t, p, rows, dims)
-		path := filepath.Join(dir, "seed")
+		path := filepath.Join(dir, "index.faiss")
 		if err := x.WriteFile(path); err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +120,10 @@ func ownSeeds(t *testing.T, dir string) []damageSeed {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seeds = append(seeds, damageSeed{p.Kind, file, func(path string, _ []byte) error {
+		seeds = append(seeds, damageSeed{p.Kind, file, func(file []byte) error {
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
 			x, err := Open(path, p)
 			if err != nil {
 				return err
@@ -186,7 +185,7 @@ func bindingSeeds(t *testing.T) []damageSeed {
 			t.Fatal(err)
 		}
 		ix.Close()
-		seeds = append(seeds, damageSeed{description, file, func(_ string, file []byte) error {
+		seeds = append(seeds, damageSeed{description, file, func(file []byte) error {
 			if len(file) == 0 {
 				return ErrVector
 			}
@@ -223,7 +222,7 @@ func binarySeed(t *testing.T, description string) damageSeed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return damageSeed{description, file, func(_ string, file []byte) error {
+	return damageSeed{description, file, func(file []byte) error {
 		if len(file) == 0 {
 			return ErrVector
 		}

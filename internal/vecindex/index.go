@@ -22,6 +22,7 @@ type Index struct {
 	n      int
 	dims   int
 	size   int64
+	cores  *cores
 
 	mu     sync.RWMutex // held for reading by every use of the two below
 	ix     *faiss.IndexImpl
@@ -29,15 +30,14 @@ type Index struct {
 	closed bool
 }
 
-// newIndex takes over ix, also when it fails.
+// newIndex takes over ix, except when it fails. h is ix's handle.
 func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
 	s, err := newSearcher(h)
 	if err != nil {
-		ix.Close()
 		return nil, err
 	}
-	x := &Index{params: p, n: int(ix.Ntotal()), dims: ix.D(), ix: ix, s: s}
-	x.size = int64(ix.Size()) + s.bytes()
+	x := &Index{params: p, n: int(ix.Ntotal()), dims: ix.D(), ix: ix, s: s, cores: sharedCores()}
+	x.size = int64(ix.Size()) + s.bytes() + marks(p, x.n)
 	return x, nil
 }
 
@@ -56,35 +56,37 @@ func Open(path string, p Params) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
-	p = p.withDefaults(int(ix.Ntotal()))
-	if err := errors.Join(p.validate(), matches(ix, p)); err != nil {
-		ix.Close()
-		return nil, fmt.Errorf("open index: %w", err)
-	}
-	h, err := handle(ix)
+	x, err := adopt(ix, p)
 	if err != nil {
 		ix.Close()
-		return nil, err
-	}
-	x, err := newIndex(ix, h, p)
-	if err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
 	return x, nil
 }
 
-func matches(ix *faiss.IndexImpl, p Params) error {
+// adopt makes an Index of what was read; on an error ix is still the caller's.
+func adopt(ix *faiss.IndexImpl, p Params) (*Index, error) {
 	if err := checkShape(int(ix.Ntotal()), ix.D()); err != nil {
-		return err
+		return nil, err
 	}
-	if ix.MetricType() != faiss.MetricInnerProduct {
-		return fmt.Errorf("%w: metric %d", ErrMismatch, ix.MetricType())
+	h, err := handle(ix)
+	if err != nil {
+		return nil, err
 	}
-	if ix.IsIVFIndex() != (p.Kind == IVF) {
-		return fmt.Errorf("%w: not of kind %s", ErrMismatch, p.Kind)
+	p = p.withDefaults(int(ix.Ntotal()))
+	if err := errors.Join(p.validate(), matches(h, p)); err != nil {
+		return nil, err
 	}
-	if _, nlist := ix.IVFParams(); p.Kind == IVF && nlist != p.NList {
-		return fmt.Errorf("%w: %d lists, not %d", ErrMismatch, nlist, p.NList)
+	return newIndex(ix, h, p)
+}
+
+// matches compares an index with what the parameters say was built.
+func matches(h unsafe.Pointer, p Params) error {
+	if is := kind(h); is != p.Kind {
+		return fmt.Errorf("%w: it is of kind %s, not %s", ErrMismatch, is, p.Kind)
+	}
+	if want := p.NList + p.M; structure(h) != want {
+		return fmt.Errorf("%w: %d lists or links, not %d", ErrMismatch, structure(h), want)
 	}
 	return nil
 }

@@ -77,6 +77,11 @@ func handle(ix faiss.Index) (unsafe.Pointer, error) {
 	return h, nil
 }
 
+// kind and structure are what an index really is: its Params.Kind, and its
+// number of lists or links.
+func kind(h unsafe.Pointer) string   { return C.GoString(C.vs_kind(h)) }
+func structure(h unsafe.Pointer) int { return int(C.vs_structure(h)) }
+
 func reserve(h unsafe.Pointer, n int) error {
 	return native(func() C.int { return C.vs_reserve(h, C.int64_t(n)) })
 }

@@ -69,37 +69,65 @@ func (x *Index) run(queries []float32, k int, allow *roaring.Bitmap, how func(jo
 // exhaustive scans all that is allowed.
 func (x *Index) exhaustive(j job) error {
 	if j.allow != nil {
-		return x.s.scanSelected(j.queries, j.nq, j.k, j.allow.ToArray(), j.out)
+		selected := j.allow.ToArray()
+		return scanAll(x.cores, j, x.dims, len(selected),
+			func(queries []float32, nq, from, to int, out hits) error {
+				return x.s.scanSelected(queries, nq, j.k, selected[from:to], out)
+			})
 	}
-	return x.s.scan(j.queries, j.nq, j.k, 0, x.n, j.out)
+	return scanAll(x.cores, j, x.dims, x.n,
+		func(queries []float32, nq, from, to int, out hits) error {
+			return x.s.scan(queries, nq, j.k, from, to, out)
+		})
 }
 
 // scanShare is the part of a graph below which an exact scan of the selection
-// is faster than the widened walk and loses nothing.
+// is faster than the widened walk and loses nothing (BENCHMARKS.md).
 const scanShare = 0.15
 
+// approximate searches by the index's structure where that pays.
 func (x *Index) approximate(j job) error {
-	if x.params.Kind == Flat || j.count <= j.k {
+	if x.scansFor(j) {
 		return x.exhaustive(j)
 	}
-	width := x.params.NProbe
-	budget := 0
+	var f filter
+	width, budget := x.params.NProbe, 0
 	if x.params.Kind == HNSW {
 		width = x.params.EfSearch
-		if j.allow != nil {
-			if float64(j.count) < scanShare*float64(x.n) {
-				return x.exhaustive(j)
-			}
+	}
+	if j.allow != nil {
+		f = filter{words: j.allow.ToDense(), count: j.count}
+		if x.params.Kind == HNSW {
+			// A walk this long has cost more than the scan.
 			budget = j.count
 		}
 	}
-	var f filter
-	if j.allow != nil {
-		f = filter{words: j.allow.ToDense(), count: j.count}
+	const group = 8 // queries between two looks at who is waiting
+	return x.cores.each((j.nq+group-1)/group, func(piece int) error {
+		from := piece * group
+		to := min(from+group, j.nq)
+		queries, out := j.queries[from*x.dims:to*x.dims], j.out.slice(from*j.k, to*j.k)
+		complete, err := x.s.search(queries, to-from, j.k, width, f, budget, out)
+		if err != nil || complete {
+			return err
+		}
+		return x.s.scanSelected(queries, to-from, j.k, j.allow.ToArray(), out)
+	})
+}
+
+// scansFor says whether scanning what is allowed is the better search.
+func (x *Index) scansFor(j job) bool {
+	if x.params.Kind == Flat || j.count <= j.k {
+		return true
 	}
-	complete, err := x.s.search(j.queries, j.nq, j.k, width, f, budget, j.out)
-	if err != nil || complete {
-		return err
+	if j.allow == nil {
+		return false
 	}
-	return x.exhaustive(j)
+	if x.params.Kind == HNSW {
+		return float64(j.count) < scanShare*float64(x.n)
+	}
+	// The lists would be probed until twice as many allowed vectors were seen
+	// as an unfiltered search sees, and the ids of all the others be read.
+	probed := float64(x.n) * float64(x.params.NProbe) / float64(x.params.NList)
+	return float64(j.count) <= 4*probed
 }

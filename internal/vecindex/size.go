@@ -1,5 +1,7 @@
 package vecindex
 
+import "runtime"
+
 // PredictBytes is the C heap that an index of n vectors of dims components
 // will hold, so that a server can refuse a snapshot before loading it.
 func PredictBytes(p Params, n, dims int) int64 {
@@ -12,11 +14,19 @@ func PredictBytes(p Params, n, dims int) int64 {
 		// per list.
 		total += rows*(8+8) + int64(p.NList)*(vector+48)
 	case HNSW:
-		// 2M links on the ground level, M more on each level above, which
-		// one vector in M reaches; an offset and a level per vector; two
-		// bytes of visited marks for two searches at once.
-		links := 2*int64(p.M) + (int64(p.M)+int64(p.M)-2)/(int64(p.M)-1)
-		total += rows * (links*4 + 8 + 4 + 2)
+		// 2M links on the ground level and M more on each level above, which
+		// one vector in M reaches; an offset and a level per vector.
+		links := 2*float64(p.M) + float64(p.M)/float64(p.M-1)
+		total += int64(float64(rows)*links)*4 + rows*(8+4) + marks(p, n)
 	}
 	return total
+}
+
+// marks is the heap for the visited marks of a graph: a byte per vector for
+// every search that may run at once.
+func marks(p Params, n int) int64 {
+	if p.Kind != HNSW {
+		return 0
+	}
+	return int64(n) * int64(runtime.GOMAXPROCS(0))
 }

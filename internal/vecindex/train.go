@@ -13,10 +13,10 @@ const trainPerList = 64
 // places the chunks, dropping each when it is placed.
 func (b *Builder) trainAndPlace(ctx context.Context) error {
 	sample := b.sample(trainPerList * b.params.NList)
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := onThread(func() error { return b.ix.Train(sample) }); err != nil {
+	err := sharedCores().building(ctx, func() error {
+		return onThread(func() error { return b.ix.Train(sample) })
+	})
+	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
 	for i, rows := range b.held {

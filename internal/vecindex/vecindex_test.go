@@ -132,3 +132,39 @@ func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 		})
 	}
 }
+
+// clustered makes n unit vectors as an embedding model gives them: around 256
+// centres, varying mostly in 32 directions of their own, plus a little noise.
+func clustered(n, dims int) []float32 {
+	const centres, rank = 256, 32
+	rng := rand.New(rand.NewPCG(11, 11))
+	normal := func(n int) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(rng.NormFloat64())
+		}
+		return v
+	}
+	centre, basis := normal(centres*dims), normal(rank*dims)
+	out := make([]float32, n*dims)
+	for r := range n {
+		row := out[r*dims : (r+1)*dims]
+		copy(row, centre[rng.IntN(centres)*dims:][:dims])
+		for a := range rank {
+			w := float32(rng.NormFloat64()) * 0.3
+			for i, b := range basis[a*dims : (a+1)*dims] {
+				row[i] += w * b
+			}
+		}
+		var norm float64
+		for i := range row {
+			row[i] += float32(rng.Float64()-0.5) * 0.5
+			norm += float64(row[i]) * float64(row[i])
+		}
+		scale := float32(1 / math.Sqrt(norm))
+		for i := range row {
+			row[i] *= scale
+		}
+	}
+	return out
+}

@@ -1,9 +1,10 @@
-// Storage that is sized once, and heap that goes back to the system.
+// What an index is, storage that is sized once, and heap that goes back to the
+// system.
 #include "error.h"
 
-#include <faiss/IndexFlatCodes.h>
+#include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/IndexIVF.h>
+#include <faiss/IndexIVFFlat.h>
 
 #include <vectorstore/native.h>
 
@@ -62,6 +63,27 @@ int vs_reserve(void* index, int64_t n) {
 
 int vs_shrink(void* index) {
     return vs::guarded([&] { shrink(*static_cast<faiss::Index*>(index)); });
+}
+
+const char* vs_kind(const void* index) {
+    auto* ix = static_cast<const faiss::Index*>(index);
+    auto* hnsw = dynamic_cast<const faiss::IndexHNSW*>(ix);
+    if (hnsw && dynamic_cast<const faiss::IndexFlat*>(hnsw->storage)) {
+        return "hnsw";
+    }
+    if (dynamic_cast<const faiss::IndexIVFFlat*>(ix)) {
+        return "ivf";
+    }
+    return dynamic_cast<const faiss::IndexFlat*>(ix) ? "flat" : "other";
+}
+
+int64_t vs_structure(const void* index) {
+    auto* ix = static_cast<const faiss::Index*>(index);
+    if (auto* hnsw = dynamic_cast<const faiss::IndexHNSW*>(ix)) {
+        return hnsw->hnsw.nb_neighbors(0) / 2;
+    }
+    auto* ivf = dynamic_cast<const faiss::IndexIVF*>(ix);
+    return ivf ? int64_t(ivf->nlist) : 0;
 }
 
 void vs_release_memory(void) {

@@ -25,6 +25,11 @@ const char* vs_faiss_version(void);
 /* Gives freed heap back to the system. */
 void vs_release_memory(void);
 
+/* What an index is: "flat", "ivf", "hnsw", with another name for anything
+ * else; and its number of lists, or of links per vector (0 for flat). */
+const char* vs_kind(const void* index);
+int64_t vs_structure(const void* index);
+
 /* Grows the storage of an index once, to n vectors in all. */
 int vs_reserve(void* index, int64_t n);
 

@@ -51,10 +51,11 @@ struct ListScan {
 void Searcher::search_lists(const Queries& q, int64_t nprobe, const Allow& allow) const {
     const size_t nlist = ivf_->nlist;
     const size_t probes = std::min(size_t(nprobe), nlist);
-    // What nprobe average lists hold, or everything allowed if that is less.
+    // Twice what nprobe average lists hold (the allowed vectors may lie farther
+    // out, where more lists are equally near), or everything allowed.
     const int64_t enough = allow.all()
             ? 0
-            : std::min(allow.count, int64_t(double(n_) * double(probes) / double(nlist)) + q.k);
+            : std::min(allow.count, int64_t(2 * double(n_) * double(probes) / double(nlist)) + q.k);
     std::vector<float> coarse(nlist);
     std::vector<size_t> order(nlist);
     for (int64_t i = 0; i < q.n; i++) {

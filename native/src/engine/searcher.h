@@ -111,8 +111,8 @@ public:
     // budget distances (0 = no bound); the results are then incomplete.
     bool search_graph(const Queries& q, int64_t ef, const Allow& allow, int64_t budget) const;
 
-    // Probes at least nprobe lists and, under a filter, goes on until as many
-    // allowed vectors were seen as an unfiltered search sees vectors.
+    // Probes at least nprobe lists and, under a filter, goes on until twice as
+    // many allowed vectors were seen as an unfiltered search sees vectors.
     void search_lists(const Queries& q, int64_t nprobe, const Allow& allow) const;
 
     const faiss::IndexHNSW* graph() const {

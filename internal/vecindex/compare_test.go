@@ -1,0 +1,211 @@
+//go:build compare
+
+package vecindex
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// The comparison behind BENCHMARKS.md: Debian's python3-faiss and this package
+// on the same data in alternating runs, medians of all rounds. Each side runs
+// in a process of its own; `make bench-vecindex` calls it.
+
+const compareRounds = 1
+
+// compareTask is one data set and what is measured on it.
+type compareTask struct {
+	Rows, Queries string // files of float32 rows
+	N, NQ, Dims   int
+	Build         string // "flat", or the kind to time the build and search of
+	Threads       int
+	M, EfC, Ef    int
+	NList, NProbe int
+}
+
+// compareResult is one round of one side.
+type compareResult struct {
+	BuildSeconds float64
+	OneMillis    float64 // one query at a time
+	BatchQPS     float64 // sixteen at a time
+	Recall       float64 // at 10
+}
+
+func TestCompareWithDebiansFAISS(t *testing.T) {
+	dir := t.TempDir()
+	tasks := []struct {
+		name string
+		compareTask
+	}{
+		{"flat, 20k x 1536", compareTask{N: 20_000, NQ: 64, Dims: 1536, Build: Flat, Threads: 1}},
+		{"flat, 100k x 384", compareTask{N: 100_000, NQ: 64, Dims: 384, Build: Flat, Threads: 1}},
+		{"hnsw, 20k x 384", compareTask{N: 20_000, NQ: 1000, Dims: 384, Build: HNSW, Threads: 2, M: 32, EfC: 100, Ef: 64}},
+		{"ivf, 100k x 384", compareTask{N: 100_000, NQ: 500, Dims: 384, Build: IVF, Threads: 2, NList: 1024, NProbe: 32}},
+	}
+	sides := []string{"debian", "baseline", "avx2", "avx512"}
+	sides = slices.DeleteFunc(sides, func(s string) bool { return s != "debian" && !runs(s) })
+	var table strings.Builder
+	for _, task := range tasks {
+		c := task.compareTask
+		c.Rows, c.Queries = filepath.Join(dir, "rows"), filepath.Join(dir, "queries")
+		writeFloats(t, c.Rows, clustered(c.N+c.NQ, c.Dims)[:c.N*c.Dims])
+		writeFloats(t, c.Queries, clustered(c.N+c.NQ, c.Dims)[c.N*c.Dims:])
+		results := map[string][]compareResult{}
+		for range compareRounds {
+			for _, side := range sides {
+				results[side] = append(results[side], runSide(t, dir, side, c))
+			}
+		}
+		for _, side := range sides {
+			writeRow(&table, task.name, side, results[side], results["debian"])
+		}
+	}
+	t.Logf("\n%s", &table)
+	if path := os.Getenv("VECINDEX_TABLE"); path != "" {
+		if err := os.WriteFile(path, []byte(table.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func runs(set string) bool {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestCompareName$", "-test.v")
+	cmd.Env = append(os.Environ(), "VECTORSTORE_SIMD="+set)
+	out, _ := cmd.Output()
+	return strings.Contains(string(out), "kernels="+set)
+}
+
+func TestCompareName(t *testing.T) { fmt.Println("kernels=" + SIMD()) }
+
+func median(rs []compareResult, f func(compareResult) float64) float64 {
+	vs := make([]float64, len(rs))
+	for i, r := range rs {
+		vs[i] = f(r)
+	}
+	slices.SortFunc(vs, cmp.Compare)
+	return vs[len(vs)/2]
+}
+
+func writeRow(w *strings.Builder, task, side string, rs, base []compareResult) {
+	buildS := func(r compareResult) float64 { return r.BuildSeconds }
+	one := func(r compareResult) float64 { return r.OneMillis }
+	qps := func(r compareResult) float64 { return r.BatchQPS }
+	fmt.Fprintf(w, "| %s | %s | %.2f | %.1fx | %.3f | %.1fx | %.0f | %.1fx | %.3f |\n", task, side,
+		median(rs, buildS), median(base, buildS)/median(rs, buildS),
+		median(rs, one), median(base, one)/median(rs, one),
+		median(rs, qps), median(rs, qps)/median(base, qps),
+		median(rs, func(r compareResult) float64 { return r.Recall }))
+}
+
+func runSide(t *testing.T, dir, side string, c compareTask) compareResult {
+	t.Helper()
+	task := filepath.Join(dir, "task.json")
+	data, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(task, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/usr/bin/python3", "testdata/compare.py", task)
+	if side != "debian" {
+		cmd = exec.Command(os.Args[0], "-test.run=^TestCompareChild$", "-test.v")
+		cmd.Env = append(os.Environ(), "VECTORSTORE_SIMD="+side, "VECINDEX_COMPARE="+task,
+			fmt.Sprintf("GOMAXPROCS=%d", c.Threads))
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", side, err, out)
+	}
+	_, line, ok := strings.Cut(string(out), "RESULT ")
+	var r compareResult
+	if !ok || json.NewDecoder(strings.NewReader(line)).Decode(&r) != nil {
+		t.Fatalf("%s: %s", side, out)
+	}
+	return r
+}
+
+// TestCompareChild measures this package; testdata/compare.py is its twin.
+func TestCompareChild(t *testing.T) {
+	path := os.Getenv("VECINDEX_COMPARE")
+	if path == "" {
+		return
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c compareTask
+	if err := json.Unmarshal(data, &c); err != nil {
+		t.Fatal(err)
+	}
+	rows, queries := readFloats(t, c.Rows), readFloats(t, c.Queries)
+	p := Params{Kind: c.Build, M: c.M, EfConstruction: c.EfC, EfSearch: c.Ef, NList: c.NList, NProbe: c.NProbe}
+	var r compareResult
+	start := time.Now()
+	x := build(t, p, rows, c.Dims)
+	r.BuildSeconds = time.Since(start).Seconds()
+	const k, batch = 10, 16
+	search := func(q []float32) []int64 {
+		pos, _, err := x.Search(q, k, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pos
+	}
+	search(queries[:c.Dims])
+	var got []int64
+	start = time.Now()
+	for i := range c.NQ {
+		got = append(got, search(queries[i*c.Dims:(i+1)*c.Dims])...)
+	}
+	r.OneMillis = time.Since(start).Seconds() * 1000 / float64(c.NQ)
+	start = time.Now()
+	for at := 0; at < c.NQ; at += batch {
+		search(queries[at*c.Dims : min(at+batch, c.NQ)*c.Dims])
+	}
+	r.BatchQPS = float64(c.NQ) / time.Since(start).Seconds()
+	want, _, err := x.Exact(queries, k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Recall = recall(got, want, k)
+	out, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("RESULT %s\n", out)
+}
+
+func writeFloats(t *testing.T, path string, v []float32) {
+	t.Helper()
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*4)
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readFloats(t *testing.T, path string) []float32 {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]float32, len(raw)/4)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&out[0])), len(raw)), raw)
+	if math.IsNaN(float64(out[0])) {
+		t.Fatal("not a number")
+	}
+	return out
+}
