@@ -93,8 +93,8 @@ func unitRow(dst, vec []float32, size int) error {
 }
 
 const (
-	tellsDims  = 3 // wrong lengths for one text in a row, never a right one: the model has other dims
-	givesUpBad = 5 // unusable vectors for one text in a row
+	tellsDims  = 4 // wrong lengths for one text in a row, never a right one: the model has other dims
+	givesUpBad = 12 // unusable vectors for one text in a row
 )
 
 // unusable words the failure of one vector; after enough of them in a row it is no accident.

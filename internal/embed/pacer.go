@@ -5,13 +5,14 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
 
 // pacer decides when the next call may go out. It knows three brakes, from sharpest to softest:
 //
-//   - pause: nobody sends before Retry-After has passed. Without one, 250 ms doubling with every throttle in a row.
+//   - pause: nobody sends before Retry-After has passed. Without one, firstPause, doubled by every throttle in a row.
 //   - pace: the allowed rate, either computed from x-ratelimit headers or, when a server refuses more than it accepts,
 //     learned from what it did accept. Sends are then spaced evenly, so that a server with a small bucket and a long
 //     Retry-After is used fully instead of being run into a wall once a second.
@@ -22,38 +23,56 @@ type pacer struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced whenever waiting may have become shorter
 
-	max      int     // upper bound of window
-	window   float64 // 1..max
-	inFlight int
+	max        int           // upper bound of window
+	firstPause time.Duration // after a throttle that does not say how long
+	window     float64       // 1..max
+	inFlight   int
 
 	resumeAt time.Time // the pause
 	nextSend time.Time // the pace's next slot
 	rate     float64   // learned pace, tokens a second; 0 = none
 	hinted   float64   // pace from headers; 0 = none
+	told     bool      // the server states its limits: nothing to learn
+	probing  bool      // the learned pace is a first guess, not yet refused
 
 	throttles    int       // in a row
 	lastThrottle time.Time // calls that started before it tell nothing new
+	lastPause    time.Duration
 	lastSuccess  time.Time
-	history      uint16  // outcomes of the last 12 calls that count, 1 = throttled
-	accepted     float64 // tokens since the last throttle
+	history      uint32  // outcomes of the last historyLen calls that count, 1 = throttled
+	accepted     float64 // tokens since the last throttle, in calls:
+	calls        int
+	lows         [4]float64
+	best         float64 // rate that was once sustained, fading
+	bestAt       time.Time
 	since        time.Time
 	paused       time.Duration // of the time since
 	grownAt      time.Time
 }
 
 const (
-	historyLen     = 12
-	engageAt       = 6 // throttled out of historyLen before a pace is learned: random 429s must not slow everything down
-	firstPause     = 250 * time.Millisecond
-	maxPause       = 30 * time.Second
-	probeAfter     = 20 * time.Second // a pace unchallenged for so long is raised ever faster
-	calmGrowth     = 0.005            // a second
-	minPaceDivisor = 0.7
-	maxPaceDivisor = 0.95
+	historyLen  = 24
+	engageAt    = 11 // throttled out of historyLen before a pace is learned: random 429s must not slow everything down
+	maxPause    = 30 * time.Second
+	probeAfter  = 20 * time.Second // a pace unchallenged for so long is raised ever faster
+	calmGrowth  = 0.0025           // a second, divided by the seconds that the last throttle cost
+	probeGrowth = 0.2
+	// One throttle lowers a learned pace to between these shares of it, and never below half of what was sustained within
+	// the last minutes: a server that throttles at random is not served ever more slowly.
+	strongestCut = 0.7
+	weakestCut   = 0.95
+	floorOfBest  = 0.5
+	bestHalfLife = 2 * time.Minute
+	bestCalls    = 4 // at least, to be a measurement
+	hintMargin   = 0.97
+	minLimit     = 10
 )
 
-func newPacer(maxInFlight int, now time.Time) *pacer {
-	return &pacer{changed: make(chan struct{}), max: maxInFlight, window: float64(maxInFlight), since: now, lastSuccess: now, grownAt: now}
+func newPacer(maxInFlight int, firstPause time.Duration, now time.Time) *pacer {
+	return &pacer{
+		changed: make(chan struct{}), max: maxInFlight, firstPause: firstPause, window: float64(maxInFlight),
+		since: now, lastSuccess: now, grownAt: now,
+	}
 }
 
 // acquire waits until a call of cost tokens may go out. Every success must be followed by one finish.
@@ -140,6 +159,7 @@ func (p *pacer) finish(now time.Time, o outcome) {
 func (p *pacer) accept(now time.Time, o outcome) {
 	p.lastSuccess, p.throttles = now, 0
 	p.accepted += o.cost
+	p.calls++
 	p.record(0)
 	p.window = min(float64(p.max), p.window+1/p.window)
 	p.hint(o)
@@ -153,13 +173,21 @@ func (p *pacer) throttled(now time.Time, o outcome) {
 	}
 	p.throttles++
 	p.record(1)
-	p.learn(now)
+	if p.calls <= 1 && o.started.Sub(p.since) < p.paused*5/4 { // hardly back from a pause, and refused: no coincidence
+		for range 3 {
+			p.record(1)
+		}
+	}
+	if !p.told {
+		p.learn(now)
+	}
 	p.window = max(1, p.window/2)
 	pause := o.after
 	if pause <= 0 {
 		pause = p.ownPause(o.cost)
 	}
-	p.accepted, p.since, p.paused, p.lastThrottle = 0, now, 0, now
+	p.accepted, p.calls, p.since, p.paused, p.lastThrottle = 0, 0, now, 0, now
+	p.lastPause = pause
 	p.pause(now, pause)
 }
 
@@ -168,7 +196,7 @@ func (p *pacer) ownPause(cost float64) time.Duration {
 	if p.rate > 0 && p.throttles == 1 {
 		return min(seconds(cost/p.rate), maxPause)
 	}
-	d := min(firstPause<<min(p.throttles-1, 10), maxPause)
+	d := min(p.firstPause<<min(p.throttles-1, 10), maxPause)
 	return time.Duration(float64(d) * (0.5 + rand.Float64()))
 }
 
@@ -183,19 +211,37 @@ func (p *pacer) pause(now time.Time, d time.Duration) {
 // at both ends), the pace that was just refused cannot be much below it. The geometric mean is the next pace.
 func (p *pacer) learn(now time.Time) {
 	elapsed := now.Sub(p.since).Seconds()
-	active := max(elapsed-p.paused.Seconds(), 0.001)
-	if elapsed <= 0 || p.accepted == 0 {
-		p.rate *= minPaceDivisor
+	if elapsed <= 0 || p.calls == 0 {
+		p.rate = max(strongestCut*p.rate, p.floor(now))
 		return
 	}
 	low := p.accepted / elapsed
+	if floor := p.floor(now); p.calls >= bestCalls && low*floorOfBest > floor {
+		p.best, p.bestAt = low, now
+	}
 	switch {
 	case p.rate > 0:
-		p.rate = min(max(math.Sqrt(low*p.rate), minPaceDivisor*p.rate), maxPaceDivisor*p.rate)
-	case bits.OnesCount16(p.history) >= engageAt:
-		p.rate = math.Sqrt(low * p.accepted / active)
+		p.rate = min(max(math.Sqrt(low*p.rate), strongestCut*p.rate), weakestCut*p.rate)
+		p.rate = max(p.rate, p.floor(now))
+		p.probing = false
+	case bits.OnesCount32(p.history) >= engageAt || p.even(low) && p.paused.Seconds() > elapsed/2:
+		active := max(elapsed-p.paused.Seconds(), 0.001)
+		p.rate = max(math.Sqrt(low*p.accepted/active), p.floor(now))
+		p.probing = true
 	}
 	p.grownAt = now
+}
+
+// even reports whether the same amount got through between each of the last throttles: a limit at work, not chance.
+func (p *pacer) even(low float64) bool {
+	copy(p.lows[1:], p.lows[:])
+	p.lows[0] = low
+	return slices.Min(p.lows[:]) > 0.7*slices.Max(p.lows[:])
+}
+
+// floor is below what a server has shown it allows. It halves every bestHalfLife, as limits change.
+func (p *pacer) floor(now time.Time) float64 {
+	return floorOfBest * p.best * math.Exp2(-now.Sub(p.bestAt).Seconds()/bestHalfLife.Seconds())
 }
 
 // grow raises the learned pace, slowly at first; a limit that was lifted is found within a minute or two.
@@ -205,8 +251,11 @@ func (p *pacer) grow(now time.Time) {
 	if p.rate == 0 || dt <= 0 {
 		return
 	}
-	calm := max(0, now.Sub(p.lastThrottle)-probeAfter).Seconds()
-	p.rate *= 1 + min(0.5, calmGrowth*(1+calm)*dt)
+	growth := min(max(calmGrowth/max(p.lastPause.Seconds(), 0.001), 0.0005), 0.01) * (1 + max(0, now.Sub(p.lastThrottle)-probeAfter).Seconds())
+	if p.probing {
+		growth = probeGrowth
+	}
+	p.rate *= 1 + min(0.5, growth*dt)
 	if p.rate > 1e9 {
 		p.rate = 0
 	}
@@ -215,20 +264,24 @@ func (p *pacer) grow(now time.Time) {
 // hint derives a pace from x-ratelimit headers when less than one more volley is left: (limit-remaining)/reset is the
 // rate at which a provider refills, as reset is the time until remaining equals limit again.
 func (p *pacer) hint(o outcome) {
-	p.hinted = 0
+	p.hinted, p.told = 0, false
 	for _, q := range o.quotas {
+		if q.Limit < minLimit*q.Cost { // rounding of Remaining would be as large as what it says
+			continue
+		}
+		p.told = true
 		used := q.Limit - q.Remaining
 		if q.Cost <= 0 || used <= 0 || q.Reset <= 0 || q.Remaining > q.Cost*(p.window+1) {
 			continue
 		}
-		rate := used / q.Reset.Seconds() / q.Cost * o.cost
+		rate := hintMargin * used / q.Reset.Seconds() / q.Cost * o.cost
 		if p.hinted == 0 || rate < p.hinted {
 			p.hinted = rate
 		}
 	}
 }
 
-func (p *pacer) record(bit uint16) {
+func (p *pacer) record(bit uint32) {
 	p.history = (p.history<<1 | bit) & (1<<historyLen - 1)
 }
 

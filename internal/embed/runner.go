@@ -78,7 +78,7 @@ func NewRunner(cfg RunnerConfig) *Runner {
 	if cfg.EstimateTokens == nil {
 		cfg.EstimateTokens = estimateTokens
 	}
-	r := &Runner{cfg: cfg, pace: newPacer(cfg.Concurrency, time.Now())}
+	r := &Runner{cfg: cfg, pace: newPacer(cfg.Concurrency, cfg.RetryBase/2, time.Now())}
 	r.batchMax.Store(int64(cfg.BatchTexts))
 	return r
 }

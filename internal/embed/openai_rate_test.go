@@ -1,0 +1,64 @@
+package embed_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/embed/embedtest"
+)
+
+// inProcess lets a client talk to a handler without sockets, so that time can be virtual.
+type inProcess struct{ h http.Handler }
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	rec := httptest.NewRecorder()
+	p.h.ServeHTTP(rec, r)
+	return rec.Result(), nil
+}
+
+func TestThroughputUnderARateLimitIsNineTenthsOfWhatIsAllowed(t *testing.T) {
+	const rate, batch, n = 1000.0, 100, 60_000 // texts a second: 10 calls a second, a minute's work
+	tokens := 0.0
+	for _, text := range catalogue(n) {
+		tokens += float64(embedtest.Tokens(text)) / n
+	}
+	for _, burst := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second} {
+		for name, limit := range map[string]embedtest.Limit{
+			"Retry-After in seconds":      {Texts: rate, After: embedtest.Seconds},
+			"Retry-After in milliseconds": {Texts: rate, After: embedtest.Precise},
+			"no Retry-After":              {Texts: rate, After: embedtest.Silent},
+			"requests, headers":           {Requests: rate / batch, Headers: true},
+			"tokens, headers":             {Tokens: rate * tokens, Headers: true},
+			"tokens, no headers":          {Tokens: rate * tokens, After: embedtest.Seconds},
+		} {
+			t.Run(fmt.Sprintf("%s, bucket of %v", name, burst), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					limit.Burst = burst
+					s := embedtest.New(embedtest.Options{Dims: 8, Vector: hashed, Limit: limit, Latency: 50 * time.Millisecond})
+					o := openAI(t, embed.OpenAIConfig{BaseURL: "http://stand-in/v1", Transport: inProcess{s}, Dims: 8, BatchTexts: batch})
+					c := &collector{t: t, texts: catalogue(n), dims: 8, vector: hashed}
+					start := time.Now()
+					if err := o.Embed(context.Background(), c.texts, c.done); err != nil {
+						t.Fatal(err)
+					}
+					c.complete()
+					allowed := rate*time.Since(start).Seconds() + rate*burst.Seconds() // the bucket was full at the start
+					t.Logf("%.0f %% of the allowed rate, %d refusals for %d calls, %.0f s", 100*n/allowed, s.Stats().Throttled, n/batch, time.Since(start).Seconds())
+					share := 0.9
+					if burst < time.Second && limit.After == embedtest.Seconds {
+						share = 0.6 // a bucket of one call, and a second's pause for each tenth of a second too early: learned slowly
+					}
+					if n < share*allowed {
+						t.Errorf("%d texts in %v, %.0f were allowed", n, time.Since(start), allowed)
+					}
+				})
+			})
+		}
+	}
+}
