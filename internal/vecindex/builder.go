@@ -23,7 +23,7 @@ const chunkBytes = 16 << 20
 //
 // Peak memory is the index and one chunk; an ivf build, which needs a sample
 // of all vectors before it can place the first, holds them once more until
-// they are placed.
+// they are placed. Close a Builder that is not finished: it holds C memory.
 type Builder struct {
 	params Params
 	dims   int
@@ -31,8 +31,8 @@ type Builder struct {
 
 	ix    *faiss.IndexImpl
 	h     unsafe.Pointer
-	chunk []float32   // rows not yet handed on
-	held  [][]float32 // full chunks of an ivf build
+	chunk []float32   // rows not yet handed on, on the C heap
+	held  [][]float32 // full chunks of an ivf build, likewise
 	got   int         // rows taken
 	err   error       // sticky: a failed build stays failed
 
@@ -110,29 +110,31 @@ func (b *Builder) Add(ctx context.Context, rows []float32) error {
 		return b.fail(fmt.Errorf("%w: more than the %d rows announced", ErrBuild, b.n))
 	}
 	for len(rows) > 0 {
-		if b.chunk == nil {
-			b.chunk = make([]float32, 0, b.chunkLen())
+		if err := b.makeRoom(ctx); err != nil {
+			return b.fail(err)
 		}
 		part := rows[:min(len(rows), cap(b.chunk)-len(b.chunk))]
 		b.chunk = append(b.chunk, part...)
 		rows = rows[len(part):]
 		b.got += len(part) / b.dims
-		if len(b.chunk) == cap(b.chunk) {
-			if err := b.flush(ctx); err != nil {
-				return b.fail(err)
-			}
-		}
 	}
 	return nil
 }
 
-// chunkLen is the capacity of the next chunk, in numbers.
-func (b *Builder) chunkLen() int {
-	rows := max(1, chunkBytes/4/b.dims)
-	return min(rows, b.n-b.got) * b.dims
+// makeRoom hands a full chunk on and sees that there is one to fill.
+func (b *Builder) makeRoom(ctx context.Context) (err error) {
+	if len(b.chunk) == cap(b.chunk) {
+		if err := b.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if b.chunk == nil {
+		b.chunk, err = newBlock(min(max(1, chunkBytes/4/b.dims), b.n-b.got) * b.dims)
+	}
+	return err
 }
 
-// flush hands the chunk on.
+// flush hands the chunk on: to FAISS, or to those held until training.
 func (b *Builder) flush(ctx context.Context) error {
 	if len(b.chunk) == 0 {
 		return nil
@@ -145,7 +147,7 @@ func (b *Builder) flush(ctx context.Context) error {
 	if err := b.place(ctx, b.chunk); err != nil {
 		return err
 	}
-	b.chunk = nil
+	b.chunk = b.chunk[:0]
 	return nil
 }
 
@@ -185,6 +187,7 @@ func (b *Builder) Finish(ctx context.Context) (*Index, error) {
 	}
 	b.ix = nil
 	b.err = fmt.Errorf("%w: finished", ErrBuild)
+	b.Close()
 	return x, nil
 }
 
@@ -196,6 +199,10 @@ func (b *Builder) Close() error {
 	if b.ix != nil {
 		b.ix.Close()
 		b.ix = nil
+	}
+	freeBlock(b.chunk)
+	for _, rows := range b.held {
+		freeBlock(rows)
 	}
 	b.chunk, b.held = nil, nil
 	if b.err == nil {

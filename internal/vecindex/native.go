@@ -90,6 +90,19 @@ func shrink(h unsafe.Pointer) error {
 	return native(func() C.int { return C.vs_shrink(h) })
 }
 
+// newBlock is room for n numbers on the C heap, where freeing takes effect at
+// once: the garbage collector would hold a build's rows long after their use.
+func newBlock(n int) ([]float32, error) {
+	p := C.malloc(C.size_t(n) * C.sizeof_float)
+	if p == nil {
+		return nil, fmt.Errorf("%w: out of memory", ErrNative)
+	}
+	return unsafe.Slice((*float32)(p), n)[:0], nil
+}
+
+// freeBlock frees what newBlock made; nil is allowed.
+func freeBlock(b []float32) { C.free(unsafe.Pointer(unsafe.SliceData(b))) }
+
 // searcher is the native view of a finished index.
 type searcher struct {
 	c *C.vs_searcher

@@ -23,9 +23,9 @@ func (b *Builder) trainAndPlace(ctx context.Context) error {
 		if err := b.place(ctx, rows); err != nil {
 			return err
 		}
+		freeBlock(rows)
 		b.held[i] = nil
 	}
-	b.held = nil
 	return nil
 }
 

@@ -50,6 +50,14 @@ void shrink(faiss::Index& index) {
     }
 }
 
+// glibc raises both thresholds to the largest block ever freed. Then the next
+// index comes from a thread's arena, whose end malloc_trim does not return, and
+// stays resident after it is closed. Fixed thresholds keep big blocks mapped.
+__attribute__((constructor)) void fix_thresholds() {
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
 } // namespace
 
 extern "C" {
