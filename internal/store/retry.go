@@ -15,13 +15,17 @@ const (
 	firstPause = 100 * time.Millisecond
 )
 
-// final tells whether repeating the call cannot help: the store gave an answer, or the caller gave up.
+// final tells whether repeating the call cannot help: the store gave an answer, the caller gave up, or the layer
+// below has repeated it already.
 // Everything else (timeouts, resets, 5xx, 409) is ambiguous: it may or may not have taken effect.
 func final(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return true
 	}
 	if errors.As(err, new(*fs.PathError)) { // a local file: disk full, not there
+		return true
+	}
+	if s3err := (*s3Error)(nil); errors.As(err, &s3err) && s3err.repeated {
 		return true
 	}
 	for _, target := range []error{

@@ -142,6 +142,7 @@ type s3Error struct {
 	sentinel error
 	text     string
 	cause    error
+	repeated bool // by the SDK, as often as it is worth it
 }
 
 func (e *s3Error) Error() string { return e.op + " " + e.url + ": " + e.text }
@@ -155,7 +156,7 @@ func (e *s3Error) Unwrap() []error {
 
 // fail translates an error of the SDK, at the edge, into the sentinels of this package.
 func (s *S3) fail(op, key string, err error) error {
-	e := &s3Error{op: op, url: s.URL(key), cause: err}
+	e := &s3Error{op: op, url: s.URL(key), cause: err, repeated: op != OpPut}
 	var res *awshttp.ResponseError
 	if !errors.As(err, &res) {
 		return e.unanswered(err)
