@@ -30,6 +30,10 @@ const maxIDLen = 512
 // is reported as a *CatalogueError.
 func FromRaw(raw []byte) (Record, error) {
 	var b builder
+	return b.fromRaw(raw)
+}
+
+func (b *builder) fromRaw(raw []byte) (Record, error) {
 	if len(raw) > maxRecord {
 		return Record{}, &CatalogueError{Kind: KindRecordSize}
 	}
@@ -52,8 +56,9 @@ type builder struct {
 	tree
 	order []ordered
 	text  []byte
-	runes int // characters in text
-	skip  [2]int
+	runes int    // characters in text
+	skip  [2]int // the nodes of name and description, which the text begins with
+	bare  bool   // no labels
 }
 
 // record makes a Record of the tree. With a flaw, the Record holds the id if there is one.

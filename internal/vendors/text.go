@@ -140,16 +140,23 @@ func (b *builder) lines(i int) {
 	b.order = b.order[:start]
 }
 
+func (b *builder) label(key string) string {
+	if b.bare {
+		return "\n"
+	}
+	return "\n" + tidy(key) + ": "
+}
+
 // line writes "label: values" for a string or a list; objects in a list get a line each.
 func (b *builder) line(label string, i int) {
-	sep := "\n" + tidy(label) + ": "
+	sep := b.label(label)
 	switch b.nodes[i].kind {
 	case kindString:
 		b.leaf(&sep, i)
 	case kindArray:
 		for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
 			if b.nodes[c].kind == kindObject {
-				own := "\n" + tidy(label) + ": "
+				own := b.label(label)
 				b.flat(&own, c)
 				continue
 			}

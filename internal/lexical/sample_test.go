@@ -1,0 +1,171 @@
+package lexical_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+type question struct {
+	Query  string
+	Expect []string
+}
+
+// collection is the sample catalogue as a server holds it.
+type collection struct {
+	records  []vendors.Record
+	words    []vendors.Words
+	index    *lexical.Index
+	embedder *embed.Local
+	rows     [][]float32
+
+	queries, exact []question
+}
+
+func sample(t testing.TB) *collection {
+	t.Helper()
+	dir := filepath.Join("..", "..", "testdata")
+	f, err := os.Open(filepath.Join(dir, "vendors.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := &collection{embedder: embed.NewLocal(0)}
+	if err := vendors.Parse(f, vendors.DefaultLimits(), func(r vendors.Record) error {
+		w, err := vendors.WordsOf(r.Raw)
+		c.records = append(c.records, r)
+		c.words = append(c.words, w)
+		c.rows = append(c.rows, c.vector(t, r.Text))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c.index, err = lexical.Build(len(c.words), fieldsOf(c.words)); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "queries.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q struct{ Queries, Exact []question }
+	if err := json.Unmarshal(data, &q); err != nil {
+		t.Fatal(err)
+	}
+	c.queries, c.exact = q.Queries, q.Exact
+	return c
+}
+
+func fieldsOf(words []vendors.Words) func(i int) (lexical.Fields, error) {
+	return func(i int) (lexical.Fields, error) {
+		return lexical.Fields{Name: words[i].Name, Text: words[i].Text, Keywords: words[i].Keywords}, nil
+	}
+}
+
+func (c *collection) vector(t testing.TB, text string) []float32 {
+	t.Helper()
+	v, err := c.embedder.EmbedQuery(context.Background(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// semantic is an exact search by cosine.
+func (c *collection) semantic(t testing.TB, query string, k int) []int64 {
+	v := c.vector(t, query)
+	scores := make([]float64, len(c.rows))
+	order := make([]int64, len(c.rows))
+	for i, row := range c.rows {
+		order[i] = int64(i)
+		for d := range row {
+			scores[i] += float64(row[d]) * float64(v[d])
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int64) int {
+		switch {
+		case scores[a] > scores[b]:
+			return -1
+		case scores[a] < scores[b]:
+			return 1
+		}
+		return 0
+	})
+	return order[:min(k, len(order))]
+}
+
+func (c *collection) hybrid(t testing.TB, query string) []int64 {
+	words, scores := c.index.Search(query, 50, nil)
+	pos, _ := lexical.Fuse(10, c.semantic(t, query, 50), words, scores)
+	return pos
+}
+
+// rank is where one of the expected ids stands, from 1; 0 when it is not there.
+func (c *collection) rank(pos []int64, expect []string) int {
+	return 1 + slices.IndexFunc(pos, func(p int64) bool { return slices.Contains(expect, c.records[p].ID) })
+}
+
+func TestSampleQuestionsFindTheirVendors(t *testing.T) {
+	c := sample(t)
+	hits := map[string]int{}
+	for _, q := range c.queries {
+		words, _ := c.index.Search(q.Query, 10, nil)
+		for mode, pos := range map[string][]int64{"lexical": words, "semantic": c.semantic(t, q.Query, 10), "hybrid": c.hybrid(t, q.Query)} {
+			if r := c.rank(pos, q.Expect); r >= 1 && r <= 3 {
+				hits[mode]++
+			} else {
+				t.Logf("%s: %q finds %v at %d", mode, q.Query, q.Expect, r)
+			}
+		}
+	}
+	n := float64(len(c.queries))
+	t.Logf("hit@3: semantic %.3f, lexical %.3f, hybrid %.3f", float64(hits["semantic"])/n, float64(hits["lexical"])/n, float64(hits["hybrid"])/n)
+	if share := float64(hits["hybrid"]) / n; n != 40 || share < 0.95 {
+		t.Errorf("hit@3 of hybrid is %.3f of %v questions, want at least 0.95 of 40", share, n)
+	}
+}
+
+func TestExactNamesAndCodesComeFirst(t *testing.T) {
+	c := sample(t)
+	check := func(query string, expect ...string) {
+		t.Helper()
+		words, _ := c.index.Search(query, 10, nil)
+		if r := c.rank(words, expect); r != 1 {
+			t.Errorf("lexical: %q finds %v at %d", query, expect, r)
+		}
+		if r := c.rank(c.hybrid(t, query), expect); r != 1 {
+			t.Errorf("hybrid: %q finds %v at %d", query, expect, r)
+		}
+	}
+	for _, q := range c.exact {
+		check(q.Query, q.Expect...)
+	}
+	for i, w := range c.words {
+		id := c.records[i].ID
+		check(w.Name, id)
+		check(" "+strings.TrimPrefix(w.Name, "株式会社")+" ", id)
+		for _, k := range w.Keywords {
+			check(k, id)
+			check(strings.ReplaceAll(strings.ToLower(k), "-", " "), id)
+			check(strings.ReplaceAll(k, "-", ""), id)
+		}
+	}
+}
+
+func TestNamesWithinAQuestionLeadByWords(t *testing.T) {
+	c := sample(t)
+	for i, w := range c.words {
+		query := w.Name + "の導入費用と実績を教えて"
+		words, _ := c.index.Search(query, 3, nil)
+		if r := c.rank(words, []string{c.records[i].ID}); r != 1 {
+			t.Errorf("%q finds %s at %d", query, c.records[i].ID, r)
+		}
+	}
+}

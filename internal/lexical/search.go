@@ -1,0 +1,226 @@
+package lexical
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"slices"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// Okapi BM25 (Robertson, Zaragoza: The Probabilistic Relevance Framework, 2009) with its usual constants.
+const (
+	k1 = 1.2
+	b  = 0.75
+)
+
+const (
+	// maxQueryRunes of a query are looked at, and the maxQueryTerms rarest of its terms: common ones decide little.
+	maxQueryRunes = 2048
+	maxQueryTerms = 128
+
+	// maxPostings are read for one query, about 10 ns each: 40 ms at most. Rare terms come first, so what is left
+	// out is the most common terms of a very large catalogue. The first term is always read whole.
+	maxPostings = 4_000_000
+
+	// exactBonus puts a record whose name is the whole query before all others, whose score is below 1.
+	exactBonus = 1
+
+	// namedBonus is what a name within the query adds, times its share of the query.
+	namedBonus = 0.5
+)
+
+// Search returns the positions of at most k records that share terms with the query, best first and at equal score
+// in catalogue order, and their scores: BM25 as a share of what the query could reach, below 1, and 1 or more exactly
+// when a name or keyword of the record is the whole query, up to case, width, kana, punctuation and legal form.
+// allow, when not nil, says which positions may be returned.
+func (x *Index) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32) {
+	if k <= 0 || x.n == 0 {
+		return nil, nil
+	}
+	text := foldQuery(query)
+	t := x.tallies.take(x.n)
+	defer x.tallies.put(t)
+	x.tally(t, text)
+	x.tallyNames(t, text)
+	return t.best(k, allow)
+}
+
+// foldQuery folds at most maxQueryRunes characters.
+func foldQuery(query string) []rune {
+	n := 0
+	for i := range query {
+		if n++; n > maxQueryRunes {
+			query = query[:i]
+			break
+		}
+	}
+	if !utf8.ValidString(query) {
+		query = string([]rune(query))
+	}
+	return fold(make([]rune, 0, len(query)), query)
+}
+
+// wanted is a term of a query.
+type wanted struct {
+	at  int // in Index.terms
+	idf float64
+}
+
+// tally adds the BM25 scores of the query's terms.
+func (x *Index) tally(t *tally, text []rune) {
+	terms := x.wanted(text)
+	var reach float64
+	for _, w := range terms {
+		reach += w.idf * (k1 + 1)
+	}
+	read := 0
+	for i, w := range terms {
+		if read += int(x.df[w.at]); i > 0 && read > maxPostings {
+			return
+		}
+		x.tallyTerm(t, w, reach)
+	}
+}
+
+// wanted finds the query's terms that occur in records, rarest first.
+func (x *Index) wanted(text []rune) []wanted {
+	var out []wanted
+	queryTerms(text, func(h uint64) {
+		if at, ok := slices.BinarySearch(x.terms, h&^1); ok {
+			df := float64(x.df[at])
+			out = append(out, wanted{at, math.Log(1 + (float64(x.n)-df+0.5)/(df+0.5))})
+		}
+	})
+	slices.SortFunc(out, func(p, q wanted) int {
+		if c := cmp.Compare(x.df[p.at], x.df[q.at]); c != 0 {
+			return c
+		}
+		return p.at - q.at
+	})
+	out = slices.CompactFunc(out, func(p, q wanted) bool { return p.at == q.at })
+	return out[:min(len(out), maxQueryTerms)]
+}
+
+func (x *Index) tallyTerm(t *tally, w wanted, reach float64) {
+	var from uint64
+	if w.at > 0 {
+		from = x.ends[w.at-1]
+	}
+	list := x.data[from:x.ends[w.at]]
+	gain := float32(w.idf * (k1 + 1) / reach)
+	long := float32(k1 * b / x.mean)
+	var pos uint32
+	for len(list) > 0 {
+		v := uint64(list[0])
+		n := 1
+		if v >= 0x80 {
+			v, n = binary.Uvarint(list)
+		}
+		list = list[n:]
+		pos += uint32(v >> 3)
+		tf := frequencies[v&7]
+		t.add(pos, gain*tf/(tf+k1*(1-b)+long*float32(x.lengths[pos])))
+	}
+}
+
+// tally is the scores of one search: by position, zero outside touched.
+type tally struct {
+	score   []float32
+	touched []uint32
+}
+
+func (t *tally) add(pos uint32, s float32) {
+	if t.score[pos] == 0 {
+		t.touched = append(t.touched, pos)
+	}
+	t.score[pos] += s
+}
+
+// raise moves a score below 1 the given part of the way to 1.
+func (t *tally) raise(pos uint32, part float32) {
+	t.add(pos, part*(1-t.score[pos]))
+}
+
+// tallies are reused: 4 bytes per record and concurrent search.
+type tallies struct{ pool sync.Pool }
+
+func (p *tallies) take(n int) *tally {
+	if t, ok := p.pool.Get().(*tally); ok {
+		return t
+	}
+	return &tally{score: make([]float32, n)}
+}
+
+func (p *tallies) put(t *tally) {
+	for _, pos := range t.touched {
+		t.score[pos] = 0
+	}
+	t.touched = t.touched[:0]
+	p.pool.Put(t)
+}
+
+// best returns the k best allowed positions.
+func (t *tally) best(k int, allow *roaring.Bitmap) ([]int64, []float32) {
+	k = min(k, len(t.touched))
+	top := make([]hit, 0, k)
+	for _, pos := range t.touched {
+		h := hit{pos, t.score[pos]}
+		if len(top) == k && !h.before(top[0]) || allow != nil && !allow.Contains(pos) {
+			continue
+		}
+		top = push(top, h, k)
+	}
+	slices.SortFunc(top, func(p, q hit) int {
+		if p.before(q) {
+			return -1
+		}
+		return 1
+	})
+	pos := make([]int64, len(top))
+	scores := make([]float32, len(top))
+	for i, h := range top {
+		pos[i], scores[i] = int64(h.pos), h.score
+	}
+	return pos, scores
+}
+
+type hit struct {
+	pos   uint32
+	score float32
+}
+
+func (h hit) before(o hit) bool { return h.score > o.score || h.score == o.score && h.pos < o.pos }
+
+// push puts h on a heap of at most k hits with the last on top, replacing that when the heap is full.
+func push(heap []hit, h hit, k int) []hit {
+	if len(heap) < k {
+		heap = append(heap, h)
+		for i := len(heap) - 1; i > 0; {
+			parent := (i - 1) / 2
+			if !heap[parent].before(heap[i]) {
+				break
+			}
+			heap[parent], heap[i] = heap[i], heap[parent]
+			i = parent
+		}
+		return heap
+	}
+	heap[0] = h
+	for i := 0; ; {
+		last := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(heap); c++ {
+			if heap[last].before(heap[c]) {
+				last = c
+			}
+		}
+		if last == i {
+			return heap
+		}
+		heap[i], heap[last] = heap[last], heap[i]
+		i = last
+	}
+}

@@ -1,0 +1,71 @@
+package vendors
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Words is what a record is found by when people type words: for a lexical index.
+type Words struct {
+	Name string
+	Text string // the description and all other text that is embedded, without labels, "_text" included
+
+	// Keywords are what people type to find exactly one thing: the id, and the strings under keys for names and
+	// codes ("name", "code", "sku", "model", "alias" and their plurals, "…_name", "…_code") and under "product" and
+	// "products", wherever they are but with contacts. At most maxKeyword characters each.
+	Keywords []string
+}
+
+const maxKeyword = 100
+
+// WordsOf reads the words of a stored record. It checks raw as FromRaw does.
+func WordsOf(raw []byte) (Words, error) {
+	var b builder
+	rec, err := b.fromRaw(raw)
+	if err != nil {
+		return Words{}, err
+	}
+	w := Words{Name: rec.Name, Keywords: []string{rec.ID}}
+	b.bare = true
+	b.text, b.runes = b.text[:0], 0
+	if description, _, _ := b.first(descriptionKeys[:], descriptionPlaces[:]); description != "" {
+		b.put(tidy(description))
+	}
+	b.lines(0)
+	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind == kindString {
+		b.text = append(append(b.text, '\n'), rec.Text...)
+	}
+	w.Text = string(b.text)
+	b.keywords(0, false, func(s string) {
+		if s = strings.TrimSpace(s); s != "" && utf8.RuneCountInString(s) <= maxKeyword {
+			w.Keywords = append(w.Keywords, s)
+		}
+	})
+	return w, nil
+}
+
+// keywords calls found with the strings at and below i that are names or codes; named says that i itself is one.
+func (b *builder) keywords(i int, named bool, found func(string)) {
+	switch b.nodes[i].kind {
+	case kindString:
+		if named {
+			found(b.str(i))
+		}
+	case kindArray:
+		b.children(i, func(c int) { b.keywords(c, named, found) })
+	case kindObject:
+		b.children(i, func(c int) {
+			if key := b.key(c); key != "contact" && key != "contacts" {
+				b.keywords(c, namesThings(key), found)
+			}
+		})
+	}
+}
+
+func namesThings(key string) bool {
+	switch key {
+	case "name", "names", "code", "codes", "sku", "skus", "model", "models", "alias", "aliases", "product", "products":
+		return true
+	}
+	return strings.HasSuffix(key, "_name") || strings.HasSuffix(key, "_code")
+}
