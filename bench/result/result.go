@@ -214,3 +214,21 @@ func Load[T any](dir, name string) (v T, ok bool, err error) {
 	}
 	return v, true, nil
 }
+
+// Kinds compares the kinds of index over growing catalogues, in process, one query at a time.
+type Kinds struct {
+	Machine Machine   `json:"machine"`
+	Dims    int       `json:"dims"`
+	Rows    []KindRow `json:"rows"`
+}
+
+// KindRow is one kind at one size, tuned to the target recall where it reaches it.
+type KindRow struct {
+	Kind    string  `json:"kind"`
+	N       int     `json:"n"`
+	Build   float64 `json:"build"` // seconds
+	Bytes   int64   `json:"bytes"` // resident
+	Param   int     `json:"param"`
+	Recall  float64 `json:"recall"`
+	Latency float64 `json:"latency"` // seconds, median
+}

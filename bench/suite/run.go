@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/bench/report"
 )
 
 // step is a part of the suite that can run alone.
@@ -23,8 +26,10 @@ func allSteps() []step {
 		{"limits", func(s *Suite, ctx context.Context) error {
 			return errors.Join(s.Limits(ctx, s.tall()), s.Limits(ctx, s.wide()))
 		}},
+		{"kinds", (*Suite).Kinds},
 		{"replica", func(s *Suite, ctx context.Context) error { return s.Replica(ctx, s.tall()) }},
 		{"million", (*Suite).Million},
+		{"report", (*Suite).Report},
 	}
 }
 
@@ -54,4 +59,17 @@ func (s *Suite) Run(ctx context.Context, names []string) error {
 		s.logf("== %s took %s", st.name, time.Since(start).Round(time.Second))
 	}
 	return nil
+}
+
+// Report writes what all runs so far have measured. A quick run's report stays in the cache.
+func (s *Suite) Report(context.Context) error {
+	found, err := report.Read(s.results())
+	if err != nil {
+		return err
+	}
+	docs := filepath.Join(s.Repo, "docs")
+	if s.Quick {
+		docs = filepath.Join(s.Cache, "quick-docs")
+	}
+	return report.Write(found, docs)
 }
