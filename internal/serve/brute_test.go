@@ -2,9 +2,9 @@ package serve
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"os"
 	"slices"
@@ -12,7 +12,10 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // bruteIndex is an exact index over a file of float32: dims, then rows. It fails loudly when used after Close.
@@ -130,22 +133,23 @@ func (x *bruteIndex) one(q []float32, k int, allow *roaring.Bitmap) ([]int64, []
 	return pos, scores
 }
 
-const testDims = 64
+const testDims = embed.LocalDims
 
-// gram is a tiny embedder: hashed pairs of characters, unit length.
+var gramEmbedder = embed.NewLocal(testDims)
+
+// gram embeds a text as the sample snapshots do.
 func gram(text string) []float32 {
-	v := make([]float32, testDims)
-	r := []rune(fold(text))
-	for i := range r {
-		h := fnv.New32a()
-		h.Write([]byte(string(r[i:min(i+2, len(r))])))
-		v[h.Sum32()%testDims]++
-	}
-	if len(r) == 0 {
-		v[0] = 1
-	}
-	if err := normalise("", v); err != nil {
+	v, err := gramEmbedder.EmbedQuery(context.Background(), text)
+	if err != nil {
 		panic(err)
 	}
 	return v
+}
+
+// buildWords and lexical.Fuse are what the server is wired to.
+func buildWords(n int, words func(i int) (vendors.Words, error)) (Lexical, error) {
+	return lexical.Build(n, func(i int) (lexical.Fields, error) {
+		w, err := words(i)
+		return lexical.Fields{Name: w.Name, Text: w.Text, Keywords: w.Keywords}, err
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Index is an opened vector index. Positions are 0..Len()-1 in catalogue order. Safe for concurrent use until Close,
@@ -28,6 +29,13 @@ type Embedder interface {
 	EmbedQuery(ctx context.Context, text string) ([]float32, error)
 }
 
+// Lexical finds records by the words in them. Safe for concurrent use.
+type Lexical interface {
+	// Search returns at most k allowed positions (nil allows all), best first, with their scores.
+	Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32)
+	SizeBytes() int64
+}
+
 // Deps are the rooms that a server stands on. Objects, Open, Predict and Embedder are required.
 type Deps struct {
 	Objects store.Objects
@@ -38,6 +46,11 @@ type Deps struct {
 	Predict func(p store.IndexParams, n, dims int) int64
 	// Embedder returns what embeds queries for a snapshot, or why this process cannot.
 	Embedder func(store.Embedding) (Embedder, error)
+	// BuildLexical indexes the words of n records; words reads one, in catalogue order. Fuse merges a ranking by meaning
+	// with one of Lexical into at most k positions, best first, with scores in 0..1. Without them lexical and hybrid
+	// searches go by meaning alone.
+	BuildLexical func(n int, words func(i int) (vendors.Words, error)) (Lexical, error)
+	Fuse         func(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int64, scores []float32)
 	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.
 	ReleaseMemory func()
 	// MemoryLimit and MemoryUsed are in bytes; nil means the cgroup's limit (else the machine's memory) and this

@@ -206,11 +206,24 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 	if s.attrs, err = vendors.BuildAttributes(s.docs.Len(), s.docs.Metadata); err != nil {
 		return nil, err
 	}
-	if s.words, err = buildLexicon(s.docs.Len(), s.allValues); err != nil {
-		return nil, err
+	if l.deps.BuildLexical != nil && l.deps.Fuse != nil {
+		s.fuse = l.deps.Fuse
+		if s.words, err = l.deps.BuildLexical(s.docs.Len(), s.wordsOf); err != nil {
+			return nil, err
+		}
 	}
+	s.filters = pickFacets(s.docs.Len(), s.docs.Metadata)
 	s.lane = newLane(s.index, m.Index.Kind, l.cores)
 	return s, nil
+}
+
+// wordsOf reads what record i is found by.
+func (s *snapshot) wordsOf(i int) (vendors.Words, error) {
+	raw, err := s.docs.Metadata(i)
+	if err != nil {
+		return vendors.Words{}, err
+	}
+	return vendors.WordsOf(raw)
 }
 
 // warm runs recent queries and stored vectors, so that the first visitors do not pay for cold caches and pages.

@@ -78,7 +78,7 @@ func (r *searcher) embed(ctx context.Context, snap *snapshot, at string, q *quer
 	start := time.Now()
 	v, err := r.vectors.get(ctx, snap.manifest.Spec.Embedding, snap.embedder, q.text)
 	r.m.embedSeconds.Observe(time.Since(start).Seconds())
-	if err != nil && q.mode == ModeLexical && ctx.Err() == nil {
+	if err != nil && q.mode == ModeLexical && snap.words != nil && ctx.Err() == nil {
 		return nil // words need no vector; the answer comes without similarity
 	}
 	q.vector = v
@@ -88,7 +88,10 @@ func (r *searcher) embed(ctx context.Context, snap *snapshot, at string, q *quer
 	return err
 }
 
-// depth is how many results of each list a query is fused from.
+// candidates is how deep each ranking is read before fusing, at least.
+const candidates = 50
+
+// depth is how many results of each ranking a query is fused from.
 func (q *query) depth() int { return max(candidates, 2*q.k) }
 
 // run answers an embedded query.
@@ -105,12 +108,12 @@ func run(ctx context.Context, snap *snapshot, q query) ([]hit, error) {
 	switch {
 	case q.vector == nil && q.text == "":
 		return inOrder(allow, q.k, 1), nil
-	case q.mode == ModeSemantic:
-		return semantic(ctx, snap, q.vector, q.k, allow)
+	case q.mode == ModeSemantic || q.text == "" || snap.words == nil:
+		return byMeaning(ctx, snap, q.vector, q.k, allow)
 	case q.mode == ModeLexical:
-		return lexical(ctx, snap, q, allow)
+		return byWords(ctx, snap, q, allow)
 	default:
-		return hybrid(ctx, snap, q, allow)
+		return byBoth(ctx, snap, q, allow)
 	}
 }
 
@@ -123,8 +126,8 @@ func inOrder(allow *roaring.Bitmap, k int, score float32) []hit {
 	return hits
 }
 
-// semantic ranks by cosine alone.
-func semantic(ctx context.Context, snap *snapshot, vector []float32, k int, allow *roaring.Bitmap) ([]hit, error) {
+// byMeaning ranks by cosine alone.
+func byMeaning(ctx context.Context, snap *snapshot, vector []float32, k int, allow *roaring.Bitmap) ([]hit, error) {
 	pos, scores, err := snap.lane.search(ctx, vector, k, allow)
 	if err != nil {
 		return nil, err
@@ -138,11 +141,10 @@ func semantic(ctx context.Context, snap *snapshot, vector []float32, k int, allo
 	return hits, nil
 }
 
-// lexical ranks by words alone. With a filter the records without any of the words follow, so that there are always
+// byWords ranks by words alone. With a filter the records without any of the words follow, so that there are always
 // min(k, matching) results.
-func lexical(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap) ([]hit, error) {
-	words := snap.words.search(q.text, q.depth(), allow)
-	hits := fuse(q.k, ranking{words, 1}, ranking{exact(snap, q.text, words), exactWeight})
+func byWords(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap) ([]hit, error) {
+	hits := snap.fused(q, nil, allow)
 	if allow != nil && len(hits) < q.k {
 		rest := allow.Clone()
 		for _, h := range hits {
@@ -153,19 +155,29 @@ func lexical(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap
 	return hits, similarities(ctx, snap, q.vector, hits)
 }
 
-// hybrid fuses meaning, words and exact names.
-func hybrid(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap) ([]hit, error) {
-	near, err := semantic(ctx, snap, q.vector, min(q.depth(), snap.docs.Len()), allow)
+// byBoth fuses meaning, words and exact names.
+func byBoth(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap) ([]hit, error) {
+	near, err := byMeaning(ctx, snap, q.vector, min(q.depth(), snap.docs.Len()), allow)
 	if err != nil {
 		return nil, err
 	}
-	byMeaning := make([]int64, len(near))
+	ranking := make([]int64, len(near))
 	for i, h := range near {
-		byMeaning[i] = h.pos
+		ranking[i] = h.pos
 	}
-	words := snap.words.search(q.text, q.depth(), allow)
-	hits := fuse(q.k, ranking{byMeaning, 1}, ranking{words, 1}, ranking{exact(snap, q.text, words), exactWeight})
+	hits := snap.fused(q, ranking, allow)
 	return hits, similarities(ctx, snap, q.vector, hits)
+}
+
+// fused merges the ranking by meaning with the one by words.
+func (s *snapshot) fused(q query, ranking []int64, allow *roaring.Bitmap) []hit {
+	words, scores := s.words.Search(q.text, q.depth(), allow)
+	pos, fused := s.fuse(q.k, ranking, words, scores)
+	hits := make([]hit, len(pos))
+	for i, p := range pos {
+		hits[i] = hit{pos: p, score: fused[i]}
+	}
+	return hits
 }
 
 // similarities fills in the cosine of each hit. Only the hits are compared: the filter is the hits themselves.

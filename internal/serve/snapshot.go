@@ -21,8 +21,10 @@ type snapshot struct {
 	index    Index
 	docs     *store.Docs
 	attrs    *vendors.Attributes
-	words    *lexicon
+	words    Lexical // nil: not wired
+	fuse     func(k int, semantic, lexical []int64, lexicalScores []float32) ([]int64, []float32)
 	embedder Embedder
+	filters  []string // paths that the page offers to filter by
 	lane     *lane
 	dir      string // local directory of its files
 

@@ -202,7 +202,7 @@ func TestSnapshotThatDoesNotFitReplacesTheOldWhenAsked(t *testing.T) {
 	w := newWorld(t)
 	old := w.publish(versioned(0, 60))
 	var r *replica
-	const limit = 64 << 10 // two indexes of 15 KiB with their documents do not fit, one does
+	const limit = 256 << 10 // two indexes of 120 KiB do not fit, one does
 	r = w.start(t, func(d *Deps, c *Config) {
 		c.SwapWhenTight = TightDrop
 		d.MemoryLimit = func() int64 { return limit }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -75,7 +77,7 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	f, err := store.HashFile(context.Background(), index)
 	must(w.t, err)
 	spec := store.Spec{
-		Embedding: store.Embedding{Provider: "local", Model: "gram", Dims: testDims, Version: "1"},
+		Embedding: store.Embedding{Provider: "local", Model: embed.LocalModel, Dims: testDims, Version: "1"},
 		Metric:    "inner_product", TextTemplate: vendors.TextTemplate, IndexKind: "flat",
 	}
 	w.mu.Lock()
@@ -169,6 +171,7 @@ func (w *world) start(t testing.TB, change ...func(*Deps, *Config)) *replica {
 		Embedder: func(store.Embedding) (Embedder, error) {
 			return embedFunc(func(_ context.Context, text string) ([]float32, error) { return gram(text), nil }), nil
 		},
+		BuildLexical: buildWords, Fuse: lexical.Fuse,
 		Registerer: reg, Gatherer: reg,
 	}
 	for _, c := range change {
