@@ -158,7 +158,7 @@ func (e *s3Error) Unwrap() []error {
 func (s *S3) fail(op, key string, err error) error {
 	e := &s3Error{op: op, url: s.URL(key), cause: err, repeated: op != OpPut}
 	var res *awshttp.ResponseError
-	if !errors.As(err, &res) {
+	if !errors.As(err, &res) || res.HTTPStatusCode() == 0 { // 0: the SDK wraps a broken connection like an answer
 		return e.unanswered(err)
 	}
 	status, api := res.HTTPStatusCode(), smithy.APIError(&smithy.GenericAPIError{})
