@@ -199,12 +199,18 @@ func TestPortsAgree(t *testing.T) {
 
 func TestAdminPortsOpenOnlyToTheScraper(t *testing.T) {
 	inEachScenario(t, func(t *testing.T, tp *template) {
-		for _, in := range list(tp.ofType("AWS::EC2::SecurityGroup")["TaskSecurityGroup"]["SecurityGroupIngress"]) {
+		rules := list(tp.ofType("AWS::EC2::SecurityGroup")["TaskSecurityGroup"]["SecurityGroupIngress"])
+		for _, in := range tp.ofType("AWS::EC2::SecurityGroupIngress") {
+			if in["GroupId"] == "<TaskSecurityGroup>" {
+				rules = append(rules, in)
+			}
+		}
+		for _, in := range rules {
 			in := in.(map[string]any)
 			if in["CidrIp"] != nil {
 				t.Errorf("tasks are open to an address range: %v", in)
 			}
-			if fmt.Sprint(in["ToPort"]) != "8080" && in["SourceSecurityGroupId"] != tp.params["ScrapeSecurityGroupId"] {
+			if fmt.Sprint(in["ToPort"]) != "8080" && (in["SourceSecurityGroupId"] != tp.params["ScrapeSecurityGroupId"] || tp.params["ScrapeSecurityGroupId"] == "") {
 				t.Errorf("an admin port is open to %v", in["SourceSecurityGroupId"])
 			}
 		}
