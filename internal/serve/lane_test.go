@@ -1,0 +1,145 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// slowIndex is an index whose searches take a second of virtual time and answer the query's first number.
+type slowIndex struct {
+	Index
+	calls, rows atomic.Int64
+	running     atomic.Int64
+	most        atomic.Int64
+}
+
+func (x *slowIndex) Dims() int { return 2 }
+
+func (x *slowIndex) Search(queries []float32, k int, _ *roaring.Bitmap) ([]int64, []float32, error) {
+	x.calls.Add(1)
+	x.rows.Add(int64(len(queries) / 2))
+	x.most.Store(max(x.most.Load(), x.running.Add(1)))
+	time.Sleep(time.Second)
+	x.running.Add(-1)
+	pos, scores := make([]int64, 0), make([]float32, 0)
+	for i := 0; i < len(queries); i += 2 {
+		for range k {
+			pos, scores = append(pos, int64(queries[i])), append(scores, 1)
+		}
+	}
+	return pos, scores, nil
+}
+
+func TestConcurrentSearchesAreTakenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &slowIndex{}
+		l := newLane(x, "flat", newCores(2, 256))
+		var wg sync.WaitGroup
+		for i := range 34 {
+			wg.Go(func() {
+				k := 1 + i%3
+				pos, _, err := l.search(t.Context(), []float32{float32(i), 0}, k, nil)
+				if err != nil || len(pos) != k || pos[0] != int64(i) || pos[k-1] != int64(i) {
+					t.Errorf("query %d: %v %v", i, pos, err)
+				}
+			})
+		}
+		start := time.Now()
+		wg.Wait()
+		if x.rows.Load() != 34 || x.calls.Load() != 3 || x.most.Load() != 2 {
+			t.Errorf("%d queries in %d calls, %d at a time; want 34 in 3 (two alone, 32 together), 2 at a time", x.rows.Load(), x.calls.Load(), x.most.Load())
+		}
+		if d := time.Since(start); d != 2*time.Second {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
+func TestLoneSearchRunsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLane(&slowIndex{}, "flat", newCores(1, 0))
+		start := time.Now()
+		for range 3 {
+			if _, _, err := l.search(t.Context(), []float32{1, 0}, 1, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if d := time.Since(start); d != 3*time.Second {
+			t.Errorf("three searches of a second took %v", d)
+		}
+	})
+}
+
+func TestGraphSearchesAndFilteredOnesRunAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, c := range map[string]struct {
+			kind  string
+			allow *roaring.Bitmap
+		}{"hnsw": {"hnsw", nil}, "filtered": {"flat", roaring.BitmapOf(1)}} {
+			x := &slowIndex{}
+			l := newLane(x, c.kind, newCores(2, 256))
+			var wg sync.WaitGroup
+			for range 6 {
+				wg.Go(func() { _, _, _ = l.search(t.Context(), []float32{1, 0}, 1, c.allow) })
+			}
+			wg.Wait()
+			if x.calls.Load() != 6 {
+				t.Errorf("%s: %d calls", name, x.calls.Load())
+			}
+		}
+	})
+}
+
+func TestQueueIsBoundedAndLeavable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &slowIndex{}
+		c := newCores(1, 2)
+		l := newLane(x, "hnsw", c)
+		var wg sync.WaitGroup
+		search := func(ctx context.Context, want error) {
+			wg.Go(func() {
+				if _, _, err := l.search(ctx, []float32{1, 0}, 1, nil); !errors.Is(err, want) {
+					t.Errorf("got %v, want %v", err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		search(t.Context(), nil) // runs
+		search(t.Context(), nil) // waits
+		impatient, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errDeadline)
+		defer cancel()
+		search(impatient, errDeadline) // waits, then leaves
+		search(t.Context(), errBusy)
+		time.Sleep(200 * time.Millisecond)
+		search(t.Context(), nil) // takes the place of the one that left
+		search(t.Context(), errBusy)
+		wg.Wait()
+		if x.calls.Load() != 3 || c.busy != 0 || c.parked != 0 || len(c.lanes) != 0 {
+			t.Errorf("%d calls, %d busy, %d parked, %d lanes", x.calls.Load(), c.busy, c.parked, len(c.lanes))
+		}
+	})
+}
+
+func TestSearchBeingRunIsWaitedForEvenWhenItsCallerLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &slowIndex{}
+		l := newLane(x, "hnsw", newCores(1, 8))
+		go func() { _, _, _ = l.search(t.Context(), []float32{1, 0}, 1, nil) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		if _, _, err := l.search(ctx, []float32{1, 0}, 1, nil); err != nil {
+			t.Error(err)
+		}
+		if x.running.Load() != 0 {
+			t.Error("returned while the index is in use")
+		}
+	})
+}
