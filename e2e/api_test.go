@@ -22,6 +22,7 @@ func served(t *testing.T) (*backend, *harness.Server) {
 }
 
 func TestBadBodiesAreProblems(t *testing.T) {
+	t.Parallel()
 	_, s := served(t)
 	zeros := strings.TrimSuffix(strings.Repeat("0.1,", 511), ",")
 	for name, body := range map[string]string{
@@ -63,6 +64,7 @@ func TestBadBodiesAreProblems(t *testing.T) {
 }
 
 func TestAnswersHaveTheDocumentedShape(t *testing.T) {
+	t.Parallel()
 	b, s := served(t)
 	p := b.pointer(t)
 	id := first0(t, b)
@@ -116,6 +118,7 @@ func TestAnswersHaveTheDocumentedShape(t *testing.T) {
 }
 
 func TestFilterFindsEveryMatchInCatalogueOrder(t *testing.T) {
+	t.Parallel()
 	_, s := served(t)
 	var doc struct {
 		Vendors []map[string]any `json:"vendors"`

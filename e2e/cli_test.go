@@ -18,6 +18,7 @@ func decode[T any](t testing.TB, s string) T {
 }
 
 func TestWrongSettingsAreNamedInOneLineAndEndWithTwo(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ binary, variable, value string }{
 		{"server", "POLL_INTERVAL", "soon"},
 		{"server", "POLL_INTERVAL", "-1s"},
@@ -50,6 +51,7 @@ func TestWrongSettingsAreNamedInOneLineAndEndWithTwo(t *testing.T) {
 }
 
 func TestHelpAndVersionGoToStandardOutput(t *testing.T) {
+	t.Parallel()
 	for _, binary := range []string{"indexer", "server"} {
 		for _, flag := range []string{"--help", "--version"} {
 			stdout, stderr, code := harness.Run(t, binary, nil, flag)

@@ -41,6 +41,7 @@ func catalogue(t *testing.T, o vendorstest.Options) []byte {
 }
 
 func TestKilledIndexerConvergesAndBuysLittleTwice(t *testing.T) {
+	t.Parallel()
 	kills := 5
 	if soak() {
 		kills = 30
@@ -48,7 +49,7 @@ func TestKilledIndexerConvergesAndBuysLittleTwice(t *testing.T) {
 	const n = 20_000
 	b := s3Backend(t, s3test.Versitygw)
 	srv, env := buying(t, b, embedtest.Options{TextsPerSecond: 5000})
-	env = with(env, "LEASE_TTL", "2s")
+	env = with(env, "LEASE_TTL", "2s", "GATE_MAX_REMOVED", "1")
 	data := catalogue(t, vendorstest.Options{N: n, Seed: 1})
 	b.put(t, b.layout.Source, data)
 
@@ -80,6 +81,7 @@ func TestKilledIndexerConvergesAndBuysLittleTwice(t *testing.T) {
 }
 
 func TestTwoIndexersHaveOneLeaderAndPromoteEachGenerationOnce(t *testing.T) {
+	t.Parallel()
 	lasts := 15 * time.Second
 	if soak() {
 		lasts = 2 * time.Minute
@@ -122,9 +124,10 @@ func TestTwoIndexersHaveOneLeaderAndPromoteEachGenerationOnce(t *testing.T) {
 }
 
 func TestPausedLeaderStepsDownAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := s3Backend(t, s3test.Versitygw)
 	srv, env := buying(t, b, embedtest.Options{TextsPerSecond: 1500})
-	env = with(env, "LEASE_TTL", "2s")
+	env = with(env, "LEASE_TTL", "2s", "GATE_MAX_REMOVED", "1")
 	b.put(t, b.layout.Source, revision(0, 40))
 	first := harness.StartIndexer(t, env)
 	b.awaitPointer(t, "a first snapshot", func(p store.Pointer) bool { return true })

@@ -62,6 +62,7 @@ func metric(t *testing.T, admin, series string) float64 {
 }
 
 func TestBrokenCatalogueChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	b.put(t, b.layout.Source, sample(t))
 	ix := harness.StartIndexer(t, b.env)
@@ -76,13 +77,11 @@ func TestBrokenCatalogueChangesNothing(t *testing.T) {
 	} {
 		b.put(t, b.layout.Source, []byte(bad))
 		harness.Eventually(t, name+": SourceReady is False", func() error {
-			out, _, _ := harness.Run(t, "indexer", b.env, "status", "-o", "json")
-			for _, c := range decode[store.Status](t, out).Conditions {
-				if c.Type == "SourceReady" && c.Status == "False" && (name != "duplicate" || strings.Contains(c.Message, `duplicate id "V-1"`)) {
-					return nil
-				}
+			c := condition(statusOf(t, b), "SourceReady")
+			if c.Status == "False" && (name != "duplicate" || strings.Contains(c.Message, `duplicate id "V-1"`)) {
+				return nil
 			}
-			return fmt.Errorf("status: %.600s", out)
+			return fmt.Errorf("SourceReady is %+v", c)
 		})
 		keepsAnswering(t, s, good.ID)
 		if p := b.pointer(t); p.Generation != good.Generation {
@@ -107,6 +106,7 @@ func damage(t *testing.T, b *backend, id, file string, change func([]byte) []byt
 }
 
 func TestDamagedSnapshotIsRefusedByNewServersAndHealed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, file string
 		change     func([]byte) []byte
@@ -126,7 +126,13 @@ func TestDamagedSnapshotIsRefusedByNewServersAndHealed(t *testing.T) {
 			damage(t, b, bad.ID, c.file, c.change)
 
 			fresh := harness.StartServer(t, b.env)
-			refused(t, fresh, "hash_mismatch", "corrupt", "sha256")
+			harness.Eventually(t, "a server with nothing else says what it refuses", func() error {
+				a := harness.Get(t, fresh.URL+"/snapshot")
+				if detail := fmt.Sprint(a.JSON(t)["detail"]); a.Code != 503 || !strings.Contains(detail, bad.ID+" was refused") {
+					return fmt.Errorf("/snapshot: %d %s", a.Code, a.Body)
+				}
+				return nil
+			})
 			if a := harness.Get(t, fresh.URL+"/ready"); a.Code != 503 {
 				t.Errorf("/ready is %d with nothing but a damaged snapshot", a.Code)
 			}
@@ -149,6 +155,7 @@ func TestDamagedSnapshotIsRefusedByNewServersAndHealed(t *testing.T) {
 }
 
 func TestPointerToMissingSnapshotIsRefusedAndHealed(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	b.put(t, b.layout.Source, sample(t))
 	ix := harness.StartIndexer(t, b.env)
@@ -177,6 +184,7 @@ func TestPointerToMissingSnapshotIsRefusedAndHealed(t *testing.T) {
 }
 
 func TestStoreOutageIsSurvivedByOldAndNewServers(t *testing.T) {
+	t.Parallel()
 	outage := 5 * time.Second
 	if os.Getenv("VECTORSTORE_SOAK") != "" {
 		outage = 30 * time.Second
@@ -205,9 +213,12 @@ func TestStoreOutageIsSurvivedByOldAndNewServers(t *testing.T) {
 		keepsAnswering(t, again, good.ID)
 		time.Sleep(50 * time.Millisecond)
 	}
-	if v := metric(t, s.Admin, `vectorstore_pointer_polls_total{result="error"}`); v < 1 {
-		t.Errorf("pointer_polls_total{error} is %v during the outage", v)
-	}
+	harness.Eventually(t, "failed polls are counted", func() error {
+		if v := metric(t, s.Admin, `vectorstore_pointer_polls_total{result="error"}`); v < 1 {
+			return fmt.Errorf("pointer_polls_total{error} is %v", v)
+		}
+		return nil
+	})
 
 	b.server.Start()
 	harness.AwaitHealth(t, again, "vectorstore_source", "S3/current")
@@ -219,6 +230,7 @@ func TestStoreOutageIsSurvivedByOldAndNewServers(t *testing.T) {
 }
 
 func TestServerCacheHoldsNoMoreThanCurrentAndPrevious(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	b.put(t, b.layout.Source, revision(0, 10))
 	harness.StartIndexer(t, with(b.env, "GATE_MAX_REMOVED", "1"))

@@ -20,7 +20,10 @@ func eachBackend(t *testing.T, test func(*testing.T, *backend)) {
 	t.Run("minio", func(t *testing.T) { test(t, s3Backend(t, s3test.Minio)) })
 }
 
-func TestCatalogueBecomesAnswersOnEveryReplica(t *testing.T) { eachBackend(t, journey) }
+func TestCatalogueBecomesAnswersOnEveryReplica(t *testing.T) {
+	t.Parallel()
+	eachBackend(t, journey)
+}
 
 func journey(t *testing.T, b *backend) {
 	replicas := []*harness.Server{harness.StartServer(t, b.env), harness.StartServer(t, b.env)}

@@ -13,7 +13,10 @@ import (
 
 func statusOf(t *testing.T, b *backend) store.Status {
 	t.Helper()
-	out, _, _ := harness.Run(t, "indexer", b.env, "status", "-o", "json")
+	out, _, code := harness.Run(t, "indexer", b.env, "status", "-o", "json")
+	if code != 0 {
+		return store.Status{} // no indexer has written one yet
+	}
 	return decode[store.Status](t, out)
 }
 
@@ -27,6 +30,7 @@ func condition(s store.Status, kind string) store.Condition {
 }
 
 func TestLostVendorsAreHeldUntilForced(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	b.put(t, b.layout.Source, revision(0, 100))
 	ix := harness.StartIndexer(t, b.env)
@@ -67,6 +71,7 @@ func TestLostVendorsAreHeldUntilForced(t *testing.T) {
 }
 
 func TestFailingGoldenQueryHolds(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	b.put(t, b.layout.Source, revision(0, 30))
 	b.put(t, b.layout.Golden(), []byte(`[{"query":"会社007 第0版","expect":["R0-007"],"k":5}]`))
@@ -87,6 +92,7 @@ func TestFailingGoldenQueryHolds(t *testing.T) {
 }
 
 func TestRollbackStaysUntilUnpinned(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	env := with(b.env, "GATE_MAX_REMOVED", "1")
 	b.put(t, b.layout.Source, revision(0, 30))
@@ -120,7 +126,7 @@ func TestRollbackStaysUntilUnpinned(t *testing.T) {
 	if q := b.pointer(t); q.ID != first.ID {
 		t.Errorf("a resync undid the rollback: %s", q.ID)
 	}
-	if out, _, _ := harness.Run(t, "indexer", b.env, "list", "-o", "json"); !strings.Contains(out, `"pinned"`) && !strings.Contains(out, `"current"`) {
+	if out, _, _ := harness.Run(t, "indexer", b.env, "list", "-o", "json"); !strings.Contains(out, `"current"`) {
 		t.Errorf("list: %s", out)
 	}
 	if _, stderr, code := harness.Run(t, "indexer", b.env, "unpin"); code != 0 {
@@ -130,6 +136,7 @@ func TestRollbackStaysUntilUnpinned(t *testing.T) {
 }
 
 func TestSuspendStopsAndResumeGoesOn(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	env := with(b.env, "GATE_MAX_REMOVED", "1")
 	b.put(t, b.layout.Source, revision(0, 20))
@@ -156,6 +163,7 @@ func TestSuspendStopsAndResumeGoesOn(t *testing.T) {
 }
 
 func TestReadingCommandsPrintTablesAndJSON(t *testing.T) {
+	t.Parallel()
 	b := dirBackend(t)
 	env := with(b.env, "GATE_MAX_REMOVED", "1")
 	b.put(t, b.layout.Source, sample(t))

@@ -8,12 +8,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
 type runCmd struct {
 	Building  building `embed:""`
 	AdminAddr string   `name:"admin-addr" env:"ADMIN_ADDR" default:":9091" help:"Address of /metrics, /health, /ready, /status and pprof."`
 }
+
+// Validate reports an address that cannot be one; the command line's parser calls it.
+func (c runCmd) Validate() error { return wire.CheckAddr("ADMIN_ADDR", c.AdminAddr) }
 
 // Run is the daemon: it holds or waits for the lease and reconciles until a signal.
 func (c runCmd) Run(a *app) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -33,6 +34,11 @@ type serveCmd struct {
 	AllowedOrigins string        `name:"allowed-origins" env:"ALLOWED_ORIGINS" placeholder:"ORIGIN,…" help:"Origins that browsers may call from (CORS); default none."`
 	APIKeys        string        `name:"api-keys" env:"API_KEYS" placeholder:"SHA256,…" help:"SHA-256 (hex) of each accepted bearer key; default none, which leaves the API open."`
 	RateLimit      float64       `name:"rate-limit" env:"RATE_LIMIT" default:"0" help:"Requests per second and client, 429 beyond; 0 is off."`
+}
+
+// Validate reports an address that cannot be one; the command line's parser calls it.
+func (c serveCmd) Validate() error {
+	return errors.Join(wire.CheckAddr("LISTEN_ADDR", c.ListenAddr), wire.CheckAddr("ADMIN_ADDR", c.AdminAddr))
 }
 
 func (c serveCmd) config(log *slog.Logger, b wire.Build) serve.Config {

@@ -38,7 +38,6 @@ func Parse(cli any, args []string, name, description string, b Build, stdout, st
 	parser, err := kong.New(cli,
 		kong.Name(name),
 		kong.Description(description),
-		kong.UsageOnError(),
 		kong.Writers(stdout, stderr),
 		kong.Vars{"version": b.String()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
@@ -59,10 +58,29 @@ func Parse(cli any, args []string, name, description string, b Build, stdout, st
 	}()
 	ctx, err = parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %s\n", name, oneLine(err))
+		fmt.Fprintf(stderr, "%s: %s\n", name, nameVariable(parser.Model.Node, oneLine(err)))
 		return nil, ExitUsage, false
 	}
 	return ctx, ExitDone, true
+}
+
+// nameVariable puts the variable's name before that of a flag which an error speaks of: most settings come from the
+// environment, and whoever set one there never wrote the flag.
+func nameVariable(node *kong.Node, msg string) string {
+	for _, f := range node.Flags {
+		flag := "--" + f.Name
+		if i := strings.Index(msg, flag); i >= 0 && len(f.Envs) > 0 && !strings.Contains(msg, f.Envs[0]) {
+			if rest := msg[i+len(flag):]; rest == "" || strings.ContainsAny(rest[:1], " =:,") {
+				return f.Envs[0] + " (" + flag + ")" + rest
+			}
+		}
+	}
+	for _, child := range node.Children {
+		if named := nameVariable(child, msg); named != msg {
+			return named
+		}
+	}
+	return msg
 }
 
 // unsetEmpty makes an empty variable count as unset, as a task definition writes "no value".

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -38,6 +39,14 @@ func (s Store) Open(ctx context.Context, reg prometheus.Registerer) (store.Objec
 		return nil, SettingError("VECTORSTORE_S3_BUCKET", "%w", err)
 	}
 	return o, nil
+}
+
+// CheckAddr reports an address that no listener could have.
+func CheckAddr(variable, addr string) error {
+	if _, err := net.ResolveTCPAddr("tcp", addr); err != nil {
+		return SettingError(variable, "%q is not host:port", addr)
+	}
+	return nil
 }
 
 // Kind is how /health names the store: S3 or dir.
