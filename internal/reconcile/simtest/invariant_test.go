@@ -23,6 +23,8 @@ type invariants struct {
 	damaged map[string]bool   // snapshots that chaos damaged
 	intent  intent            // what operators were told is in force
 	once    map[string]string // lineage|generation → id
+	pointer store.Pointer     // as last written
+	reign   int64             // highest epoch of a leader that went on to act on an existing pointer
 	// Purchases: how often texts may be bought again.
 	allowance int
 }
@@ -64,8 +66,11 @@ func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.R
 	w := o.p.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if key == w.layout.GC() {
+	switch {
+	case key == w.layout.GC():
 		o.p.gcSeen = w.state.writes
+	case key == w.layout.Control() && o.p.indexer && w.state.pointer.ID != "":
+		w.state.reign = max(w.state.reign, o.p.epoch) // past the fence
 	}
 	return o.Objects.Get(ctx, key, g)
 }
@@ -154,13 +159,17 @@ func (s *invariants) written(p *proc, key string, old, data []byte) {
 	l := s.w.layout
 	switch {
 	case key == l.Pointer():
-		s.pointerWritten(p, old, data)
+		s.pointerWritten(p, data)
 	case key == l.Lease():
 		s.leaseWritten(p, old, data)
 	case key == l.GC():
 		s.gcWritten(p, old, data)
 	case key == l.Status():
 		s.statusWritten(p, old, data)
+	case strings.HasSuffix(key, "/"+store.FileManifest):
+		s.w.tally["check manifest"]++
+		m, _ := decode[store.Manifest](data)
+		s.files(m, "manifest describes")
 	default:
 		s.whole(key)
 	}
@@ -172,7 +181,7 @@ func decode[T any](data []byte) (v T, ok bool) {
 
 // pointerWritten: it names a complete snapshot whose bytes match, epoch and generation never fall, the id changes
 // only with the generation, no stale leader's write takes effect, and operators' intent is respected.
-func (s *invariants) pointerWritten(p *proc, old, data []byte) {
+func (s *invariants) pointerWritten(p *proc, data []byte) {
 	s.w.tally["check pointer"]++
 	next, ok := decode[store.Pointer](data)
 	if !ok || next.Kind != store.KindPointer {
@@ -188,8 +197,9 @@ func (s *invariants) pointerWritten(p *proc, old, data []byte) {
 		s.w.violate("generation %d names %s and %s", next.Generation, id, next.ID)
 	}
 	s.once[at] = next.ID
-	prev, ok := decode[store.Pointer](old)
-	if !ok || prev.Kind != store.KindPointer {
+	prev := s.pointer
+	s.pointer = next
+	if prev.ID == "" {
 		return
 	}
 	if next.Epoch < prev.Epoch {
@@ -206,8 +216,8 @@ func (s *invariants) pointerWritten(p *proc, old, data []byte) {
 	case next.ID == prev.ID && next.Generation != prev.Generation:
 		s.w.violate("%s changed the generation of %s", p.name, prev.ID)
 	}
-	if p.indexer && prev.Epoch > p.epoch {
-		s.w.violate("%s of epoch %d wrote over the pointer of epoch %d", p.name, p.epoch, prev.Epoch)
+	if p.indexer && max(prev.Epoch, s.reign) > p.epoch {
+		s.w.violate("%s of epoch %d wrote over the pointer, epoch %d leads", p.name, p.epoch, max(prev.Epoch, s.reign))
 	}
 	if p.indexer && next.ID != prev.ID {
 		if s.intent.suspended {
@@ -230,10 +240,15 @@ func (s *invariants) complete(ptr store.Pointer) {
 		return
 	}
 	m, _ := decode[store.Manifest](mem.Data(l.Manifest(ptr.ID)))
+	s.files(m, "pointer names")
+}
+
+// files checks that everything a manifest describes is stored.
+func (s *invariants) files(m store.Manifest, what string) {
 	for _, f := range m.Files {
-		data := mem.Data(l.File(ptr.ID, f.Name))
+		data := s.w.mem.Data(s.w.layout.File(m.ID, f.Name))
 		if int64(len(data)) != f.Size || digest(data) != f.SHA256 {
-			s.w.violate("pointer names %s, whose %s is missing or another", ptr.ID, f.Name)
+			s.w.violate("%s %s, whose %s is missing or another", what, m.ID, f.Name)
 		}
 	}
 }
@@ -245,9 +260,8 @@ func digest(data []byte) string {
 
 // whole checks the served snapshot again when something below it changed.
 func (s *invariants) whole(key string) {
-	ptr, ok := decode[store.Pointer](s.w.mem.Data(s.w.layout.Pointer()))
-	if ok && ptr.Kind == store.KindPointer && strings.HasPrefix(key, s.w.layout.Snapshot(ptr.ID)) {
-		s.complete(ptr)
+	if s.pointer.ID != "" && strings.HasPrefix(key, s.w.layout.Snapshot(s.pointer.ID)) {
+		s.complete(s.pointer)
 	}
 }
 
@@ -299,8 +313,7 @@ func (s *invariants) gcWritten(p *proc, old, data []byte) {
 
 func (s *invariants) announced(p *proc, id string, prev store.GC) {
 	s.w.tally["check announced deletion"]++
-	ptr, _ := decode[store.Pointer](s.w.mem.Data(s.w.layout.Pointer()))
-	if ptr.ID == id {
+	if s.pointer.ID == id {
 		s.w.violate("%s announced the deletion of the served %s", p.name, id)
 	}
 	if _, held := prev.Holds[id]; held {
@@ -340,8 +353,7 @@ func (s *invariants) deleting(p *proc, key string) {
 	if _, ok := doc.Deleting[id]; !ok {
 		s.w.violate("%s deletes %s, which was not announced", p.name, key)
 	}
-	ptr, _ := decode[store.Pointer](s.w.mem.Data(s.w.layout.Pointer()))
-	if ptr.ID == id {
+	if s.pointer.ID == id {
 		s.w.violate("%s deletes %s of the served snapshot", p.name, key)
 	}
 	if s.intent.pin == id {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -17,10 +18,14 @@ import (
 var (
 	seedFlag  = flag.Uint64("sim.seed", 0, "seed that TestReplay plays")
 	seedsFlag = flag.Int("sim.seeds", 200, "random schedules")
+	fromFlag  = flag.Uint64("sim.from", 1, "first seed of the random schedules")
 	traceFlag = flag.Bool("sim.trace", false, "TestReplay prints the whole trace")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800) // many small worlds, each garbage at once
+	goleak.VerifyTestMain(m)
+}
 
 func TestReplay(t *testing.T) {
 	if *seedFlag == 0 {
@@ -46,10 +51,11 @@ func TestRandomSchedules(t *testing.T) {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
 				for !t.Failed() {
-					seed := next.Add(1)
-					if seed > uint64(*seedsFlag) {
+					n := next.Add(1)
+					if n > uint64(*seedsFlag) {
 						return
 					}
+					seed := *fromFlag + n - 1
 					r := runSchedule(t, seed, options{})
 					report(t, seed, r)
 					mu.Lock()
