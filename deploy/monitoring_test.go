@@ -259,6 +259,3 @@ func usedMetrics(t *testing.T) []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
-
-// labelsUsed are the values that alerts and panels select by, per metric and label.
-var selector = regexp.MustCompile(`\b(vectorstore_[a-z0-9_]+)\{([^}]*)\}`)
