@@ -153,3 +153,38 @@ func TestFilterFindsEveryMatchInCatalogueOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestExactNamesOfVendorsAndProductsComeFirst(t *testing.T) {
+	t.Parallel()
+	_, s := served(t)
+	var doc struct {
+		Vendors []struct {
+			ID        string `json:"vendor_id"`
+			Name      string `json:"name"`
+			Offerings struct {
+				Products []struct{ Name, Code string } `json:"products"`
+			} `json:"offerings"`
+		} `json:"vendors"`
+	}
+	if err := json.Unmarshal(sample(t), &doc); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for _, v := range doc.Vendors {
+		exact := []string{v.Name}
+		for _, p := range v.Offerings.Products {
+			exact = append(exact, p.Name, p.Code)
+		}
+		for _, q := range exact {
+			asked++
+			body, _ := json.Marshal(map[string]any{"query": q, "k": 3})
+			f, err := harness.Search(s.URL, string(body))
+			if err != nil || len(f.Results) == 0 || f.Results[0].ID != v.ID {
+				t.Errorf("%q is %s's; answered %+v, %v", q, v.ID, f.Results, err)
+			}
+		}
+	}
+	if asked < 200 {
+		t.Errorf("only %d names asked", asked)
+	}
+}

@@ -161,10 +161,13 @@ func TestPausedLeaderStepsDownAndChangesNothing(t *testing.T) {
 	if l := readLease(t, b); l.Epoch != taken.Epoch || l.Owner != taken.Owner {
 		t.Errorf("lease is %+v, was taken as %+v", l, taken)
 	}
-	status, _, err := store.ReadDoc[store.Status](t.Context(), b.objects, b.layout.Status(), store.GetOptions{})
-	if err != nil || status.Epoch != taken.Epoch || status.Owner != taken.Owner {
-		t.Errorf("status is of epoch %d, owner %s, %v", status.Epoch, status.Owner, err)
-	}
+	harness.Eventually(t, "the status is the second's", func() error {
+		status, _, err := store.ReadDoc[store.Status](t.Context(), b.objects, b.layout.Status(), store.GetOptions{})
+		if err != nil || status.Epoch != taken.Epoch || status.Owner != taken.Owner {
+			return fmt.Errorf("epoch %d, owner %s, %v", status.Epoch, status.Owner, err)
+		}
+		return nil
+	})
 	if gc, _, err := store.ReadDoc[store.GC](t.Context(), b.objects, b.layout.GC(), store.GetOptions{}); err == nil && gc.Epoch > taken.Epoch {
 		t.Errorf("gc.json is of epoch %d", gc.Epoch)
 	}

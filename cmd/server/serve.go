@@ -13,9 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/serve"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
@@ -79,6 +81,8 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
 		Embedder: func(e store.Embedding) (serve.Embedder, error) {
 			return c.Provider.ForSnapshot(ctx, e)
 		},
+		BuildLexical:  buildLexical,
+		Fuse:          lexical.Fuse,
 		ReleaseMemory: vecindex.ReleaseMemory,
 		Registerer:    reg,
 		Gatherer:      reg,
@@ -98,6 +102,13 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
 		cancel()
 	}()
 	return s.Run(ctx)
+}
+
+func buildLexical(n int, words func(i int) (vendors.Words, error)) (serve.Lexical, error) {
+	return lexical.Build(n, func(i int) (lexical.Fields, error) {
+		w, err := words(i)
+		return lexical.Fields(w), err
+	})
 }
 
 // list splits a comma-separated setting, ignoring blanks around and between.
