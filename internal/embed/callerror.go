@@ -93,7 +93,7 @@ func unitRow(dst, vec []float32, size int) error {
 }
 
 const (
-	tellsDims  = 4 // wrong lengths for one text in a row, never a right one: the model has other dims
+	tellsDims  = 4  // wrong lengths for one text in a row, never a right one: the model has other dims
 	givesUpBad = 12 // unusable vectors for one text in a row
 )
 
@@ -142,8 +142,8 @@ func (w *worker) recoverFrom(ctx context.Context, err error, part []int, tries *
 			return fmt.Errorf("%d tries: %w", *tries, err)
 		}
 	}
-	if idle := w.pace.idle(time.Now()); idle > w.cfg.MaxStall || ce.After > w.cfg.MaxStall {
-		return fmt.Errorf("no success for %v, asked to wait %v: %w", idle.Round(time.Second), ce.After, err)
+	if d := w.pace.stalled(time.Now()); d > w.cfg.MaxStall || ce.After > w.cfg.MaxStall {
+		return fmt.Errorf("no success for %v, asked to wait %v: %w", d.Round(time.Second), ce.After, err)
 	}
 	if ce.Kind == Throttled {
 		return nil

@@ -38,9 +38,9 @@ type pacer struct {
 	throttles    int       // in a row
 	lastThrottle time.Time // calls that started before it tell nothing new
 	lastPause    time.Duration
-	lastSuccess  time.Time
-	history      uint32  // outcomes of the last historyLen calls that count, 1 = throttled
-	accepted     float64 // tokens since the last throttle, in calls:
+	failing      time.Time // the first failure since the last success
+	history      uint32    // outcomes of the last historyLen calls that count, 1 = throttled
+	accepted     float64   // tokens since the last throttle, in calls:
 	calls        int
 	lows         [4]float64
 	best         float64 // rate that was once sustained, fading
@@ -71,7 +71,7 @@ const (
 func newPacer(maxInFlight int, firstPause time.Duration, now time.Time) *pacer {
 	return &pacer{
 		changed: make(chan struct{}), max: maxInFlight, firstPause: firstPause, window: float64(maxInFlight),
-		since: now, lastSuccess: now, grownAt: now,
+		since: now, grownAt: now,
 	}
 }
 
@@ -143,6 +143,9 @@ func (p *pacer) finish(now time.Time, o outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.inFlight--
+	if !o.ok && p.failing.IsZero() {
+		p.failing = now
+	}
 	switch {
 	case o.throttled:
 		p.throttled(now, o)
@@ -157,7 +160,7 @@ func (p *pacer) finish(now time.Time, o outcome) {
 }
 
 func (p *pacer) accept(now time.Time, o outcome) {
-	p.lastSuccess, p.throttles = now, 0
+	p.failing, p.throttles = time.Time{}, 0
 	p.accepted += o.cost
 	p.calls++
 	p.record(0)
@@ -285,15 +288,14 @@ func (p *pacer) record(bit uint32) {
 	p.history = (p.history<<1 | bit) & (1<<historyLen - 1)
 }
 
-// idle is how long no call has succeeded, not counting the pause the provider asked for.
-func (p *pacer) idle(now time.Time) time.Duration {
+// stalled is how long calls have failed without a success between them.
+func (p *pacer) stalled(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	last := p.lastSuccess
-	if p.resumeAt.After(last) {
-		last = p.resumeAt
+	if p.failing.IsZero() {
+		return 0
 	}
-	return now.Sub(last)
+	return now.Sub(p.failing)
 }
 
 func seconds(s float64) time.Duration {
