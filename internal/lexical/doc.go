@@ -5,4 +5,18 @@
 // however they are punctuated.
 //
 // Fuse merges such a ranking with one by meaning.
+//
+// # Why not a search library
+//
+// bleve v2.6.3 (cjk analyzer, no stored fields, scorch) was measured against this package on the same 20,000 records
+// of vendorstest, ten Japanese questions, 50 results, one core of a busy machine (ratios are what counts):
+//
+//	                      build     memory or disk   a search
+//	this package          1.6 s     8.3 MB           0.22 ms
+//	bleve, index on disk  5.7 s     16.1 MB          7.8 ms
+//	bleve, in memory      155 s     356 MB           35 ms
+//
+// A replica builds the index whenever it loads a snapshot, beside the one it serves, so time and memory of building
+// decide; and bleve would still need the names kept apart to put exact ones first. The benchmarks of this package
+// repeat its half of the table.
 package lexical

@@ -1,0 +1,271 @@
+package lexical
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"pgregory.net/rapid"
+)
+
+func build(t testing.TB, fields ...Fields) *Index {
+	t.Helper()
+	x, err := Build(len(fields), func(i int) (Fields, error) { return fields[i], nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+func texts(s ...string) []Fields {
+	out := make([]Fields, len(s))
+	for i := range s {
+		out[i].Text = s[i]
+	}
+	return out
+}
+
+func TestWordsAreFoundInAnySpelling(t *testing.T) {
+	x := build(t, texts("冷凍倉庫の温度監視", "ＡＸ－２００ Ｃｌｏｕｄ", "ﾊﾞｯｸｱｯﾌﾟ サーバー", "橋の点検、ひび割れ", "みのり制御", "Straße Привет")...)
+	for query, want := range map[string]int64{
+		"倉庫": 0, "温度": 0, "凍": 0, "ax-200": 1, "AX200": 1, "ax 200": 1, "cloud": 1, "バックアップ": 2, "サーバ": 2,
+		"橋": 3, "ひび": 3, "ミノリ": 4, "straße": 5, "ПРИВЕТ": 5,
+	} {
+		pos, scores := x.Search(query, 3, nil)
+		if len(pos) == 0 || pos[0] != want || scores[0] <= 0 {
+			t.Errorf("%q finds %v, want %d first", query, pos, want)
+		}
+	}
+	for _, query := range []string{"", " 、。", "zzz", "庫倉", "\xff\xfe"} {
+		if pos, _ := x.Search(query, 3, nil); len(pos) != 0 {
+			t.Errorf("%q finds %v, want nothing", query, pos)
+		}
+	}
+}
+
+func TestExactNamesScoreOneOrMore(t *testing.T) {
+	x := build(t,
+		Fields{Name: "株式会社カギラボ", Text: "扉の錠", Keywords: []string{"V-060", "カギラボ錠"}},
+		Fields{Name: "鍵の話", Text: "カギラボ カギラボ カギラボ V-060 V-060 株式会社カギラボ"},
+		Fields{Name: "Acme Tools Inc.", Text: "tools"},
+	)
+	for _, tt := range []struct {
+		query string
+		want  int64
+		exact bool
+	}{
+		{"カギラボ", 0, true}, {"株式会社カギラボ", 0, true}, {"カギラボ株式会社", 0, true}, {"㈱カギラボ", 0, true}, {" かぎらぼ ", 0, true},
+		{"v060", 0, true}, {"Ｖ－０６０", 0, true}, {"acme tools", 2, true}, {"ACME TOOLS, INC.", 2, true}, {"カギラボ 扉", 0, false}, {"tools", 2, false},
+	} {
+		pos, scores := x.Search(tt.query, 3, nil)
+		if len(pos) == 0 || pos[0] != tt.want || (scores[0] >= 1) != tt.exact {
+			t.Errorf("%q finds %v with %v, want %d first, exact %v", tt.query, pos, scores, tt.want, tt.exact)
+		}
+	}
+}
+
+func TestAllowIsAllThatIsReturned(t *testing.T) {
+	x := build(t, texts("倉庫", "倉庫 倉庫", "倉庫 監視", "監視")...)
+	pos, _ := x.Search("倉庫", 10, roaring.BitmapOf(2, 3))
+	if !slices.Equal(pos, []int64{2}) {
+		t.Errorf("positions %v, want [2]", pos)
+	}
+	if pos, _ := x.Search("倉庫", 10, roaring.New()); len(pos) != 0 {
+		t.Errorf("positions %v of an empty bitmap", pos)
+	}
+}
+
+func TestEqualScoresAreInCatalogueOrder(t *testing.T) {
+	x := build(t, texts(slices.Repeat([]string{"倉庫"}, 50)...)...)
+	pos, _ := x.Search("倉庫", 10, nil)
+	if !slices.Equal(pos, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {
+		t.Errorf("positions %v", pos)
+	}
+}
+
+func TestNothingIsFoundInNothing(t *testing.T) {
+	x := build(t)
+	if pos, scores := x.Search("倉庫", 5, nil); len(pos)+len(scores) != 0 {
+		t.Errorf("%v, %v", pos, scores)
+	}
+	y := build(t, texts("倉庫")...)
+	for _, k := range []int{0, -1} {
+		if pos, _ := y.Search("倉庫", k, nil); len(pos) != 0 {
+			t.Errorf("k = %d finds %v", k, pos)
+		}
+	}
+	broken := errors.New("disk")
+	if _, err := Build(1, func(int) (Fields, error) { return Fields{}, broken }); !errors.Is(err, broken) {
+		t.Errorf("Build() = %v, want %v", err, broken)
+	}
+}
+
+// naive is BM25 from its definition, over the same terms.
+func naive(fields []Fields, query string) map[int64]float64 {
+	n := float64(len(fields))
+	tfs := make([]map[uint64]float64, len(fields))
+	lengths := make([]float64, len(fields))
+	df := make(map[uint64]float64)
+	var total float64
+	for i, f := range fields {
+		tfs[i] = make(map[uint64]float64)
+		documentTerms(fold(nil, f.Text), func(h uint64) { tfs[i][h&^1]++; lengths[i]++ })
+		for _, s := range append([]string{f.Name}, f.Keywords...) {
+			documentTerms(fold(nil, s), func(h uint64) { tfs[i][h&^1] += nameWeight })
+		}
+		for h := range tfs[i] {
+			df[h]++
+		}
+		total += lengths[i]
+	}
+	mean := max(total/n, 1)
+	terms := make(map[uint64]bool)
+	queryTerms(fold(nil, query), func(h uint64) { terms[h&^1] = true })
+	var reach float64
+	out := make(map[int64]float64)
+	for h := range terms {
+		if df[h] == 0 {
+			continue
+		}
+		idf := math.Log(1 + (n-df[h]+0.5)/(df[h]+0.5))
+		reach += idf * (k1 + 1)
+		for i := range fields {
+			if tf := tfs[i][h]; tf > 0 {
+				tf = float64(frequencies[frequencyClass(int(tf))])
+				out[int64(i)] += idf * tf * (k1 + 1) / (tf + k1*(1-b+b*lengths[i]/mean))
+			}
+		}
+	}
+	for p := range out {
+		out[p] /= reach
+	}
+	return out
+}
+
+func TestScoresAreThoseOfBM25(t *testing.T) {
+	words := []string{"倉庫", "温度", "監視", "cloud", "AX-200", "サーバー", "の", "橋", "あい", "ab", " "}
+	sentence := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(rapid.SampledFrom(words), 0, 12).Draw(t, "words"), rapid.SampledFrom([]string{"", " "}).Draw(t, "between"))
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		fields := make([]Fields, rapid.IntRange(1, 40).Draw(t, "n"))
+		for i := range fields {
+			fields[i] = Fields{Name: fmt.Sprintf("name%d %s", i, sentence.Draw(t, "name")), Text: sentence.Draw(t, "text")}
+		}
+		x, err := Build(len(fields), func(i int) (Fields, error) { return fields[i], nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		query := sentence.Draw(t, "query")
+		want := naive(fields, query)
+		pos, scores := x.Search(query, len(fields), nil)
+		if len(pos) != len(want) {
+			t.Fatalf("%q finds %v, want %d records", query, pos, len(want))
+		}
+		for i, p := range pos {
+			if math.Abs(float64(scores[i])-want[p]) > 1e-5 {
+				t.Fatalf("record %d scores %v, want %v", p, scores[i], want[p])
+			}
+			if i > 0 && scores[i] > scores[i-1] {
+				t.Fatalf("scores rise: %v", scores)
+			}
+		}
+		k := rapid.IntRange(1, 10).Draw(t, "k")
+		few, _ := x.Search(query, k, nil)
+		if !slices.Equal(few, pos[:min(k, len(pos))]) {
+			t.Fatalf("first %d are %v, want %v", k, few, pos[:min(k, len(pos))])
+		}
+	})
+}
+
+func TestLongListsSurviveTheArena(t *testing.T) {
+	const n = 70_000 // the postings of a term in every record fill many blocks
+	x, err := Build(n, func(i int) (Fields, error) {
+		return Fields{Text: fmt.Sprintf("common %d %s", i, strings.Repeat("common ", i%20))}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pos, _ := x.Search("common", n, nil); len(pos) != n {
+		t.Errorf("%d records have the word, want %d", len(pos), n)
+	}
+	for _, i := range []int{0, 1, 12_345, n - 1} {
+		if pos, _ := x.Search(fmt.Sprint(i), 1, nil); len(pos) != 1 || pos[0] != int64(i) {
+			t.Errorf("%d finds %v", i, pos)
+		}
+	}
+}
+
+func TestSearchesRunSideBySide(t *testing.T) {
+	x := build(t, texts("倉庫 監視", "倉庫", "監視 監視", "温度")...)
+	want, wantScores := x.Search("倉庫の監視", 4, nil)
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 200 {
+				pos, scores := x.Search("倉庫の監視", 4, nil)
+				if !slices.Equal(pos, want) || !slices.Equal(scores, wantScores) {
+					t.Errorf("%v, %v; want %v, %v", pos, scores, want, wantScores)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestFusePutsWhatBothFindFirst(t *testing.T) {
+	for _, tt := range []struct {
+		what              string
+		semantic, lexical []int64
+		scores            []float32
+		want              []int64
+	}{
+		{"agreement", []int64{1, 2, 3}, []int64{3, 1}, []float32{0.5, 0.4}, []int64{1, 3, 2}},
+		{"words alone", nil, []int64{4, 2}, []float32{0.5, 0.4}, []int64{4, 2}},
+		{"meaning alone", []int64{4, 2}, nil, nil, []int64{4, 2}},
+		{"an exact name the meaning misses", []int64{1, 2, 3}, []int64{9, 1}, []float32{1.2, 0.9}, []int64{9, 1, 2, 3}},
+		{"an exact name at the end of the meaning", []int64{1, 2, 9}, []int64{9, 8, 1}, []float32{1.5, 0.9, 0.8}, []int64{9, 1, 2, 8}},
+		{"ties in catalogue order", []int64{5}, []int64{3}, []float32{0.1}, []int64{3, 5}},
+		{"nothing", nil, nil, nil, []int64{}},
+	} {
+		pos, scores := Fuse(10, tt.semantic, tt.lexical, tt.scores)
+		if !slices.Equal(pos, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.what, pos, tt.want)
+		}
+		for i, s := range scores {
+			if s <= 0 || s > 1 || i > 0 && s > scores[i-1] {
+				t.Errorf("%s: scores %v", tt.what, scores)
+			}
+		}
+	}
+	if pos, scores := Fuse(2, []int64{1, 2, 3}, []int64{1, 2, 3}, []float32{3, 2, 0.5}); len(pos) != 2 || scores[0] != 1 {
+		t.Errorf("first of both lists: %v, %v; want two, the first with 1", pos, scores)
+	}
+}
+
+func FuzzSearch(f *testing.F) {
+	x := build(f,
+		Fields{Name: "株式会社カギラボ", Text: "扉に後付けできる電子錠", Keywords: []string{"KL-80"}},
+		Fields{Name: "倉庫システム", Text: "在庫とロットの管理 WMS ISO/IEC 27001"},
+	)
+	for _, q := range []string{"カギラボ", "kl-80", "在庫 管理", "", "株式会社", "--..--", "\xffa\xfe", "a-b-c-d-e-f", "ｶﾞｷﾞ", "𠮷"} {
+		f.Add(q, 2)
+	}
+	f.Fuzz(func(t *testing.T, query string, k int) {
+		pos, scores := x.Search(query, k, nil)
+		if len(pos) != len(scores) || len(pos) > max(k, 0) || len(pos) > 2 {
+			t.Fatalf("k = %d: %v, %v", k, pos, scores)
+		}
+		for i := range pos {
+			if pos[i] < 0 || pos[i] > 1 || !(scores[i] > 0 && scores[i] <= 2) || i > 0 && scores[i] > scores[i-1] {
+				t.Fatalf("%v, %v", pos, scores)
+			}
+		}
+	})
+}
