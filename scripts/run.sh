@@ -11,7 +11,7 @@ export EMBEDDING_PROVIDER=${EMBEDDING_PROVIDER:-local} # a key in the environmen
 export POLL_INTERVAL=${POLL_INTERVAL:-1s} RESYNC_INTERVAL=${RESYNC_INTERVAL:-2s} LEASE_TTL=${LEASE_TTL:-5s}
 export LOG_FORMAT=json
 prefix=${VECTORSTORE_S3_PREFIX:-vectorstore/prod}
-logs=data/logs
+logs=${RUN_LOG_DIR:-data/logs}
 catalogue=$VECTORSTORE_STORE_DIR/$prefix/vendors.json
 
 mkdir -p "$logs" "$(dirname "$catalogue")"
