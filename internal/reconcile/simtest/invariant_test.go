@@ -24,7 +24,12 @@ type invariants struct {
 	intent  intent            // what operators were told is in force
 	once    map[string]string // lineage|generation → id
 	pointer store.Pointer     // as last written
-	reign   int64             // highest epoch of a leader that went on to act on an existing pointer
+	doomed  map[string]bool   // every id that was ever announced for deletion
+	// By snapshot id: its documents, and the lowest and highest generation it was promoted to.
+	documents   map[string][]byte
+	lowest      map[string]int64
+	generations map[string]int64
+	reign       int64 // highest epoch of a leader that went on to act on an existing pointer
 	// Purchases: how often texts may be bought again.
 	allowance int
 }
@@ -38,6 +43,7 @@ type intent struct {
 func newInvariants(w *world) invariants {
 	return invariants{
 		w: w, beats: map[string]int{}, valid: map[string]bool{}, damaged: map[string]bool{}, once: map[string]string{},
+		doomed: map[string]bool{}, documents: map[string][]byte{}, lowest: map[string]int64{}, generations: map[string]int64{},
 	}
 }
 
@@ -169,7 +175,12 @@ func (s *invariants) written(p *proc, key string, old, data []byte) {
 	case strings.HasSuffix(key, "/"+store.FileManifest):
 		s.w.tally["check manifest"]++
 		m, _ := decode[store.Manifest](data)
-		s.files(m, "manifest describes")
+		if !s.doomed[m.ID] { // a stopped uploader's last request may find its files collected as an orphan's
+			s.files(m, "manifest describes")
+		}
+	case strings.HasSuffix(key, "/"+store.FileDocuments):
+		id, _, _ := strings.Cut(strings.TrimPrefix(key, l.Root()), "/")
+		s.documents[id] = data
 	default:
 		s.whole(key)
 	}
@@ -197,6 +208,10 @@ func (s *invariants) pointerWritten(p *proc, data []byte) {
 		s.w.violate("generation %d names %s and %s", next.Generation, id, next.ID)
 	}
 	s.once[at] = next.ID
+	if s.generations[next.ID] == 0 {
+		s.lowest[next.ID] = next.Generation
+	}
+	s.generations[next.ID] = max(s.generations[next.ID], next.Generation)
 	prev := s.pointer
 	s.pointer = next
 	if prev.ID == "" {
@@ -313,6 +328,7 @@ func (s *invariants) gcWritten(p *proc, old, data []byte) {
 
 func (s *invariants) announced(p *proc, id string, prev store.GC) {
 	s.w.tally["check announced deletion"]++
+	s.doomed[id] = true
 	if s.pointer.ID == id {
 		s.w.violate("%s announced the deletion of the served %s", p.name, id)
 	}

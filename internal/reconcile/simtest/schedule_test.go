@@ -14,8 +14,9 @@ import (
 
 // options of a random schedule; the zero value draws everything from the seed.
 type options struct {
-	mutate mutation
-	length time.Duration
+	mutate  mutation
+	length  time.Duration
+	servers bool // real ones, beside the reduced ones
 }
 
 // result of a schedule.
@@ -48,6 +49,7 @@ type schedule struct {
 	indexers []*proc
 	disks    []string
 	replicas []*replica
+	servers  []*realServer
 	n        int
 }
 
@@ -68,6 +70,10 @@ func (s *schedule) play(o options) {
 	}
 	for range 1 + rng.IntN(2) {
 		s.addReplica()
+	}
+	if o.servers {
+		s.addServer()
+		s.addServer()
 	}
 	length := o.length
 	if length == 0 {
@@ -104,6 +110,11 @@ func (s *schedule) addReplica() {
 	s.replicas = append(s.replicas, s.w.startReplica(fmt.Sprintf("server-%d", s.n)))
 }
 
+func (s *schedule) addServer() {
+	s.n++
+	s.servers = append(s.servers, s.w.startServer(fmt.Sprintf("real-%d", s.n), fmt.Sprintf("cache-%d", s.n%3)))
+}
+
 // event is one thing that goes wrong or is asked for.
 func (s *schedule) event(ctx context.Context) {
 	rng := s.w.rng
@@ -131,6 +142,13 @@ func (s *schedule) event(ctx context.Context) {
 	case 13:
 		s.addIndexer()
 	case 14:
+		if n := len(s.servers); n > 0 && rng.IntN(2) == 0 {
+			i := rng.IntN(n)
+			s.servers[i].crash("server dies")
+			s.servers = append(s.servers[:i], s.servers[i+1:]...)
+			s.addServer()
+			break
+		}
 		r := s.replicas[rng.IntN(len(s.replicas))]
 		switch rng.IntN(3) {
 		case 0:
@@ -224,6 +242,9 @@ func (s *schedule) calm(ctx context.Context) {
 		r.cont()
 		r.setStuck(false)
 	}
+	for _, r := range s.servers {
+		r.cont()
+	}
 	s.reap()
 	want := s.people.complete(ctx)
 	p, o := s.operator.command("tidy")
@@ -238,6 +259,7 @@ func (s *schedule) calm(ctx context.Context) {
 	}
 	var why string
 	for end := time.Now().Add(6 * time.Minute); time.Now().Before(end); nap(ctx, 4*time.Second) {
+		s.reap() // a crash may have been under way
 		if why = s.unsettled(want); why == "" {
 			break
 		}
@@ -270,6 +292,11 @@ func (s *schedule) unsettled(want string) string {
 		}
 		if id, generation := r.served(); id != ptr.ID || generation != ptr.Generation {
 			return fmt.Sprintf("%s serves %s of generation %d, the pointer names %s of %d", r.id, id, generation, ptr.ID, ptr.Generation)
+		}
+	}
+	for _, r := range s.servers {
+		if id := r.served(); id != ptr.ID && !r.dead {
+			return fmt.Sprintf("%s answers from %s, the pointer names %s", r.name, id, ptr.ID)
 		}
 	}
 	st, _ := decode[store.Status](w.mem.Data(w.layout.Status()))
