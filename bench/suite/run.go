@@ -17,6 +17,9 @@ type step struct {
 	run  func(*Suite, context.Context) error
 }
 
+// profileStep runs only when it is named.
+const profileStep = "profile"
+
 // allSteps in the order of the report.
 func allSteps() []step {
 	return []step{
@@ -30,6 +33,7 @@ func allSteps() []step {
 		{"replica", func(s *Suite, ctx context.Context) error { return s.Replica(ctx, s.tall()) }},
 		{"million", (*Suite).Million},
 		{"report", (*Suite).Report},
+		{profileStep, (*Suite).Profile},
 	}
 }
 
@@ -48,7 +52,7 @@ func New(c Config) *Suite { return &Suite{Config: c} }
 // Run runs the named steps, or all.
 func (s *Suite) Run(ctx context.Context, names []string) error {
 	for _, st := range allSteps() {
-		if len(names) > 0 && !slices.Contains(names, st.name) {
+		if !slices.Contains(names, st.name) && (len(names) > 0 || st.name == profileStep) {
 			continue
 		}
 		s.logf("== %s", st.name)
