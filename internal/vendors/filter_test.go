@@ -357,3 +357,32 @@ func FuzzParseFilter(f *testing.F) {
 		}
 	})
 }
+
+func TestSelectAcrossManyRecords(t *testing.T) {
+	const n = 140_000 // three containers of a roaring bitmap
+	a, err := vendors.BuildAttributes(n, func(i int) ([]byte, error) {
+		return fmt.Appendf(nil, `{"s":[%d,%d],"k":"v%d"}`, i%100, 200+i%2, i%7), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for filter, in := range map[string]func(i int) bool{
+		`{"s":{"gte":50,"lt":60}}`:   func(i int) bool { return i%100 >= 50 && i%100 < 60 },
+		`{"s":{"lt":99}}`:            func(i int) bool { return i%100 < 99 },
+		`{"s":7}`:                    func(i int) bool { return i%100 == 7 },
+		`{"s":[7,201],"k":"v3"}`:     func(i int) bool { return (i%100 == 7 || i%2 == 1) && i%7 == 3 },
+		`{"s":{"gt":99},"k":["v6"]}`: func(i int) bool { return i%7 == 6 },
+		`{"k":{"exists":false}}`:     func(int) bool { return false },
+	} {
+		got := selected(t, a, filter)
+		var want []uint32
+		for i := range n {
+			if in(i) {
+				want = append(want, uint32(i))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s selects %d records, want %d", filter, len(got), len(want))
+		}
+	}
+}

@@ -50,7 +50,7 @@ func (a *Attributes) meeting(at *attribute, c *condition) *roaring.Bitmap {
 		if c.within.lo > c.within.hi {
 			return roaring.New()
 		}
-		return records(between(at.numbers, numberKey(c.within.lo), numberKey(c.within.hi)))
+		return a.records(between(at.numbers, numberKey(c.within.lo), numberKey(c.within.hi)))
 	}
 	sets := make([]*roaring.Bitmap, 0, len(c.any))
 	for _, s := range c.any {
@@ -75,12 +75,12 @@ func (a *Attributes) equal(at *attribute, s scalar) *roaring.Bitmap {
 		case c == nil && len(rare) == 0:
 			return nil
 		case c == nil:
-			return records(rare)
+			return a.records(rare)
 		}
 		return c.records // a hash is either common or rare
 	case kindNumber:
 		key := numberKey(s.number)
-		return records(between(at.numbers, key, key))
+		return a.records(between(at.numbers, key, key))
 	default:
 		return at.simple[s.kind]
 	}
@@ -99,7 +99,15 @@ func between(e []entry, lo, hi uint64) []entry {
 	return e[:to]
 }
 
-func records(e []entry) *roaring.Bitmap {
+// records returns the records of entries. Many are set in a plain bitmap first, which needs no sorting.
+func (a *Attributes) records(e []entry) *roaring.Bitmap {
+	if len(e) > a.n/64 {
+		dense := make([]uint64, (a.n+63)/64)
+		for i := range e {
+			dense[e[i].pos/64] |= 1 << (e[i].pos % 64)
+		}
+		return roaring.FromDense(dense, true)
+	}
 	pos := make([]uint32, len(e))
 	for i := range e {
 		pos[i] = e[i].pos
