@@ -1,0 +1,80 @@
+// Package reconcile makes the store hold, and current/ name, a verified snapshot of the catalogue.
+//
+// A pass is level-based: it reads what is desired (the catalogue, the spec, the operator's intent) and what is
+// there (the pointer, the snapshots, the ledger), acts on the difference and remembers nothing that it could not
+// read again. It runs these steps in order:
+//
+//	 1  hold the lease (lease.go), or be a follower
+//	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; then the
+//	    heartbeats, the served snapshot's health and the catalogue (observe.go, replicas.go)
+//	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (verdict.go)
+//	 4  parse the catalogue, all of it or nothing (catalogue.go)
+//	 5  compare with the served snapshot; above the token budget: held before any purchase
+//	 6  embed what the ledger lacks, flushing as it goes (embedding.go)
+//	 7  build the index from the ledger (build.go)
+//	 8  judge it (gate.go)
+//	 9  upload, manifest last, then the verdict (publish.go)
+//	10  hold the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
+//	    of step 2, drop the hold
+//	11  copy index.faiss and index.pkl to current/ for old readers; the pair is not atomic for them
+//	12  collect garbage (gcplan.go, gc.go)
+//	13  write status.json (record.go)
+//
+// # What makes it right
+//
+// The pointer's If-Match is the fence; the lease only saves work. Whatever moves the pointer first — another
+// leader's fence, an operator's intent, an expired hold — makes every promotion prepared before it fail. Because
+// the pointer is read before control.json, an operator who writes control.json and then the pointer is either seen
+// by a pass or breaks its promotion. A leader asks lease.check before every write; after 2/3 of the TTL without a
+// renewal it stops, and a pointer, status.json or gc.json of a later epoch makes it step down whatever its clock
+// says: the monotonic clock of a suspended machine stands still.
+//
+// Garbage collection reads gc.json before anything else and announces deletions with that ETag. Whoever starts to
+// use a snapshot is in the pointer, control.json or a heartbeat by then, or changes gc.json first (a hold).
+// `deleting` is one-way: what is in it can never be promoted, so a deleter that was stopped may finish late.
+//
+// # What a crash leaves
+//
+//	during 1      the old lease; it expires, or is recognised as our own
+//	during 2-5    nothing
+//	during 6      at most 2 × 1,024 texts bought and not in the ledger
+//	during 7-8    nothing: all vectors are in the ledger
+//	during 9      files without a manifest, which are no snapshot and are collected after the grace
+//	9 to 10       a complete snapshot with its verdict: the next pass adopts it
+//	during 10     the old pointer or the new one, and a hold that expires
+//	during 11     copies that do not carry the pointer's id: the next pass copies again
+//	during 12     ids in gc.json's `deleting`: the next collection goes on; ledger segments stored twice
+//	during 13     an old status.json
+//
+// # Where this goes beyond the plain protocol
+//
+// Found while simulating it (package simtest); each is a rule here and a test there:
+//
+//   - A hold that expires would let a promoter that was only asleep point at a deleted snapshot. Collection
+//     therefore moves the pointer's ETag (a fence write) before it drops a stale hold, and every promoter reads
+//     the pointer before it sets its hold. Holds live at least a minute, whatever the grace.
+//   - Holds and retirements are dated by the store's clock at the moment of promotion, not at the start of the
+//     pass: a build may take longer than the grace.
+//   - The files are looked at after the hold is set, so that ids can leave `deleting` a grace after the last
+//     object is gone without ever becoming promotable again.
+//   - A stopped uploader may wake up and store the manifest of a snapshot whose files were collected as an
+//     orphan's. Such a manifest is never adopted (its files are not there), and goes with the next collection.
+//     The age of the newest object is the whole rule for orphans: a leader's own uploads never overlap its
+//     collection.
+//   - Copies for old readers are conditional too, on what was there before lease and pointer were checked again:
+//     a leader that was stopped in between cannot put an old copy over a newer one. They follow the pointer while
+//     pinned (a rollback must reach old readers), not while suspended.
+//   - Epochs count from the highest in lease, pointer, status.json and gc.json, so they stay monotonic when one
+//     of them was removed or overwritten by hand. A lease.json that cannot be read expires like a silent holder.
+//   - A pointer that was deleted or overwritten is written again in the lineage that status.json remembers, its
+//     generation above every heartbeat's. A promotion by an operator that no status and no heartbeat had seen yet
+//     is forgotten by that, and its generation number is used again.
+//   - The first fence is the first step of every pass whose epoch is above the pointer's, not an event of the
+//     takeover: a pointer created by an operator, or a fence lost in a crash, is caught up with.
+//   - While no pointer exists nothing is deleted, and the only promotion is the creating If-None-Match. A
+//     suspension at that moment has no pointer to fence: a first promotion that is under way may still land.
+//   - The pointer's history holds 20 entries. When its oldest is younger than the grace, snapshots it does not
+//     name are kept: they may have been retired a moment ago.
+//   - Below GATE_MIN_RECALL a candidate is held, not failed: building it again would give the same, and an
+//     operator can look at it and overrule.
+package reconcile
