@@ -1,0 +1,134 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The documents that the team reads in Japanese. Prose is translated; what is typed and what is printed is not.
+var translated = map[string]string{
+	"../README.md":       "../README.ja.md",
+	"../docs/DEPLOY.md":  "../docs/DEPLOY.ja.md",
+	"../docs/RUNBOOK.md": "../docs/RUNBOOK.ja.md",
+}
+
+var codeBlock = regexp.MustCompile("(?ms)^[ ]*```[a-z]*\n.*?^[ ]*```$")
+
+// blocks of code without comments, which are prose, and without indentation.
+func blocks(text string) (out []string) {
+	for _, b := range codeBlock.FindAllString(text, -1) {
+		var lines []string
+		for _, l := range strings.Split(b, "\n") {
+			l, _, _ = strings.Cut(l, " # ")
+			if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "# ") {
+				lines = append(lines, l)
+			}
+		}
+		out = append(out, strings.Join(lines, "\n"))
+	}
+	return out
+}
+
+// outline is the depth of every heading outside of code, in order.
+func outline(text string) (out []string) {
+	for _, m := range regexp.MustCompile(`(?m)^(#+) `).FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+func TestTranslationsKeepStep(t *testing.T) {
+	for en, ja := range translated {
+		a, b := readFile(t, en), readFile(t, ja)
+		if d := cmp.Diff(outline(a), outline(b)); d != "" {
+			t.Errorf("%s: headings (-%s +%s): %s", ja, en, ja, d)
+		}
+		if d := cmp.Diff(blocks(a), blocks(b)); d != "" {
+			t.Errorf("%s: commands and output (-%s +%s): %s", ja, en, ja, d)
+		}
+		if rows, want := strings.Count(b, "\n|"), strings.Count(a, "\n|"); rows != want {
+			t.Errorf("%s has %d table rows, %s has %d", ja, rows, en, want)
+		}
+		if !regexp.MustCompile(`[ぁ-ん]`).MatchString(b) {
+			t.Errorf("%s is not Japanese", ja)
+		}
+		if !strings.Contains(a, filepath.Base(ja)) || !strings.Contains(b, filepath.Base(en)) {
+			t.Errorf("%s and %s do not lead to each other", en, ja)
+		}
+	}
+}
+
+// The alarms lead to these sections, whichever language is read.
+func TestRunbooksHaveTheSameSections(t *testing.T) {
+	ja := anchors(t, "../docs/RUNBOOK.ja.md")
+	for a := range anchors(t, "../docs/RUNBOOK.md") {
+		if strings.Contains(a, "-") && !ja[a] {
+			t.Errorf("RUNBOOK.ja.md has no section %s", a)
+		}
+	}
+}
+
+func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)]+)\)`)
+	for en, ja := range translated {
+		for _, f := range []string{en, ja} {
+			for _, m := range link.FindAllStringSubmatch(readFile(t, f), -1) {
+				target, anchor, _ := strings.Cut(m[1], "#")
+				if strings.Contains(target, "://") {
+					continue
+				}
+				path := f
+				if target != "" {
+					path = filepath.Join(filepath.Dir(f), target)
+				}
+				if _, err := os.Stat(path); err != nil {
+					t.Errorf("%s links to %s: %v", f, m[1], err)
+				} else if anchor != "" && strings.HasSuffix(path, ".md") && !anchors(t, path)[anchor] {
+					t.Errorf("%s links to %s: no such heading", f, m[1])
+				}
+			}
+		}
+	}
+}
+
+// What a reader is told to type exists: scripts with their options, files, parameters.
+func TestDocumentsNameWhatExists(t *testing.T) {
+	path := regexp.MustCompile(`\b(?:deploy|docs|testdata)/[A-Za-z0-9_./-]*[A-Za-z0-9]`)
+	option := regexp.MustCompile(`deploy/(\w+\.sh)([^\n|]*)`)
+	for en := range translated {
+		text := readFile(t, en)
+		for _, p := range path.FindAllString(text, -1) {
+			if strings.HasSuffix(p, "/mine.json") {
+				continue
+			}
+			if _, err := os.Stat("../" + p); err != nil {
+				t.Errorf("%s: %v", en, err)
+			}
+		}
+		for _, m := range option.FindAllStringSubmatch(text, -1) {
+			script := readFile(t, m[1])
+			for _, o := range regexp.MustCompile(`(?:^| )(--[a-z-]+)`).FindAllStringSubmatch(strings.Split(m[2], "`")[0], -1) {
+				if !strings.Contains(script, o[1]) {
+					t.Errorf("%s: %s has no option %s", en, m[1], o[1])
+				}
+			}
+		}
+	}
+	parameters := load(t, corePath, nil).section("Parameters")
+	for _, en := range []string{"../docs/DEPLOY.md", "../docs/RUNBOOK.md"} {
+		for _, m := range regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][a-z]+)+(?:GiB)?)`").FindAllStringSubmatch(readFile(t, en), -1) {
+			// Alerts, conditions and ECS's own words look like parameters.
+			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || m[1] == "SourceReady" || m[1] == "PointerDeleted" || m[1] == "OutOfMemory" {
+				continue
+			}
+			if parameters[m[1]] == nil {
+				t.Errorf("%s: core.yaml has no parameter %s", en, m[1])
+			}
+		}
+	}
+}
