@@ -175,11 +175,11 @@ func (f Found) limits(p *page) {
 	var rows [][]string
 	for _, l := range f.Limits {
 		rows = append(rows, []string{
-			l.Data, fmt.Sprintf("%.1f / %.1f", l.Read1.Median()/1e9, l.Read2.Median()/1e9), ms(l.Scan1.Median()), ms(l.ScanSplit.Median()),
-			ms(l.Search.Median()), count(l.Batch64.Median()), ms(l.Scalar.Median()), fmt.Sprintf("%.1f", float64(l.Bytes)/l.Scan1.Median()/1e9),
+			l.Data, fmt.Sprintf("%.1f / %.1f", l.Read1.Median()/1e9, l.Read2.Median()/1e9), ms(l.ScanSplit.Median()),
+			ms(l.Search.Median()), count(l.Batch64.Median()), ms(l.Scalar.Median()), fmt.Sprintf("%.1f", float64(l.Bytes)/l.ScanSplit.Median()/1e9),
 		})
 	}
-	p.table([]string{"data", "plain read, 1 / all threads, GB/s", "scan, 1 thread, ms", "split scan, ms", "vecindex.Search, ms", "64 queries at once, q/s", "plain Go, ms", "scan, GB/s"}, rows)
+	p.table([]string{"data", "plain read, 1 / all threads, GB/s", "split scan, ms", "vecindex.Search, ms", "64 queries at once, q/s", "plain Go, 1 thread, ms", "split scan, GB/s"}, rows)
 	rows = nil
 	for _, c := range f.Contests {
 		for _, r := range c.Rows {

@@ -109,7 +109,6 @@ type Limits struct {
 	Bytes     int64   `json:"bytes"`      // of the vectors
 	Read1     Samples `json:"read_1"`     // bytes/s, plain read, one thread
 	Read2     Samples `json:"read_2"`     // bytes/s, all threads
-	Scan1     Samples `json:"scan_1"`     // seconds, one query, one thread
 	ScanSplit Samples `json:"scan_split"` // seconds, one query, a share of the rows per thread
 	Search    Samples `json:"search"`     // seconds, the same through vecindex.Search
 	Batch64   Samples `json:"batch_64"`   // queries/s, 64 at once, through vecindex.Search

@@ -29,6 +29,9 @@ func allSteps() []step {
 		{"limits", func(s *Suite, ctx context.Context) error {
 			return errors.Join(s.Limits(ctx, s.tall()), s.Limits(ctx, s.wide()))
 		}},
+		{"codes", func(s *Suite, ctx context.Context) error {
+			return errors.Join(s.Codes(ctx, s.tall()), s.Codes(ctx, s.wide()))
+		}},
 		{"kinds", (*Suite).Kinds},
 		{"replica", func(s *Suite, ctx context.Context) error { return s.Replica(ctx, s.tall()) }},
 		{"million", (*Suite).Million},
