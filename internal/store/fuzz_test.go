@@ -1,0 +1,171 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Parsers of what comes from the store, fed with anything. Run one with: go test -fuzz FuzzSegment ./internal/store
+
+var fuzzSpace = [32]byte{1, 2, 3}
+
+const fuzzDims = 4
+
+// FuzzSegment recomputes trailer and name, so that the fuzzer reaches what is behind the digest.
+func FuzzSegment(f *testing.F) {
+	keys := []LedgerKey{{1}, {2}, {3}}
+	for _, inputs := range [][]string{nil, {"20260101T000000.000Z-0123456789abcdef.seg"}} {
+		tmp, _, err := writeSegment(f.TempDir(), time.Now(), fuzzSpace, fuzzDims, inputs, keys, func(i int) ([]float32, error) {
+			return []float32{float32(i), 1, 2, 3}, nil
+		})
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := os.ReadFile(tmp)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte(segmentMagic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if n := len(data) - sha256.Size; n >= 0 {
+			sum := sha256.Sum256(data[:n])
+			data = append(bytes.Clone(data[:n]), sum[:]...)
+		}
+		sum := sha256.Sum256(data[:max(0, len(data)-sha256.Size)])
+		path := filepath.Join(t.TempDir(), "20260101T000000.000Z-"+hex.EncodeToString(sum[:8])+".seg")
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, keys, err := openSegment(path, fuzzSpace, fuzzDims)
+		if err != nil {
+			return
+		}
+		defer s.file.Close()
+		again, err := s.keys()
+		if err != nil || len(again) != len(keys) || len(keys) != s.rows {
+			t.Fatalf("%d keys, then %d of %d rows: %v", len(keys), len(again), s.rows, err)
+		}
+		v, buf := make([]float32, fuzzDims), make([]byte, 4*fuzzDims)
+		for i := range keys {
+			if again[i] != keys[i] {
+				t.Fatalf("key %d differs", i)
+			}
+			if err := s.vector(i, v, buf); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func FuzzUnused(f *testing.F) {
+	f.Add(encodeUnused(nil))
+	f.Add(encodeUnused(map[[16]byte]uint32{{1}: 5, {2}: 4}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if n := len(data) - sha256.Size; n >= 0 {
+			sum := sha256.Sum256(data[:n])
+			data = append(bytes.Clone(data[:n]), sum[:]...)
+		}
+		unused := decodeUnused(data)
+		if len(unused) > len(data)/unusedEntry {
+			t.Errorf("%d entries from %d bytes", len(unused), len(data))
+		}
+		if len(unused) > 0 && len(decodeUnused(encodeUnused(unused))) != len(unused) {
+			t.Error("it does not survive a round trip")
+		}
+	})
+}
+
+// FuzzPointer: whatever is accepted names only safe ids and files.
+func FuzzPointer(f *testing.F) {
+	m := Manifest{
+		FormatVersion: 1, ID: "20260102T030405Z-0123abcd", Spec: Spec{Embedding: Embedding{Dims: 3}},
+		Files: []File{{Name: FileIndex, Size: 1, SHA256: hexDigest(nil)}},
+	}
+	m.SpecDigest = m.Spec.Digest()
+	p := Pointer{Kind: KindPointer, Manifest: m, ManifestSHA256: hexDigest(nil), Lineage: "l", Generation: 1}
+	data, err := marshal(p)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"format_version":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var p Pointer
+		if decodeDoc(data, &p) != nil || p.validate() != nil {
+			return
+		}
+		for _, file := range p.Files {
+			if filepath.Base(file.Name) != file.Name || CheckKey("p/"+p.ID+"/"+file.Name) != nil {
+				t.Errorf("accepted %q in %q", file.Name, p.ID)
+			}
+		}
+		again, err := marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var q Pointer
+		if err := decodeDoc(again, &q); err != nil || q.validate() != nil {
+			t.Errorf("what was accepted is refused after a round trip: %v", err)
+		}
+	})
+}
+
+// FuzzDocTable: a table that was accepted has only positions and offsets inside its file.
+func FuzzDocTable(f *testing.F) {
+	w, err := NewDocWriter(f.TempDir())
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if err := w.Add(id, "", "", []byte("{}"), sha256.Sum256([]byte(id))); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if _, err := w.Close(); err != nil {
+		f.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(w.dir, FileOffsets))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(binary.LittleEndian.AppendUint64([]byte(docMagic+"\x01\x00\x00\x00\x00\x00\x00\x00"), 1<<40))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		table, size, err := newDocTable(data)
+		if err != nil {
+			return
+		}
+		var seen int
+		for i := range table.n {
+			if a, b := table.offset(i), table.offset(i+1); a >= b || int64(b) > size {
+				t.Fatalf("line %d from %d to %d of %d", i, a, b, size)
+			}
+			if p, ok := table.find([16]byte(table.idHash(i))); !ok || p != i {
+				t.Fatalf("record %d is found at %d %v", i, p, ok)
+			}
+			seen++
+		}
+		if seen != table.n {
+			t.Fatal(seen)
+		}
+	})
+}
+
+func FuzzSplitLine(f *testing.F) {
+	f.Add([]byte(`{"id":"a\"","name":"b","text":"c","metadata":{"x":1}}`))
+	f.Add([]byte(`{"id":"a`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		id, metadata, ok := splitLine(line)
+		if ok && (len(id) < 2 || !bytes.Contains(line, metadata)) {
+			t.Errorf("id %q, metadata %q", id, metadata)
+		}
+	})
+}
