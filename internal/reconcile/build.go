@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,6 +144,27 @@ func (p *pass) pickle(ctx context.Context, w io.Writer) error {
 			return "", "", nil, err
 		}
 		d, err := docs.Doc(i)
-		return d.ID, d.Text, d.Metadata, err
+		if err != nil {
+			return "", "", nil, err
+		}
+		text, err = pageContent(d)
+		return d.ID, text, d.Metadata, err
 	})
+}
+
+// pageContent is what old readers show of a record: its "_text" while it has one, else what answers show.
+func pageContent(d store.Document) (string, error) {
+	if !bytes.Contains(d.Metadata, []byte(`"_text"`)) {
+		return d.Text, nil
+	}
+	var own struct {
+		Text *string `json:"_text"`
+	}
+	if err := json.Unmarshal(d.Metadata, &own); err != nil {
+		return "", fmt.Errorf("read record %s: %w", d.ID, err)
+	}
+	if own.Text == nil { // the word stands deeper inside
+		return d.Text, nil
+	}
+	return *own.Text, nil
 }

@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/taksuehiro/vectorstore/e2e/harness"
+	"github.com/taksuehiro/vectorstore/internal/embed/embedtest"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
+)
+
+// TestOnePercentChangedBuysAndCostsLittle builds a catalogue through an embedding server of 1,000 texts a second and
+// then one in which 1 % changed: exactly those texts are bought, and the pass takes a fraction of the full build.
+func TestOnePercentChangedBuysAndCostsLittle(t *testing.T) {
+	n, kinds := 10_000, []string{"flat"}
+	if soak() {
+		n, kinds = 100_000, []string{"flat", "ivf", "hnsw"}
+	}
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			b := dirBackend(t)
+			srv, env := buying(t, b, embedtest.Options{TextsPerSecond: 1000})
+			env = with(env, "INDEX_KIND", kind, "EMBEDDING_DIMENSIONS", "256", "VECTORSTORE_LOCAL_DIR", t.TempDir())
+			pass := func(o vendorstest.Options) (bought int, seconds float64) {
+				before := srv.Stats().Texts
+				b.put(t, b.layout.Source, catalogue(t, o))
+				if _, stderr, code := harness.Run(t, "indexer", env, "reconcile", "--once"); code != 0 {
+					t.Fatalf("reconcile: exit %d %s", code, stderr)
+				}
+				return srv.Stats().Texts - before, statusOf(t, b).LastPass.Seconds
+			}
+			bought, full := pass(vendorstest.Options{N: n, Seed: 5})
+			if bought != n {
+				t.Errorf("the full build bought %d texts of %d", bought, n)
+			}
+			again, incremental := pass(vendorstest.Options{N: n, Seed: 5, Rev: 2, Changed: 0.01})
+			p := b.pointer(t)
+			t.Logf("%s, %d vendors: full %.1f s, 1 %% changed %.2f s = %.3f of it; %d texts bought for %d changes", kind, n, full, incremental, incremental/full, again, p.Stats.Changed)
+			if p.Stats.Changed < n/200 || p.Stats.Changed > n/50 || again != p.Stats.Changed || p.Stats.Embedded != again {
+				t.Errorf("%d vendors changed, %d texts were bought, the manifest says %+v", p.Stats.Changed, again, p.Stats)
+			}
+			if ratio := incremental / full; kind != "hnsw" && ratio > 0.15 {
+				t.Errorf("the pass took %.3f of the full build, want at most 0.15", ratio)
+			}
+		})
+	}
+}
