@@ -165,7 +165,7 @@ func (p *reader) build(state any) error {
 		}
 		p.nodes = 0
 	} else {
-		p.nodes = -2 * p.lim.Documents // the positions that follow: two values each
+		p.nodes = p.lim.Nodes - 1000 - 4*p.docs // what follows: a position and an id a document, stored in the memo or not
 	}
 	return nil
 }

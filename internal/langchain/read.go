@@ -14,26 +14,26 @@ import (
 )
 
 // Limits bound what ReadPickle accepts. A LangChain pickle is read into memory, as the positions come after the
-// documents; memory stays below 32 MB + 16 x the bytes read so far (a value of two bytes, such as an empty list, takes
-// some 100), and by the nodes of a record no file can ask for more than its own documents need.
+// documents: as a rule 2 to 5 times the file, never more than 32 MB + 64 x the bytes read so far (a value of two bytes,
+// such as a small number, takes some 100). Nodes keeps a small file from coming near that.
 type Limits struct {
 	Bytes     int64 // the file
 	String    int   // bytes of one string
 	Record    int   // bytes of a document's metadata as JSON
-	Nodes     int   // values between one document and the next
+	Nodes     int   // values between one document and the next, those stored in the memo counted twice
 	Documents int
 }
 
 // DefaultLimits take an index of a million documents of 1 kB.
 func DefaultLimits() Limits {
-	return Limits{Bytes: 4 << 30, String: 4 << 20, Record: 1 << 20, Nodes: 100_000, Documents: 2_000_000}
+	return Limits{Bytes: 4 << 30, String: 4 << 20, Record: 1 << 20, Nodes: 200_000, Documents: 2_000_000}
 }
 
 const (
 	maxStack   = 50_000 // values waiting; a pickler's batch is 1,000 keys and values
 	maxMarks   = 250    // open containers
 	slackBytes = 32 << 20
-	perByte    = 16
+	perByte    = 64
 	nodeBytes  = 100
 	maxClass   = 200  // bytes of a module or class name
 	maxLong    = 1024 // bytes of an integer
@@ -180,13 +180,18 @@ func (p *reader) step(op byte) error {
 
 // push puts a new value on the stack and charges for it.
 func (p *reader) push(v any, bytes int) error {
-	if p.nodes++; p.nodes > p.lim.Nodes {
-		return fmt.Errorf("%w: over %d values in one document", ErrLimit, p.lim.Nodes)
-	}
-	if err := p.charge(nodeBytes + int64(bytes)); err != nil {
+	if err := p.count(nodeBytes + int64(bytes)); err != nil {
 		return err
 	}
 	return p.pushShared(v)
+}
+
+// count counts a value, stored value or recalled value, and charges for its memory.
+func (p *reader) count(bytes int64) error {
+	if p.nodes++; p.nodes > p.lim.Nodes {
+		return fmt.Errorf("%w: over %d values in one document", ErrLimit, p.lim.Nodes)
+	}
+	return p.charge(bytes)
 }
 
 func (p *reader) pushShared(v any) error {
@@ -295,13 +300,8 @@ func (p *reader) put(op byte) error {
 	if err != nil {
 		return err
 	}
-	if _, again := p.memo[key]; !again {
-		if err := p.charge(nodeBytes / 2); err != nil {
-			return err
-		}
-	}
 	p.memo[key] = v
-	return nil
+	return p.count(nodeBytes)
 }
 
 func (p *reader) get(op byte) error {
@@ -313,8 +313,8 @@ func (p *reader) get(op byte) error {
 	if !ok {
 		return fmt.Errorf("%w: it recalls value %d, which it never stored", ErrMalformed, key)
 	}
-	if p.nodes++; p.nodes > p.lim.Nodes {
-		return fmt.Errorf("%w: over %d values in one document", ErrLimit, p.lim.Nodes)
+	if err := p.count(0); err != nil {
+		return err
 	}
 	return p.pushShared(v)
 }
