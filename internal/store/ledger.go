@@ -66,6 +66,7 @@ type Ledger struct {
 	dir     string
 	space   [32]byte
 	dims    int
+	most    int // rows of one segment
 
 	buffers sync.Pool // of *[]byte, one vector each
 
@@ -95,7 +96,7 @@ func OpenLedger(ctx context.Context, objects Objects, l Layout, dir string, e Em
 	folder := hex.EncodeToString(space[:8])
 	g := &Ledger{
 		objects: objects, all: l.Ledger(), prefix: l.Ledger() + folder + "/",
-		dir: filepath.Join(dir, folder), space: space, dims: e.Dims,
+		dir: filepath.Join(dir, folder), space: space, dims: e.Dims, most: rowsPerSegment(e.Dims),
 	}
 	g.buffers.New = func() any {
 		buf := make([]byte, 4*e.Dims)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -271,8 +272,11 @@ func TestLedgerSurvivesACrashAtEveryStoreCallOfACompaction(t *testing.T) {
 			}
 			r.mem.Corrupt(last, func(b []byte) []byte { b[70] ^= 1; return b })
 			g.Close()
+			var mu sync.Mutex // segments are fetched at a time
 			calls, broke := 0, false
 			objects := store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+				mu.Lock()
+				defer mu.Unlock()
 				calls++
 				if calls < crash {
 					return call()
@@ -319,13 +323,13 @@ func TestLedgerListsAgainWhenASegmentWentAway(t *testing.T) {
 		flush(t, g, i)
 	}
 	r.dir = t.TempDir()
-	merged := false
+	var once sync.Once
 	objects := store.Hooked(r.mem, func(_ context.Context, op, _ string, call func() error) error {
-		if op == store.OpGet && !merged { // another leader merges and removes between LIST and GET
-			merged = true
-			compact(t, g, 0, upTo(5)...)
-			r.now = r.now.Add(time.Second)
-			compact(t, g, 0, upTo(5)...)
+		if op == store.OpGet {
+			once.Do(func() { // another leader merges and removes between LIST and GET
+				compact(t, g, 0, upTo(5)...)
+				compact(t, g, 0, upTo(5)...)
+			})
 		}
 		return call()
 	})

@@ -228,8 +228,8 @@ func (g *Ledger) merge(ctx context.Context, inputs []uint32, found map[uint32]su
 		expired = append(expired, found[id].expired...)
 	}
 	v, buf := make([]float32, g.dims), make([]byte, 4*g.dims)
-	for most, more := rowsPerSegment(g.dims), true; more; {
-		part := rows[:min(most, len(rows))]
+	for more := true; more; {
+		part := rows[:min(g.most, len(rows))]
 		rows = rows[len(part):]
 		more = len(rows) > 0
 		keys := make([]LedgerKey, len(part))

@@ -24,8 +24,8 @@ func (g *Ledger) Flush(ctx context.Context, keys []LedgerKey, vectors []float32,
 	g.writing.Lock()
 	defer g.writing.Unlock()
 	rows := g.missing(keys)
-	for most := rowsPerSegment(dims); len(rows) > 0; {
-		part := rows[:min(most, len(rows))]
+	for len(rows) > 0 {
+		part := rows[:min(g.most, len(rows))]
 		rows = rows[len(part):]
 		partKeys := make([]LedgerKey, len(part))
 		for i, row := range part {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,9 +191,12 @@ func TestFetchReusesLocalFilesOnlyWhenTheirBytesAreRight(t *testing.T) {
 	if err := os.WriteFile(wrong, make([]byte, 1000), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	got := map[string]bool{}
-	o := store.Hooked(mem, func(_ context.Context, op, key string, call func() error) error {
+	o := store.Hooked(mem, func(_ context.Context, _, key string, call func() error) error {
+		mu.Lock()
 		got[key] = true
+		mu.Unlock()
 		return call()
 	})
 	to := t.TempDir()
@@ -245,8 +249,11 @@ func TestPutSnapshotWritesTheManifestLastAndOnlyOverWholeFiles(t *testing.T) {
 }
 
 func onPutKeys(o store.Objects, keys *[]string) store.Objects {
+	var mu sync.Mutex
 	return store.Hooked(o, func(_ context.Context, op, key string, call func() error) error {
 		err := call()
+		mu.Lock()
+		defer mu.Unlock()
 		if op == store.OpPut || op == store.OpPutFile {
 			*keys = append(*keys, key)
 		}
