@@ -87,3 +87,6 @@ func pauseQuery(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 }
+
+// EstimateTokens is the Runner's estimate for a text.
+func (r *Runner) EstimateTokens(text string) int { return r.cfg.EstimateTokens(text) }
