@@ -12,7 +12,7 @@ export CGO_CFLAGS := -O2 -g -I$(NATIVE_PREFIX)/include -DVECTORSTORE_NATIVE=0x$(
 export CGO_CXXFLAGS := $(CGO_CFLAGS)
 export CGO_LDFLAGS := -L$(NATIVE_PREFIX)/lib
 
-.PHONY: native install-native env
+.PHONY: native install-native env bench-vecindex
 
 ## native: build the C++ library into NATIVE_PREFIX (only what changed)
 native:
@@ -30,3 +30,8 @@ env:
 	@echo 'export CGO_CFLAGS="$(CGO_CFLAGS)"'
 	@echo 'export CGO_CXXFLAGS="$(CGO_CXXFLAGS)"'
 	@echo 'export CGO_LDFLAGS="$(CGO_LDFLAGS)"'
+
+## bench-vecindex: compare with Debian's FAISS; rewrites the tables of BENCHMARKS.md
+bench-vecindex: native
+	cd $(NATIVE_DIR)/.. && VECINDEX_REPORT=BENCHMARKS.md go test -tags compare -count=1 -timeout 60m \
+		-run '^TestCompare(WithDebiansFAISS|Kinds)$$' -v ./internal/vecindex

@@ -21,7 +21,7 @@ import (
 // on the same data in alternating runs, medians of all rounds. Each side runs
 // in a process of its own; `make bench-vecindex` calls it.
 
-const compareRounds = 1
+const compareRounds = 3
 
 // compareTask is one data set and what is measured on it.
 type compareTask struct {
@@ -49,7 +49,7 @@ func TestCompareWithDebiansFAISS(t *testing.T) {
 	}{
 		{"flat, 20k x 1536", compareTask{N: 20_000, NQ: 64, Dims: 1536, Build: Flat, Threads: 1}},
 		{"flat, 100k x 384", compareTask{N: 100_000, NQ: 64, Dims: 384, Build: Flat, Threads: 1}},
-		{"hnsw, 20k x 384", compareTask{N: 20_000, NQ: 1000, Dims: 384, Build: HNSW, Threads: 2, M: 32, EfC: 100, Ef: 64}},
+		{"hnsw, 20k x 384", compareTask{N: 20_000, NQ: 1000, Dims: 384, Build: HNSW, Threads: 2, M: 32, EfC: 40, Ef: 64}},
 		{"ivf, 100k x 384", compareTask{N: 100_000, NQ: 500, Dims: 384, Build: IVF, Threads: 2, NList: 1024, NProbe: 32}},
 	}
 	sides := []string{"debian", "baseline", "avx2", "avx512"}
@@ -70,11 +70,72 @@ func TestCompareWithDebiansFAISS(t *testing.T) {
 			writeRow(&table, task.name, side, results[side], results["debian"])
 		}
 	}
-	t.Logf("\n%s", &table)
-	if path := os.Getenv("VECINDEX_TABLE"); path != "" {
-		if err := os.WriteFile(path, []byte(table.String()), 0o644); err != nil {
-			t.Fatal(err)
+	publish(t, "debian", "| data | side | build, s | one query, ms | 16 at a time, queries/s | recall@10 |\n"+
+		"|---|---|---|---|---|---|\n"+table.String())
+}
+
+// TestCompareKinds measures what "auto" has to choose between.
+func TestCompareKinds(t *testing.T) {
+	const dims, queries, k = 384, 200, 10
+	var table strings.Builder
+	for _, n := range []int{1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000} {
+		all := clustered(n+queries, dims)
+		rows, qs := all[:n*dims], all[n*dims:]
+		for _, p := range []Params{{Kind: Flat}, {Kind: IVF}, {Kind: HNSW, M: 16}, {Kind: HNSW, M: 32}} {
+			p = p.withDefaults(n)
+			start := time.Now()
+			x := build(t, p, rows, dims)
+			built := time.Since(start)
+			var got []int64
+			start = time.Now()
+			for q := range queries {
+				pos, _, err := x.Search(qs[q*dims:(q+1)*dims], k, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, pos...)
+			}
+			one := time.Since(start) / queries
+			want, _, err := x.Exact(qs, k, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := p.Kind
+			switch p.Kind {
+			case IVF:
+				name = fmt.Sprintf("ivf, %d of %d lists", p.NProbe, p.NList)
+			case HNSW:
+				name = fmt.Sprintf("hnsw, M %d, ef %d", p.M, p.EfSearch)
+			}
+			fmt.Fprintf(&table, "| %d | %s | %.3f | %.3f | %.2f | %.1f |\n", n, name,
+				float64(one.Microseconds())/1000, recall(got, want, k), built.Seconds(), mb(x.SizeBytes()))
+			x.Close()
 		}
+	}
+	publish(t, "kinds", "| vectors | kind | one query, ms | recall@10 | build, s | memory, MB |\n"+
+		"|---|---|---|---|---|---|\n"+table.String())
+}
+
+// publish logs a table and puts it between its markers in VECINDEX_REPORT.
+func publish(t *testing.T, name, table string) {
+	t.Helper()
+	t.Logf("\n%s", table)
+	path := os.Getenv("VECINDEX_REPORT")
+	if path == "" {
+		return
+	}
+	report, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+	before, rest, ok := strings.Cut(string(report), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("no markers of %s in %s", name, path)
+	}
+	if err := os.WriteFile(path, []byte(before+begin+table+end+after), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -97,11 +158,11 @@ func median(rs []compareResult, f func(compareResult) float64) float64 {
 }
 
 func writeRow(w *strings.Builder, task, side string, rs, base []compareResult) {
-	buildS := func(r compareResult) float64 { return r.BuildSeconds }
+	build := func(r compareResult) float64 { return r.BuildSeconds }
 	one := func(r compareResult) float64 { return r.OneMillis }
 	qps := func(r compareResult) float64 { return r.BatchQPS }
-	fmt.Fprintf(w, "| %s | %s | %.2f | %.1fx | %.3f | %.1fx | %.0f | %.1fx | %.3f |\n", task, side,
-		median(rs, buildS), median(base, buildS)/median(rs, buildS),
+	fmt.Fprintf(w, "| %s | %s | %.2f (%.1fx) | %.3f (%.1fx) | %.0f (%.1fx) | %.3f |\n", task, side,
+		median(rs, build), median(base, build)/median(rs, build),
 		median(rs, one), median(base, one)/median(rs, one),
 		median(rs, qps), median(rs, qps)/median(base, qps),
 		median(rs, func(r compareResult) float64 { return r.Recall }))

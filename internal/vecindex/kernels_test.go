@@ -14,7 +14,7 @@ import (
 // kernelSets are the values of VECTORSTORE_SIMD, and the CPU flags of
 // /proc/cpuinfo that each needs.
 var kernelSets = map[string][]string{
-	"avx512":   {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+	"avx512":   {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
 	"avx2":     {"avx2", "fma", "f16c"},
 	"baseline": nil,
 }

@@ -108,9 +108,14 @@ type searcher struct {
 	c *C.vs_searcher
 }
 
-func newSearcher(h unsafe.Pointer) (searcher, error) {
+// newSearcher makes 8-bit codes for walking a graph when codes is set.
+func newSearcher(h unsafe.Pointer, codes bool) (searcher, error) {
 	var s searcher
-	err := native(func() C.int { return C.vs_searcher_new(h, &s.c) })
+	var with C.int
+	if codes {
+		with = 1
+	}
+	err := native(func() C.int { return C.vs_searcher_new(h, with, &s.c) })
 	return s, err
 }
 

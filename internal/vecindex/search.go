@@ -81,10 +81,6 @@ func (x *Index) exhaustive(j job) error {
 		})
 }
 
-// scanShare is the part of a graph below which an exact scan of the selection
-// is faster than the widened walk and loses nothing (BENCHMARKS.md).
-const scanShare = 0.15
-
 // approximate searches by the index's structure where that pays.
 func (x *Index) approximate(j job) error {
 	if x.scansFor(j) {
@@ -98,8 +94,8 @@ func (x *Index) approximate(j job) error {
 	if j.allow != nil {
 		f = filter{words: j.allow.ToDense(), count: j.count}
 		if x.params.Kind == HNSW {
-			// A walk this long has cost more than the scan.
-			budget = j.count
+			// A walk this long has cost as much as the scan.
+			budget = 2 * j.count
 		}
 	}
 	const group = 8 // queries between two looks at who is waiting
@@ -124,7 +120,11 @@ func (x *Index) scansFor(j job) bool {
 		return false
 	}
 	if x.params.Kind == HNSW {
-		return float64(j.count) < scanShare*float64(x.n)
+		// A walk looks at about ef*M vectors, and under a filter goes on until
+		// it has kept as many allowed ones. Unfiltered searches never scan.
+		share := float64(j.count) / float64(x.n)
+		walked := float64(x.params.EfSearch*x.params.M) / share
+		return float64(j.count) <= walked
 	}
 	// The lists would be probed until twice as many allowed vectors were seen
 	// as an unfiltered search sees, and the ids of all the others be read.

@@ -168,3 +168,42 @@ func clustered(n, dims int) []float32 {
 	}
 	return out
 }
+
+// The walk under a filter, without the choice of a scan that Search makes.
+func TestAFilteredWalkKeepsItsRecallAsTheSelectionNarrows(t *testing.T) {
+	const n, dims, k = 6000, 384, 10 // enough to walk on codes
+	all := clustered(n+40, dims)
+	rows, queries := all[:n*dims], all[n*dims:]
+	p := Params{Kind: HNSW}.withDefaults(n)
+	if !walksOnCodes(p, n, dims) {
+		t.Fatal("too small for codes")
+	}
+	x := build(t, p, rows, dims)
+	for _, percent := range []int{100, 50, 20, 10, 5, 2} {
+		allow := selected(n, percent)
+		f := filter{words: allow.ToDense(), count: int(allow.GetCardinality())}
+		got := newHits(40 * k)
+		complete, err := x.s.search(queries, 40, k, p.EfSearch, f, 0, got)
+		if err != nil || !complete {
+			t.Fatal(complete, err)
+		}
+		want, scores, err := x.Exact(queries, k, allow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := recall(got.pos, want, k)
+		t.Logf("%d%% selected: recall %.3f", percent, r)
+		if r < 0.97 {
+			t.Errorf("%d%% selected: recall %.3f", percent, r)
+		}
+		// Codes only guide the walk: scores are those of the vectors.
+		for i, pos := range got.pos {
+			if pos == want[i] && math.Abs(float64(got.scores[i]-scores[i])) > 1e-5 {
+				t.Errorf("score %v, want %v", got.scores[i], scores[i])
+			}
+		}
+	}
+	if _, err := x.s.search(queries, 40, k, p.EfSearch, filter{}, 10, newHits(40*k)); err != nil {
+		t.Error(err)
+	}
+}

@@ -172,6 +172,34 @@ void rows(const vs::Kernels& k, size_t d, size_t slack) {
     }
 }
 
+// Codes against 8-bit weights: integers, so equal to the last bit.
+void codes(const vs::Kernels& k, size_t d, size_t slack) {
+    for (size_t n : {0, 1, 3, 4, 5, 9}) {
+        Guarded storage((n * d + 3) / 4, slack);
+        auto* bytes = reinterpret_cast<uint8_t*>(storage.get() + (n * d + 3) / 4) - n * d;
+        std::vector<int8_t> w((d + 63) / 64 * 64);
+        std::vector<float> wf(d);
+        std::vector<const uint8_t*> at(n);
+        std::vector<int32_t> out(n);
+        for (size_t i = 0; i < n * d; i++) {
+            bytes[i] = uint8_t(i * 2654435761u >> 13);
+        }
+        for (size_t j = 0; j < d; j++) {
+            w[j] = int8_t(int(j * 7919 % 255) - 127);
+            wf[j] = float(w[j]) / 128;
+        }
+        for (size_t i = 0; i < n; i++) {
+            at[i] = bytes + i * d;
+        }
+        k.u8_gather(w.data(), at.data(), n, d, out.data());
+        for (size_t i = 0; i < n; i++) {
+            const double want = sum(d, [&](size_t j) { return double(w[j]) * at[i][j]; });
+            check("u8_gather", 0, out[i] - want, 0);
+            check("u8_dot", d, k.u8_dot(wf.data(), at[i], d) / 255, want / 128 / 255);
+        }
+    }
+}
+
 void transposed(size_t d) {
     constexpr size_t n = 9, stride = 11;
     std::vector<float> y(d * stride), norms(n), tmp(n), x(d);
@@ -209,6 +237,7 @@ int main() {
             arrays(d, x.get(), y.get(), out);
         }
         rows(k, d, d % 4);
+        codes(k, d, d % 3);
         transposed(d);
     }
     std::printf("%s %ld\n", k.name, compared);

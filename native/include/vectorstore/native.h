@@ -44,7 +44,9 @@ int vs_shrink(void* index);
  * there are fewer, position -1 and score 0. */
 typedef struct vs_searcher vs_searcher;
 
-int vs_searcher_new(void* index, vs_searcher** out);
+/* with_codes: make 8-bit codes of the vectors, a byte per component, and walk a
+ * graph on them; results are scored by the vectors all the same. */
+int vs_searcher_new(void* index, int with_codes, vs_searcher** out);
 void vs_searcher_free(vs_searcher* s);
 
 /* Heap of the searcher itself, in bytes. */

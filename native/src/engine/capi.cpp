@@ -7,6 +7,8 @@
 #include <vectorstore/native.h>
 
 struct vs_searcher {
+    vs_searcher(const faiss::Index& index, bool with_codes) : impl(index, with_codes) {}
+
     vs::Searcher impl;
 };
 
@@ -24,10 +26,10 @@ vs::Queries queries(const vs_searcher* s, int64_t nq, const float* rows, int64_t
 
 extern "C" {
 
-int vs_searcher_new(void* index, vs_searcher** out) {
+int vs_searcher_new(void* index, int with_codes, vs_searcher** out) {
     return vs::guarded([&] {
         vs::require(index != nullptr, "null index");
-        *out = new vs_searcher{vs::Searcher(*static_cast<const faiss::Index*>(index))};
+        *out = new vs_searcher(*static_cast<const faiss::Index*>(index), with_codes != 0);
     });
 }
 

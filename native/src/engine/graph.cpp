@@ -1,6 +1,10 @@
 // Best-first search of an HNSW graph (Malkov and Yashunin, 2016) over the
 // arrays that FAISS built or read.
 //
+// The walk scores by 8-bit codes when the searcher has them, and the beam it
+// ends with is scored again by the stored vectors: a quarter of the memory
+// traffic for the thousands of vectors looked at, exact scores for the results.
+//
 // Under a filter the beam keeps only allowed vectors but walks over all of
 // them: it ends when no unexplored vector can improve the ef best allowed
 // ones, so a rare selection widens the walk instead of losing results.
@@ -13,53 +17,106 @@ namespace {
 
 using storage_idx = faiss::HNSW::storage_idx_t;
 
-class Walk {
-public:
-    Walk(const Searcher& s, const faiss::HNSW& g, Visited& visited)
-        : s_(s), g_(g), visited_(visited) {
-        const size_t links = size_t(g.nb_neighbors(0));
-        ids_.resize(links);
-        rows_.resize(links);
-        scores_.resize(links);
-    }
-
-    bool run(const float* q, size_t k, size_t ef, const Allow& allow, int64_t budget,
-             float* scores, int64_t* positions);
-
-private:
-    Hit descend(const float* q);
-    size_t unvisited_neighbours(int64_t of);
-
-    const Searcher& s_;
-    const faiss::HNSW& g_;
-    Visited& visited_;
-    int64_t computed_ = 0;
-    std::vector<storage_idx> ids_;
-    std::vector<const float*> rows_;
-    std::vector<float> scores_;
-    std::vector<Hit> frontier_; // max-heap of vectors to expand
-};
-
 bool worse(const Hit& a, const Hit& b) {
     return better(b, a);
 }
 
+// Scores of stored vectors, either by themselves or by their codes.
+class FloatScorer {
+public:
+    FloatScorer(const Searcher& s, size_t links) : s_(s), rows_(links) {}
+
+    void start(const float* q) {
+        q_ = q;
+    }
+    void add(size_t slot, storage_idx id) {
+        rows_[slot] = s_.row(id);
+        __builtin_prefetch(rows_[slot]);
+    }
+    void score(size_t n, float* out) {
+        kernels().ip_gather(q_, rows_.data(), n, s_.dims(), out);
+    }
+
+private:
+    const Searcher& s_;
+    const float* q_ = nullptr;
+    std::vector<const float*> rows_;
+};
+
+class CodeScorer {
+public:
+    CodeScorer(const Searcher& s, size_t links) : s_(s), rows_(links), sums_(links) {}
+
+    void start(const float* q) {
+        s_.codes()->prepare(q, q_);
+    }
+    void add(size_t slot, storage_idx id) {
+        rows_[slot] = s_.codes()->row(size_t(id));
+        __builtin_prefetch(rows_[slot]);
+    }
+    void score(size_t n, float* out) {
+        kernels().u8_gather(q_.w.data(), rows_.data(), n, s_.dims(), sums_.data());
+        for (size_t i = 0; i < n; i++) {
+            out[i] = q_.bias + q_.scale * float(sums_[i]);
+        }
+    }
+
+private:
+    const Searcher& s_;
+    CodeQuery q_;
+    std::vector<const uint8_t*> rows_;
+    std::vector<int32_t> sums_;
+};
+
+template <class Scorer>
+class Walk {
+public:
+    Walk(const Searcher& s, const faiss::HNSW& g, Visited& visited)
+        : g_(g), visited_(visited), ids_(links()), scores_(links()), scorer_(s, links()) {}
+
+    // Leaves the best allowed vectors in best. False when out of budget.
+    bool run(const float* q, const Allow& allow, int64_t budget, TopK& best);
+
+private:
+    size_t links() const {
+        return std::max<size_t>(1, size_t(g_.nb_neighbors(0)));
+    }
+    Hit descend();
+    size_t neighbours(int64_t of, int level);
+    size_t unvisited(int64_t of);
+
+    const faiss::HNSW& g_;
+    Visited& visited_;
+    int64_t computed_ = 0;
+    std::vector<storage_idx> ids_;
+    std::vector<float> scores_;
+    Scorer scorer_;
+    std::vector<Hit> frontier_; // max-heap of vectors to expand
+};
+
+template <class Scorer>
+size_t Walk<Scorer>::neighbours(int64_t of, int level) {
+    size_t begin, end, n = 0;
+    g_.neighbor_range(of, level, &begin, &end);
+    for (size_t i = begin; i < end && g_.neighbors[i] >= 0; i++) {
+        ids_[n] = g_.neighbors[i];
+        scorer_.add(n, ids_[n]);
+        n++;
+    }
+    return n;
+}
+
 // Greedy steps through the upper levels; the level-0 entry point.
-Hit Walk::descend(const float* q) {
-    const float* row = s_.row(g_.entry_point);
+template <class Scorer>
+Hit Walk<Scorer>::descend() {
     Hit at{0, g_.entry_point};
-    kernels().ip_gather(q, &row, 1, s_.dims(), &at.score);
+    scorer_.add(0, g_.entry_point);
+    scorer_.score(1, &at.score);
     for (int level = g_.max_level; level > 0; level--) {
         for (bool moved = true; moved;) {
             moved = false;
-            size_t begin, end;
-            g_.neighbor_range(at.position, level, &begin, &end);
-            size_t n = 0;
-            for (size_t i = begin; i < end && g_.neighbors[i] >= 0; i++, n++) {
-                ids_[n] = g_.neighbors[i];
-                rows_[n] = s_.row(ids_[n]);
-            }
-            kernels().ip_gather(q, rows_.data(), n, s_.dims(), scores_.data());
+            const size_t n = neighbours(at.position, level);
+            scorer_.score(n, scores_.data());
             computed_ += int64_t(n);
             for (size_t i = 0; i < n; i++) {
                 if (scores_[i] > at.score) {
@@ -72,46 +129,42 @@ Hit Walk::descend(const float* q) {
     return at;
 }
 
-size_t Walk::unvisited_neighbours(int64_t of) {
-    size_t begin, end;
+template <class Scorer>
+size_t Walk<Scorer>::unvisited(int64_t of) {
+    size_t begin, end, n = 0;
     g_.neighbor_range(of, 0, &begin, &end);
     for (size_t i = begin; i < end && g_.neighbors[i] >= 0; i++) {
         visited_.prefetch(size_t(g_.neighbors[i]));
     }
-    size_t n = 0;
     for (size_t i = begin; i < end && g_.neighbors[i] >= 0; i++) {
         const storage_idx id = g_.neighbors[i];
         if (visited_.visit(size_t(id))) {
             ids_[n] = id;
-            rows_[n] = s_.row(id);
-            __builtin_prefetch(rows_[n]);
+            scorer_.add(n, id);
             n++;
         }
     }
     return n;
 }
 
-bool Walk::run(const float* q, size_t k, size_t ef, const Allow& allow, int64_t budget,
-               float* scores, int64_t* positions) {
+template <class Scorer>
+bool Walk<Scorer>::run(const float* q, const Allow& allow, int64_t budget, TopK& best) {
     computed_ = 0;
     frontier_.clear();
     visited_.next_search();
-    TopK best(std::max(ef, k));
-    const Hit entry = descend(q);
+    scorer_.start(q);
+    const Hit entry = descend();
     visited_.visit(size_t(entry.position));
     frontier_.push_back(entry);
     if (allow.all() || allow.has(entry.position)) {
         best.push(entry.score, entry.position);
     }
-    while (!frontier_.empty()) {
+    while (!frontier_.empty() && frontier_.front().score >= best.threshold()) {
         const Hit next = frontier_.front();
-        if (next.score < best.threshold()) {
-            break;
-        }
         std::pop_heap(frontier_.begin(), frontier_.end(), worse);
         frontier_.pop_back();
-        const size_t n = unvisited_neighbours(next.position);
-        kernels().ip_gather(q, rows_.data(), n, s_.dims(), scores_.data());
+        const size_t n = unvisited(next.position);
+        scorer_.score(n, scores_.data());
         computed_ += int64_t(n);
         if (budget > 0 && computed_ > budget) {
             return false;
@@ -126,11 +179,23 @@ bool Walk::run(const float* q, size_t k, size_t ef, const Allow& allow, int64_t 
             }
         }
     }
-    best.take_first(k, scores, positions);
     return true;
 }
 
 } // namespace
+
+// Scores the candidates by their stored vectors.
+void Searcher::rescore(const float* q, TopK& candidates, TopK& best) const {
+    std::vector<const float*> rows;
+    for (const Hit& h : candidates.hits()) {
+        rows.push_back(row(h.position));
+    }
+    std::vector<float> scores(rows.size());
+    kernels().ip_gather(q, rows.data(), rows.size(), d_, scores.data());
+    best.push_run(scores.data(), scores.size(),
+                  [&](size_t i) { return candidates.hits()[i].position; });
+    candidates.clear();
+}
 
 bool Searcher::search_graph(
         const Queries& q, int64_t ef, const Allow& allow, int64_t budget) const {
@@ -139,12 +204,29 @@ bool Searcher::search_graph(
         return true;
     }
     auto visited = visited_.take(size_t(n_));
-    Walk walk(*this, hnsw_->hnsw, *visited);
-    bool complete = true;
-    for (int64_t i = 0; i < q.n && complete; i++) {
-        complete = walk.run(
-                q.rows + size_t(i) * d_, size_t(q.k), size_t(ef), allow, budget,
-                q.scores + i * q.k, q.positions + i * q.k);
+    TopK beam(size_t(std::max(ef, q.k))), best(size_t(q.k));
+    const auto each = [&](auto& walk, bool exact) {
+        for (int64_t i = 0; i < q.n; i++) {
+            const float* query = q.rows + size_t(i) * d_;
+            if (!walk.run(query, allow, budget, beam)) {
+                return false;
+            }
+            if (exact) {
+                beam.take_first(size_t(q.k), q.scores + i * q.k, q.positions + i * q.k);
+            } else {
+                rescore(query, beam, best);
+                best.take(q.scores + i * q.k, q.positions + i * q.k);
+            }
+        }
+        return true;
+    };
+    bool complete;
+    if (codes_) {
+        Walk<CodeScorer> walk(*this, hnsw_->hnsw, *visited);
+        complete = each(walk, false);
+    } else {
+        Walk<FloatScorer> walk(*this, hnsw_->hnsw, *visited);
+        complete = each(walk, true);
     }
     visited_.give(std::move(visited));
     return complete;

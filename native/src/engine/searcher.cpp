@@ -21,7 +21,8 @@ void VisitedPool::give(std::unique_ptr<Visited> v) {
     idle_.push_back(std::move(v));
 }
 
-Searcher::Searcher(const faiss::Index& index) : d_(size_t(index.d)), n_(index.ntotal) {
+Searcher::Searcher(const faiss::Index& index, bool with_codes)
+    : d_(size_t(index.d)), n_(index.ntotal) {
     require(index.metric_type == faiss::METRIC_INNER_PRODUCT, "not an inner product index");
     const faiss::Index* storage = &index;
     if (auto* hnsw = dynamic_cast<const faiss::IndexHNSW*>(&index)) {
@@ -31,6 +32,9 @@ Searcher::Searcher(const faiss::Index& index) : d_(size_t(index.d)), n_(index.nt
     if (auto* flat = dynamic_cast<const faiss::IndexFlat*>(storage)) {
         require(flat->codes.size() == size_t(n_) * d_ * sizeof(float), "wrong storage size");
         base_ = flat->get_xb();
+        if (hnsw_ && with_codes) {
+            codes_ = std::make_unique<Codes>(base_, size_t(n_), d_);
+        }
         return;
     }
     ivf_ = dynamic_cast<const faiss::IndexIVFFlat*>(&index);

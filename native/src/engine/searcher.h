@@ -5,6 +5,7 @@
 // threads; each uses only the calling thread.
 #pragma once
 
+#include "codes.h"
 #include "topk.h"
 
 #include <faiss/IndexFlat.h>
@@ -85,7 +86,8 @@ class Searcher {
 public:
     // Throws when the index is not one of flat, HNSW over flat, IVF flat with
     // inner product and positions as ids.
-    explicit Searcher(const faiss::Index& index);
+    // With codes, a graph is walked on 8-bit codes made here.
+    Searcher(const faiss::Index& index, bool with_codes);
 
     int64_t size() const {
         return n_;
@@ -98,7 +100,7 @@ public:
     }
     // Heap of this object, beyond that of the index.
     size_t bytes() const {
-        return rows_.capacity() * sizeof(rows_[0]);
+        return rows_.capacity() * sizeof(rows_[0]) + (codes_ ? codes_->bytes() : 0);
     }
 
     // Every vector of [begin, end); for IVF, of these lists' ranks in storage.
@@ -115,6 +117,9 @@ public:
     // many allowed vectors were seen as an unfiltered search sees vectors.
     void search_lists(const Queries& q, int64_t nprobe, const Allow& allow) const;
 
+    const Codes* codes() const {
+        return codes_.get();
+    }
     const faiss::IndexHNSW* graph() const {
         return hnsw_;
     }
@@ -125,6 +130,7 @@ public:
 private:
     void scan_block(const float* q, size_t nq, std::vector<TopK>& best, int64_t begin,
                     int64_t end) const;
+    void rescore(const float* q, TopK& candidates, TopK& best) const;
     void index_lists();
 
     size_t d_ = 0;
@@ -134,6 +140,7 @@ private:
     const faiss::IndexHNSW* hnsw_ = nullptr;
     const faiss::IndexIVFFlat* ivf_ = nullptr;
     const faiss::IndexFlat* centroids_ = nullptr;
+    std::unique_ptr<Codes> codes_;
     mutable VisitedPool visited_;
 };
 

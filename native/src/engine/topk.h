@@ -54,8 +54,12 @@ public:
         }
     }
 
-    size_t size() const {
-        return heap_.size();
+    // What was kept, in no order.
+    const std::vector<Hit>& hits() const {
+        return heap_;
+    }
+    void clear() {
+        heap_.clear();
     }
 
     // Writes k hits, best first; what is missing gets position -1, score 0.

@@ -43,6 +43,36 @@ inline float hmax(V v) {
     return _mm_cvtss_f32(_mm_max_ss(high, _mm_movehdup_ps(high)));
 }
 
+inline V widen(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
+using CV = __m256i;
+using CX = __m256i; // 16 weights as 16-bit numbers
+constexpr size_t CW = 16;
+
+inline CV code_zero() { return _mm256_setzero_si256(); }
+inline CX code_weights(const int8_t* w) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
+}
+inline CV code_step(CV acc, const uint8_t* p, CX x) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_cvtepu8_epi16(v), x));
+}
+inline CV code_tail(CV acc, const uint8_t* p, CX x, size_t n) {
+    uint8_t t[CW] = {};
+    for (size_t i = 0; i < n; i++) {
+        t[i] = p[i];
+    }
+    return code_step(acc, t, x);
+}
+inline int32_t code_sum(CV v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
 #include "impl.h"
 
 } // namespace

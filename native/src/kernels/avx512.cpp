@@ -1,4 +1,5 @@
-// AVX-512 F, BW, DQ, VL.
+// AVX-512 F, BW, DQ, VL and VNNI: Ice Lake, Zen 4 and later. Older AVX-512
+// processors lower their clock for it and run the AVX2 set instead.
 #include "kernels.h"
 
 #include <immintrin.h>
@@ -25,6 +26,27 @@ inline V absv(V a) { return _mm512_abs_ps(a); }
 inline V maxv(V a, V b) { return _mm512_max_ps(a, b); }
 inline float hsum(V v) { return _mm512_reduce_add_ps(v); }
 inline float hmax(V v) { return _mm512_reduce_max_ps(v); }
+
+inline V widen(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(
+            _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+// Codes times weights in one instruction, four products a lane.
+using CV = __m512i;
+using CX = __m512i; // 64 weights
+constexpr size_t CW = 64;
+
+inline CV code_zero() { return _mm512_setzero_si512(); }
+inline CX code_weights(const int8_t* w) { return _mm512_loadu_si512(w); }
+inline CV code_step(CV acc, const uint8_t* p, CX x) {
+    return _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(p), x);
+}
+inline CV code_tail(CV acc, const uint8_t* p, CX x, size_t n) {
+    const __mmask64 mask = (__mmask64(1) << n) - 1;
+    return _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(mask, p), x);
+}
+inline int32_t code_sum(CV v) { return _mm512_reduce_add_epi32(v); }
 
 #include "impl.h"
 

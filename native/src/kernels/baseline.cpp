@@ -36,6 +36,43 @@ inline float hmax(V v) {
     return _mm_cvtss_f32(_mm_max_ss(high, _mm_shuffle_ps(high, high, 1)));
 }
 
+inline V widen(const uint8_t* p) {
+    const __m128i z = _mm_setzero_si128();
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return _mm_cvtepi32_ps(
+            _mm_unpacklo_epi16(_mm_unpacklo_epi8(_mm_cvtsi32_si128(four), z), z));
+}
+
+using CV = __m128i;
+struct CX {
+    __m128i low, high; // 16 weights as 16-bit numbers
+};
+constexpr size_t CW = 16;
+
+inline CV code_zero() { return _mm_setzero_si128(); }
+inline CX code_weights(const int8_t* w) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
+    return {_mm_srai_epi16(_mm_unpacklo_epi8(v, v), 8), _mm_srai_epi16(_mm_unpackhi_epi8(v, v), 8)};
+}
+inline CV code_step(CV acc, const uint8_t* p, CX x) {
+    const __m128i z = _mm_setzero_si128();
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    acc = _mm_add_epi32(acc, _mm_madd_epi16(_mm_unpacklo_epi8(v, z), x.low));
+    return _mm_add_epi32(acc, _mm_madd_epi16(_mm_unpackhi_epi8(v, z), x.high));
+}
+inline CV code_tail(CV acc, const uint8_t* p, CX x, size_t n) {
+    uint8_t t[CW] = {};
+    for (size_t i = 0; i < n; i++) {
+        t[i] = p[i];
+    }
+    return code_step(acc, t, x);
+}
+inline int32_t code_sum(CV v) {
+    v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
+}
+
 #include "impl.h"
 
 } // namespace

@@ -16,7 +16,8 @@ namespace {
 bool cpu_has(const Kernels& k) {
     if (&k == &avx512_kernels) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512vnni");
     }
     if (&k == &avx2_kernels) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&

@@ -1,8 +1,9 @@
 // The kernels, written once over a vector type. Each instruction set's file
 // defines, in an unnamed namespace, V (a vector register), W (floats in it),
 // zero, set1, load, load_tail(p, n < W), store, add, sub, mul, fma(a, b, c) =
-// a*b+c, absv, maxv, hsum, hmax, and CHAINS, ROWS (rows of a block held in
-// registers), then includes this file.
+// a*b+c, absv, maxv, hsum, hmax, widen(W bytes to floats), and CHAINS, ROWS
+// (rows of a block held in registers); for codes CV, CX, CW and the code_*
+// functions; then it includes this file.
 //
 // Nothing here may call a function that other files could share: the linker
 // would keep one copy, perhaps the one built for the wider instruction set.
@@ -223,10 +224,47 @@ void l2_rows(const float* q, const float* rows, size_t n, size_t d, float* out) 
     }
 }
 
+// Four rows of a gather. While they are computed, the four behind them are
+// fetched: rows of a graph or a selection lie anywhere in memory.
+inline __attribute__((always_inline)) void gather4(
+        const float* q, const float* const* r, const float* const* ahead, size_t d, float* out) {
+    V acc[4];
+#pragma GCC unroll 4
+    for (size_t b = 0; b < 4; b++) {
+        acc[b] = zero();
+    }
+    size_t i = 0;
+    for (; i + W <= d; i += W) {
+        const V x = load(q + i);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < 4; b++) {
+            if (i % 16 == 0) { // floats of a cache line
+                __builtin_prefetch(ahead[b] + i);
+            }
+            acc[b] = fma(x, load(r[b] + i), acc[b]);
+        }
+    }
+    if (i < d) {
+        const V x = load_tail(q + i, d - i);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < 4; b++) {
+            acc[b] = fma(x, load_tail(r[b] + i, d - i), acc[b]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t b = 0; b < 4; b++) {
+        out[b] = hsum(acc[b]);
+    }
+}
+
 void ip_gather(const float* q, const float* const* rows, size_t n, size_t d, float* out) {
     size_t r = 0;
     for (; r + 4 <= n; r += 4) {
-        tile<1, 4>(&q, rows + r, d, out + r, 0);
+        const float* ahead[4];
+        for (size_t b = 0; b < 4; b++) {
+            ahead[b] = rows[r + 4 + b < n ? r + 4 + b : r + b];
+        }
+        gather4(q, rows + r, ahead, d, out + r);
     }
     for (; r < n; r++) {
         out[r] = inner_product(q, rows[r], d);
@@ -272,8 +310,77 @@ void ip_block(const float* q, size_t nq, const float* rows, size_t n, size_t d, 
     }
 }
 
+// Four rows of codes; the four behind them are fetched meanwhile. CV is the
+// vector of 32-bit sums, CW the codes one step takes.
+inline __attribute__((always_inline)) void u8_gather4(
+        const int8_t* w, const uint8_t* const* r, const uint8_t* const* ahead, size_t d,
+        int32_t* out) {
+    CV acc[4];
+#pragma GCC unroll 4
+    for (size_t b = 0; b < 4; b++) {
+        acc[b] = code_zero();
+    }
+    size_t i = 0;
+    for (; i + CW <= d; i += CW) {
+        const CX x = code_weights(w + i);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < 4; b++) {
+            if (i % 64 == 0) {
+                __builtin_prefetch(ahead[b] + i);
+            }
+            acc[b] = code_step(acc[b], r[b] + i, x);
+        }
+    }
+    if (i < d) {
+        const CX x = code_weights(w + i);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < 4; b++) {
+            acc[b] = code_tail(acc[b], r[b] + i, x, d - i);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t b = 0; b < 4; b++) {
+        out[b] = code_sum(acc[b]);
+    }
+}
+
+void u8_gather(const int8_t* w, const uint8_t* const* rows, size_t n, size_t d, int32_t* out) {
+    size_t r = 0;
+    for (; r + 4 <= n; r += 4) {
+        const uint8_t* ahead[4];
+        for (size_t b = 0; b < 4; b++) {
+            ahead[b] = rows[r + 4 + b < n ? r + 4 + b : r + b];
+        }
+        u8_gather4(w, rows + r, ahead, d, out + r);
+    }
+    for (; r < n; r++) {
+        CV acc = code_zero();
+        size_t i = 0;
+        for (; i + CW <= d; i += CW) {
+            acc = code_step(acc, rows[r] + i, code_weights(w + i));
+        }
+        if (i < d) {
+            acc = code_tail(acc, rows[r] + i, code_weights(w + i), d - i);
+        }
+        out[r] = code_sum(acc);
+    }
+}
+
+float u8_dot(const float* w, const uint8_t* row, size_t d) {
+    V acc = zero();
+    size_t i = 0;
+    for (; i + W <= d; i += W) {
+        acc = fma(load(w + i), widen(row + i), acc);
+    }
+    float sum = hsum(acc);
+    for (; i < d; i++) {
+        sum += w[i] * float(row[i]);
+    }
+    return sum;
+}
+
 constexpr Kernels kernel_set(const char* name) {
-    return Kernels{name,       inner_product, l2sqr, norm_l2sqr,  l1,      linf,    add_arrays,
-                   add_scalar, sub_arrays,    madd,  madd_argmin, ip_rows, l2_rows, ip_gather,
-                   ip_block};
+    return Kernels{name,       inner_product, l2sqr, norm_l2sqr,  l1,        linf,
+                   add_arrays, add_scalar,    sub_arrays, madd,   madd_argmin, ip_rows,
+                   l2_rows,    ip_gather,     u8_gather,  u8_dot, ip_block};
 }

@@ -33,6 +33,15 @@ struct Kernels {
     // out[i] = <q, rows[i]>: rows anywhere, as an inverted list or graph has them.
     void (*ip_gather)(const float* q, const float* const* rows, size_t n, size_t d, float* out);
 
+    // out[i] = the sum over j of w[j] * rows[i][j]: 8-bit codes against 8-bit
+    // weights, exact in 32 bits for d up to 2^16. w is padded with zeros to a
+    // multiple of 64.
+    void (*u8_gather)(const int8_t* w, const uint8_t* const* rows, size_t n, size_t d,
+                      int32_t* out);
+
+    // The same with float weights for one row.
+    float (*u8_dot)(const float* w, const uint8_t* row, size_t d);
+
     // out[j*ld + i] = <q + j*d, rows + i*d>: nq queries against n rows, so that
     // every loaded row serves several queries from registers.
     void (*ip_block)(const float* q, size_t nq, const float* rows, size_t n, size_t d,
