@@ -67,6 +67,9 @@ func (p *pass) promote(ctx context.Context) error {
 	if err != nil {
 		return fail(Promoted, "ReplicasUnreadable", transient, stopped(ctx, err))
 	}
+	if err := p.stillWanted(ctx); err != nil {
+		return err
+	}
 	if err := p.lease.check(); err != nil {
 		return err
 	}
@@ -95,6 +98,22 @@ func (p *pass) promote(ctx context.Context) error {
 	p.pointer, p.pointerETag, p.broken = &next, info.ETag, ""
 	p.result, p.message = ResultPromoted, next.Reason
 	p.facts.promoted = true
+	return nil
+}
+
+// stillWanted reads the operator's intent again when there is no pointer yet, whose ETag would otherwise tell of
+// a change. It leaves the time of one request in which a first promotion can overtake a suspension.
+func (p *pass) stillWanted(ctx context.Context) error {
+	if p.pointerETag != "" {
+		return nil
+	}
+	if err := p.readControl(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	if p.act.Suspended != nil || p.act.Pin != nil {
+		p.conflicts = true
+		return failf(Promoted, "Conflict", transient, "promote %s: an operator was faster: %w", p.manifest.ID, store.ErrConflict)
+	}
 	return nil
 }
 

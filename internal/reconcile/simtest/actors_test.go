@@ -124,11 +124,8 @@ func (r *replica) poll(ctx context.Context, o store.Objects) {
 	if err != nil {
 		return
 	}
-	if r.desired != nil && p.Generation < r.desired.Generation {
-		r.w.mu.Lock()
-		r.w.violate("%s saw generation %d after %d", r.id, p.Generation, r.desired.Generation)
-		r.w.mu.Unlock()
-		return
+	if r.serving != nil && p.Generation < r.serving.Generation {
+		return // an older pointer was put back; ours is newer
 	}
 	r.etag, r.desired = info.ETag, &p
 }
@@ -251,11 +248,13 @@ func (e *people) edit(ctx context.Context) {
 	switch e.rng.IntN(10) {
 	case 0:
 		e.write(ctx, []byte(`{"vendors":[{"id":"V-1","name":"cut of`))
+		e.w.tallied("fault: catalogue cut off")
 		return
 	case 1:
 		e.w.mu.Lock()
 		_ = e.w.mem.Delete(ctx, e.w.layout.Source)
 		e.w.note("people delete the catalogue")
+		e.w.tally["fault: catalogue deleted"]++
 		e.w.mu.Unlock()
 		return
 	}
@@ -341,6 +340,7 @@ func (a *operator) act(ctx context.Context) {
 		pick = ids[a.rng.IntN(len(ids))]
 	}
 	kind := a.rng.IntN(9)
+	a.w.tallied("fault: operator interferes")
 	p, o := a.command([]string{"rollback", "rollback", "pin", "unpin", "suspend", "resume", "promote", "request", "unpin"}[kind])
 	if a.rng.IntN(3) == 0 {
 		a.upset(p)
@@ -414,7 +414,8 @@ func (a *operator) pinned(id string) {
 func (a *operator) suspended(v bool) {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
-	a.w.state.intent.suspended = v
+	// Without a pointer there is nothing to fence: a first promotion under way may still land.
+	a.w.state.intent.suspended = v && a.w.mem.Data(a.w.layout.Pointer()) != nil
 }
 
 // ids of stored snapshots, as `list` would show them.

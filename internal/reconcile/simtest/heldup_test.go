@@ -95,6 +95,9 @@ func atEveryCall(t *testing.T, h heldUp, m mutation) (int, result) {
 	}
 	for h.at = 0; h.at < most && len(res.fails) == 0; h.at++ {
 		_, res = heldUpRun(t, h, m)
+		if m == nil {
+			seen.add("promotion against collection, one of them stopped at every call", res)
+		}
 	}
 	return most, res
 }

@@ -228,8 +228,6 @@ func (s *invariants) pointerWritten(p *proc, data []byte) {
 		s.w.violate("%s lowered the generation from %d to %d", p.name, prev.Generation, next.Generation)
 	case next.ID != prev.ID && next.Generation == prev.Generation:
 		s.w.violate("%s changed the id within generation %d", p.name, prev.Generation)
-	case next.ID == prev.ID && next.Generation != prev.Generation:
-		s.w.violate("%s changed the generation of %s", p.name, prev.ID)
 	}
 	if p.indexer && max(prev.Epoch, s.reign) > p.epoch {
 		s.w.violate("%s of epoch %d wrote over the pointer, epoch %d leads", p.name, p.epoch, max(prev.Epoch, s.reign))

@@ -3,11 +3,9 @@ package simtest
 import (
 	"flag"
 	"fmt"
-	"maps"
+	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,67 +14,100 @@ import (
 )
 
 var (
-	seedFlag  = flag.Uint64("sim.seed", 0, "seed that TestReplay plays")
-	seedsFlag = flag.Int("sim.seeds", 200, "random schedules")
-	fromFlag  = flag.Uint64("sim.from", 1, "first seed of the random schedules")
-	realFlag  = flag.Bool("sim.servers", false, "TestReplay plays with real servers")
-	traceFlag = flag.Bool("sim.trace", false, "TestReplay prints the whole trace")
+	seedFlag   = flag.Uint64("sim.seed", 0, "seed that TestReplay plays")
+	realFlag   = flag.Bool("sim.servers", false, "TestReplay plays with real servers")
+	traceFlag  = flag.Bool("sim.trace", false, "TestReplay prints the whole trace")
+	triesFlag  = flag.Int("sim.tries", 20, "how often TestReplay plays: goroutines of one instant are not ordered")
+	fromFlag   = flag.Uint64("sim.from", 1, "first seed of the random schedules")
+	seedsFlag  = flag.Int("sim.seeds", 3000, "random schedules")
+	reportFlag = flag.String("sim.report", "", "file to write the table of faults, invariants and runs to")
 )
 
+// soakTime is how long each kind of random schedule goes on with VECTORSTORE_SOAK=1; VECTORSTORE_SOAK_TIME
+// overrides it.
+const soakTime = 10 * time.Minute
+
 func TestMain(m *testing.M) {
+	flag.Parse()
 	debug.SetGCPercent(800) // many small worlds, each garbage at once
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if *reportFlag != "" {
+			if err := seen.write(*reportFlag); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
+		os.Exit(code)
+	}))
 }
 
+// TestReplay plays one seed again; the failing test prints how.
 func TestReplay(t *testing.T) {
 	if *seedFlag == 0 {
 		return // nothing was asked for
 	}
-	r := runSchedule(t, *seedFlag, options{servers: *realFlag})
-	if *traceFlag {
-		t.Log(strings.Join(r.trace, "\n"))
+	for range *triesFlag {
+		r := runSchedule(t, *seedFlag, options{servers: *realFlag})
+		if *traceFlag {
+			t.Log(strings.Join(r.trace, "\n"))
+		}
+		if report(t, *seedFlag, *realFlag, r); t.Failed() {
+			return
+		}
 	}
-	report(t, *seedFlag, r)
+}
+
+// TestRandomSchedules plays deployments whose servers are reduced to their side of the protocol, which is quick.
+func TestRandomSchedules(t *testing.T) { playMany(t, "random schedules", *seedsFlag, options{}) }
+
+// TestRandomSchedulesWithServers adds real servers that answer queries all the time.
+func TestRandomSchedulesWithServers(t *testing.T) {
+	playMany(t, "random schedules with real servers", *seedsFlag/20, options{servers: true})
 }
 
 // workers play seeds at a time, each in bubbles of its own.
 const workers = 2
 
-// TestRandomSchedules plays deployments whose servers are reduced to their side of the protocol, which is quick.
-func TestRandomSchedules(t *testing.T) { playMany(t, *seedsFlag, options{}) }
-
-// TestRandomSchedulesWithServers adds real servers that answer queries all the time.
-func TestRandomSchedulesWithServers(t *testing.T) { playMany(t, *seedsFlag/20, options{servers: true}) }
-
-func playMany(t *testing.T, seeds int, o options) {
+func playMany(t *testing.T, name string, seeds int, o options) {
+	began, limit := time.Now(), soak()
 	var next atomic.Uint64
-	var mu sync.Mutex
-	tally := map[string]int{}
-	began := time.Now()
 	t.Run("workers", func(t *testing.T) {
 		for i := range workers {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
 				for !t.Failed() {
 					n := next.Add(1)
-					if n > uint64(seeds) {
+					if limit == 0 && n > uint64(seeds) || limit > 0 && time.Since(began) > limit {
 						return
 					}
 					seed := *fromFlag + n - 1
 					r := runSchedule(t, seed, o)
-					report(t, seed, r)
-					mu.Lock()
-					tally["schedules"]++
-					for k, n := range r.tally {
-						tally[k] += n
-					}
-					mu.Unlock()
+					report(t, seed, o.servers, r)
+					seen.add(name, r)
 				}
 			})
 		}
 	})
-	for _, k := range slices.Sorted(maps.Keys(tally)) {
-		t.Logf("%-28s %9d", k, tally[k])
+	t.Logf("%s: %d in %s", name, seen.runs(name), time.Since(began).Round(time.Millisecond))
+}
+
+// soak is how long to play, 0 = a fixed number of schedules.
+func soak() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("VECTORSTORE_SOAK_TIME")); err == nil {
+		return d
 	}
-	t.Logf("%d schedules in %s", tally["schedules"], time.Since(began).Round(time.Millisecond))
+	if os.Getenv("VECTORSTORE_SOAK") != "" {
+		return soakTime
+	}
+	return 0
+}
+
+func report(t *testing.T, seed uint64, servers bool, r result) {
+	t.Helper()
+	if len(r.fails) == 0 {
+		return
+	}
+	tail := r.trace[max(0, len(r.trace)-150):]
+	t.Errorf("seed %d: %s\nreplay: go test ./internal/reconcile/simtest -run TestReplay -sim.seed=%d -sim.servers=%v\n%s",
+		seed, strings.Join(r.fails, "\n  "), seed, servers, strings.Join(tail, "\n"))
 }

@@ -3,7 +3,6 @@ package simtest
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +76,7 @@ func (s *schedule) play(o options) {
 	}
 	length := o.length
 	if length == 0 {
-		length = time.Duration(90+rng.IntN(90)) * time.Second
+		length = time.Duration(45+rng.IntN(60)) * time.Second
 	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		nap(ctx, time.Duration(500+rng.IntN(6000))*time.Millisecond)
@@ -102,6 +101,10 @@ func (s *schedule) addIndexer() {
 		s.disks = s.disks[:len(s.disks)-1]
 	}
 	skew := time.Duration(s.w.rng.IntN(1200)-600) * time.Second
+	s.w.tallied("fault: clock skew up to ±10 min")
+	if len(s.indexers) > 0 {
+		s.w.tallied("fault: another indexer joins")
+	}
 	s.indexers = append(s.indexers, s.w.startIndexer(fmt.Sprintf("indexer-%d", s.n), disk, skew))
 }
 
@@ -137,6 +140,8 @@ func (s *schedule) event(ctx context.Context) {
 	case 12:
 		if p := s.anyIndexer(); p != nil && rng.IntN(2) == 0 {
 			p.kill() // a deploy: it is asked to stop and releases its lease
+			s.w.tallied("fault: indexer replaced by a deploy")
+			s.w.interrupted() // its last flush may not make it in time
 			s.addIndexer()
 		}
 	case 13:
@@ -145,6 +150,7 @@ func (s *schedule) event(ctx context.Context) {
 		if n := len(s.servers); n > 0 && rng.IntN(2) == 0 {
 			i := rng.IntN(n)
 			s.servers[i].crash("server dies")
+			s.w.tallied("fault: server dies")
 			s.servers = append(s.servers[:i], s.servers[i+1:]...)
 			s.addServer()
 			break
@@ -153,14 +159,20 @@ func (s *schedule) event(ctx context.Context) {
 		switch rng.IntN(3) {
 		case 0:
 			r.crash("server dies")
+			s.w.tallied("fault: server dies")
 			s.addReplica()
 		case 1:
 			r.setStuck(true)
+			s.w.tallied("fault: server stuck on an old snapshot")
 		default:
 			r.setStuck(false)
 		}
 	case 15:
-		s.damage()
+		if rng.IntN(3) == 0 {
+			s.losePointer()
+		} else {
+			s.damage()
+		}
 	}
 	s.reap()
 }
@@ -214,11 +226,36 @@ func (s *schedule) damage() {
 	f := ptr.Files[w.rng.IntN(len(ptr.Files))]
 	w.state.damaged[ptr.ID] = true
 	w.note("chaos damages %s of %s", f.Name, ptr.ID)
-	w.tally["damage"]++
+	w.tally["fault: served snapshot damaged"]++
 	w.mem.Corrupt(w.layout.File(ptr.ID, f.Name), func(b []byte) []byte {
 		b[len(b)/2] ^= 0x40
 		return b
 	})
+}
+
+// losePointer overwrites the pointer with a snapshot's manifest, as a careless copy does, or deletes it. What
+// status.json remembers is the truth from then on.
+func (s *schedule) losePointer() {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.state.pointer
+	st, ok := decode[store.Status](w.mem.Data(w.layout.Status()))
+	if old.ID == "" || !ok || st.Pointer == nil {
+		return
+	}
+	if w.rng.IntN(2) == 0 {
+		_ = w.mem.Delete(context.Background(), w.layout.Pointer())
+	} else {
+		_, _ = w.mem.Put(context.Background(), w.layout.Pointer(), w.mem.Data(w.layout.Manifest(old.ID)), store.PutOptions{})
+	}
+	w.note("chaos takes the pointer away; the status remembers generation %d of %d", st.Pointer.Generation, old.Generation)
+	w.tally["fault: pointer lost"]++
+	w.state.pointer = *st.Pointer
+	w.state.intent.pin = "" // the pin may have to be repeated
+	for g := st.Pointer.Generation + 1; g <= old.Generation; g++ {
+		delete(w.state.once, fmt.Sprintf("%s|%d", old.Lineage, g))
+	}
 }
 
 // calm ends all faults, takes back what operators asked for, and waits for everything to converge.
@@ -329,18 +366,4 @@ func (s *schedule) end() {
 	}
 	nap(context.Background(), 2*time.Minute) // last words: releases and flushes that are tried again in vain
 	synctest.Wait()
-}
-
-// replay is the command that plays a seed again.
-func replay(seed uint64) string {
-	return fmt.Sprintf("go test ./internal/reconcile/simtest -run TestReplay -sim.seed=%d -v", seed)
-}
-
-func report(t *testing.T, seed uint64, r result) {
-	t.Helper()
-	if len(r.fails) == 0 {
-		return
-	}
-	tail := r.trace[max(0, len(r.trace)-150):]
-	t.Errorf("seed %d: %s\nreplay: %s\n%s", seed, strings.Join(r.fails, "\n  "), replay(seed), strings.Join(tail, "\n"))
 }

@@ -139,6 +139,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 				for _, after := range []bool{false, true} {
 					keep := (k%2 == 0) == after
 					_, res := crashRun(t, sc, k, after, keep, nil)
+					seen.add("crash at every call: "+sc.name, res)
 					if len(res.fails) > 0 {
 						t.Fatalf("crash at call %d (after its effect: %v, disk kept: %v): %s\n%s", k, after, keep,
 							strings.Join(res.fails, "\n  "), strings.Join(res.trace, "\n"))

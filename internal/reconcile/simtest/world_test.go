@@ -186,7 +186,7 @@ func (p *proc) crash(why string) {
 	if !p.dead {
 		p.dead = true
 		p.w.note("%s crashes: %s", p.name, why)
-		p.w.tally["crash"]++
+		p.w.tally["fault: process crash"]++
 		p.w.state.interrupted()
 		if p.resume != nil {
 			close(p.resume)
@@ -210,7 +210,11 @@ func (p *proc) stopLocked(frozen bool) {
 	}
 	p.resume, p.frozen, p.since = make(chan struct{}), frozen, time.Now()
 	p.w.note("%s stopped (clock frozen: %v)", p.name, frozen)
-	p.w.tally["stop"]++
+	if frozen {
+		p.w.tally["fault: machine suspended"]++
+	} else {
+		p.w.tally["fault: process stopped"]++
+	}
 	p.w.state.interrupted()
 }
 
@@ -283,7 +287,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	delay := time.Duration(1+r.IntN(4)) * time.Millisecond
 	if r.Float64() < c.slow {
 		delay = time.Duration(r.Float64() * float64(c.maxDelay))
-		w.tally["delay"]++
+		w.tally["fault: slow request"]++
 	}
 	w.mu.Unlock()
 
@@ -301,7 +305,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 		return err
 	}
 	if before {
-		w.count("error before", op)
+		w.count("fault: request lost", op)
 		return fmt.Errorf("%s %s: %w: request lost", op, key, storetest.ErrInjected)
 	}
 	p.waitRunning()
@@ -315,7 +319,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	}
 	p.waitRunning()
 	if err == nil && lost {
-		w.count("error after", op)
+		w.count("fault: answer lost", op)
 		return fmt.Errorf("%s %s: %w: answer lost", op, key, storetest.ErrInjected)
 	}
 	return err
@@ -334,6 +338,19 @@ func (w *world) count(kind, op string) {
 	if op == store.OpPut || op == store.OpPutFile {
 		w.state.interrupted() // a flush may have been lost
 	}
+}
+
+// tallied counts one event.
+func (w *world) tallied(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally[what]++
+}
+
+func (w *world) interrupted() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state.interrupted()
 }
 
 func nap(ctx context.Context, d time.Duration) error {
