@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/aws/aws-sdk-go-v2/config"
+
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/embed/bedrock"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -87,7 +89,11 @@ func (p Provider) Open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 			Concurrency: c.Concurrency, Observer: c.Observer,
 		})
 	case providerBedrock:
-		return bedrock.New(ctx, bedrock.Config{Model: m.Model, Dims: dims(1024), Concurrency: c.Concurrency, Observer: c.Observer})
+		aws, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return nil, SettingError("EMBEDDING_PROVIDER", "bedrock needs AWS settings: %w", err)
+		}
+		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(1024), Concurrency: c.Concurrency, Observer: c.Observer})
 	default:
 		return nil, SettingError("EMBEDDING_PROVIDER", "must be openai, bedrock or local, is %q", name)
 	}
