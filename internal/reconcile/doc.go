@@ -71,8 +71,9 @@
 //     is forgotten by that, and its generation number is used again.
 //   - The first fence is the first step of every pass whose epoch is above the pointer's, not an event of the
 //     takeover: a pointer created by an operator, or a fence lost in a crash, is caught up with.
-//   - While no pointer exists nothing is deleted, and the only promotion is the creating If-None-Match. A
-//     suspension at that moment has no pointer to fence: a first promotion that is under way may still land.
+//   - While no pointer exists nothing is deleted, and the only promotion is the creating If-None-Match. There is
+//     no fence then: status.json is read again for its epoch, control.json and the lease right before the PUT, and
+//     a suspension or a takeover in the time of that one request can still be overtaken by a creation.
 //   - The pointer's history holds 20 entries. When its oldest is younger than the grace, snapshots it does not
 //     name are kept: they may have been retired a moment ago.
 //   - Below GATE_MIN_RECALL a candidate is held, not failed: building it again would give the same, and an

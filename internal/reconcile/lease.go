@@ -223,6 +223,19 @@ func (l *lease) keep(ctx context.Context, lost func(error)) {
 	}
 }
 
+// confirm asks the store whether the term is still ours: a suspended machine's clock does not know.
+func (l *lease) confirm(ctx context.Context) error {
+	found, _, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("read lease: %w", err)
+	}
+	if found.Owner != l.owner || found.Epoch != l.epoch() {
+		l.drop()
+		return fmt.Errorf("%w: taken over", ErrLeaseLost)
+	}
+	return nil
+}
+
 // drop forgets the term without touching the store.
 func (l *lease) drop() {
 	l.mu.Lock()

@@ -31,8 +31,11 @@ func (p *pass) readPointer(ctx context.Context) error {
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			p.facts.pointer = "NoPointer"
-			return nil
+			return p.readStatusAgain(ctx)
 		case errors.Is(err, store.ErrPointerInvalid):
+			if err := p.readStatusAgain(ctx); err != nil {
+				return err
+			}
 			done, err := p.repairPointer(ctx, info, err)
 			if done || err != nil {
 				return err
@@ -122,6 +125,7 @@ func (p *pass) readStatus(ctx context.Context) error {
 	s, info, err := store.ReadDoc[store.Status](ctx, p.Objects, p.Layout.Status(), store.GetOptions{})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
+		info.ETag = ""
 	case errors.Is(err, store.ErrCorrupt) && info.ETag != "":
 		p.log.WarnContext(ctx, "status unreadable, it will be written anew", "error", err)
 	case err != nil:
@@ -133,6 +137,13 @@ func (p *pass) readStatus(ctx context.Context) error {
 	}
 	p.Reconciler.status, p.statusETag, p.statusRead = s, info.ETag, true
 	return nil
+}
+
+// readStatusAgain is for passes without a pointer: status.json alone says then which epoch leads and what the
+// pointer was, and what we remember of it may be another term's.
+func (p *pass) readStatusAgain(ctx context.Context) error {
+	p.statusRead = false
+	return p.readStatus(ctx)
 }
 
 // readControl reads what operators want. A control document that cannot be read stops the pass: it may say

@@ -101,14 +101,17 @@ func (p *pass) promote(ctx context.Context) error {
 	return nil
 }
 
-// stillWanted reads the operator's intent again when there is no pointer yet, whose ETag would otherwise tell of
-// a change. It leaves the time of one request in which a first promotion can overtake a suspension.
+// stillWanted reads the operator's intent and the lease again when there is no pointer, whose ETag would otherwise
+// tell of a change. It leaves the time of one request in which a first promotion can overtake a suspension.
 func (p *pass) stillWanted(ctx context.Context) error {
 	if p.pointerETag != "" {
 		return nil
 	}
 	if err := p.readControl(ctx); err != nil {
 		return stopped(ctx, err)
+	}
+	if err := p.lease.confirm(ctx); err != nil {
+		return fail(Promoted, "LeaseUnreadable", transient, stopped(ctx, err))
 	}
 	if p.act.Suspended != nil || p.act.Pin != nil {
 		p.conflicts = true

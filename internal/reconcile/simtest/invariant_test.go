@@ -165,7 +165,7 @@ func (s *invariants) written(p *proc, key string, old, data []byte) {
 	l := s.w.layout
 	switch {
 	case key == l.Pointer():
-		s.pointerWritten(p, data)
+		s.pointerWritten(p, len(old) == 0, data)
 	case key == l.Lease():
 		s.leaseWritten(p, old, data)
 	case key == l.GC():
@@ -192,7 +192,7 @@ func decode[T any](data []byte) (v T, ok bool) {
 
 // pointerWritten: it names a complete snapshot whose bytes match, epoch and generation never fall, the id changes
 // only with the generation, no stale leader's write takes effect, and operators' intent is respected.
-func (s *invariants) pointerWritten(p *proc, data []byte) {
+func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 	s.w.tally["check pointer"]++
 	next, ok := decode[store.Pointer](data)
 	if !ok || next.Kind != store.KindPointer {
@@ -217,7 +217,7 @@ func (s *invariants) pointerWritten(p *proc, data []byte) {
 	if prev.ID == "" {
 		return
 	}
-	if next.Epoch < prev.Epoch {
+	if next.Epoch < prev.Epoch && !created {
 		s.w.violate("%s lowered the pointer's epoch from %d to %d", p.name, prev.Epoch, next.Epoch)
 	}
 	if next.Lineage != prev.Lineage {
@@ -229,7 +229,7 @@ func (s *invariants) pointerWritten(p *proc, data []byte) {
 	case next.ID != prev.ID && next.Generation == prev.Generation:
 		s.w.violate("%s changed the id within generation %d", p.name, prev.Generation)
 	}
-	if p.indexer && max(prev.Epoch, s.reign) > p.epoch {
+	if p.indexer && !created && max(prev.Epoch, s.reign) > p.epoch { // nothing fences a creation
 		s.w.violate("%s of epoch %d wrote over the pointer, epoch %d leads", p.name, p.epoch, max(prev.Epoch, s.reign))
 	}
 	if p.indexer && next.ID != prev.ID {
