@@ -10,7 +10,7 @@ import (
 )
 
 // Names and ids of one account stay in its parameters file: the rest of the repository must fit anybody's.
-var facts = regexp.MustCompile(`\b(?:vpc|subnet|sg|vpce|eni|i|lb)-[0-9a-f]{8,17}\b|arn:aws:[a-z0-9-]+:[a-z0-9-]*:\d{12}:|\b\d{12}\.dkr\.ecr\b|\.elb\.amazonaws\.com\b`)
+var facts = regexp.MustCompile(`\b(?:vpc|subnet|sg|vpce|eni|i|lb)-[0-9a-f]{8,17}\b|arn:aws:[a-z0-9-]+:[a-z0-9-]*:\d{12}:|\b\d{12}\.dkr\.ecr\b|-\d{6,}\.[a-z0-9-]+\.elb\.amazonaws\.com\b`)
 
 // exampleAccount is the one that AWS's own documents use.
 const exampleAccount = "111122223333"

@@ -204,3 +204,29 @@ func TestComposeRunsWhatTheTemplatesRun(t *testing.T) {
 		}
 	}
 }
+
+// BuildKit's parser and linter live in a module of their own, which `go test ./...` does not enter by itself.
+func TestDockerfileParsesLintsAndMatchesTheTemplates(t *testing.T) {
+	for _, f := range []string{"../Dockerfile", "../.dockerignore", "lint/go.mod", "lint/go.sum", "lint/dockerfile_test.go"} {
+		readFile(t, f)
+	}
+	for _, args := range [][]string{{"vet", "./..."}, {"test", "./..."}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = "lint"
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("go %v: %v\n%s", args, err, out)
+		}
+	}
+	dockerfile := readFile(t, "../Dockerfile")
+	for name, task := range load(t, corePath, scenarios["from nothing"]).ofType("AWS::ECS::TaskDefinition") {
+		c := dig(t, task, "ContainerDefinitions", 0).(map[string]any)
+		if !strings.Contains(dockerfile, "USER "+c["User"].(string)) {
+			t.Errorf("%s runs as %v, the image is made for another user", name, c["User"])
+		}
+		for _, m := range list(c["MountPoints"]) {
+			if path := m.(map[string]any)["ContainerPath"].(string); !strings.Contains(dockerfile, `"`+path+`"`) {
+				t.Errorf("%s mounts %s, which is no volume of the image: uid 10001 could not write there", name, path)
+			}
+		}
+	}
+}

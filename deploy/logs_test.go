@@ -1,0 +1,129 @@
+package deploy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/taksuehiro/vectorstore/e2e/harness"
+)
+
+var comparison = regexp.MustCompile(`^\$\.(\w+) (!?=) "([^"]*)"`)
+
+// matches evaluates the subset of CloudWatch's filter patterns that core.yaml uses: comparisons of strings joined by &&
+// and ||, in parentheses. As there, && binds tighter than ||, and a field that is not there matches nothing.
+func matches(t *testing.T, pattern string, line harness.Line) bool {
+	t.Helper()
+	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(pattern), "{"), "}"))
+	var or func() bool
+	term := func() bool {
+		if r, ok := strings.CutPrefix(rest, "("); ok {
+			rest = strings.TrimSpace(r)
+			v := or()
+			rest = strings.TrimSpace(strings.TrimPrefix(rest, ")"))
+			return v
+		}
+		m := comparison.FindStringSubmatch(rest)
+		if m == nil {
+			t.Fatalf("pattern %q: cannot read %q", pattern, rest)
+		}
+		rest = strings.TrimSpace(rest[len(m[0]):])
+		value, there := line[m[1]].(string)
+		return there && (value == m[3]) == (m[2] == "=")
+	}
+	and := func() bool {
+		v := term()
+		for strings.HasPrefix(rest, "&&") {
+			rest = strings.TrimSpace(rest[2:])
+			w := term()
+			v = v && w
+		}
+		return v
+	}
+	or = func() bool {
+		v := and()
+		for strings.HasPrefix(rest, "||") {
+			rest = strings.TrimSpace(rest[2:])
+			w := and()
+			v = v || w
+		}
+		return v
+	}
+	v := or()
+	if rest != "" {
+		t.Fatalf("pattern %q: %q is left over", pattern, rest)
+	}
+	return v
+}
+
+func TestPatternsAreReadAsCloudWatchReadsThem(t *testing.T) {
+	line := harness.Line{"msg": "reconciled", "result": "promoted"}
+	for pattern, want := range map[string]bool{
+		`{ $.msg = "reconciled" }`: true, `{ $.msg != "reconciled" }`: false, `{ $.absent != "x" }`: false,
+		`{ $.msg = "x" && $.msg = "reconciled" || $.result = "promoted" }`:                              true,
+		`{ $.msg = "x" && ($.msg = "reconciled" || $.result = "promoted") }`:                            false,
+		`{ $.msg = "reconciled" && $.result != "failed" && ($.result = "a" || $.result = "promoted") }`: true,
+	} {
+		if got := matches(t, pattern, line); got != want {
+			t.Errorf("%s: %v", pattern, got)
+		}
+	}
+}
+
+// The numbers behind the CloudWatch alarms, made from what the programs really log at their default level: once when
+// something happens, and again and again while nothing does.
+func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
+	store := t.TempDir()
+	source := filepath.Join(store, prefix, "vendors.json")
+	if err := os.MkdirAll(filepath.Dir(source), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "3s"}
+	indexer, server := harness.StartIndexer(t, env), harness.StartServer(t, env)
+	filters := load(t, corePath, scenarios["from nothing"]).ofType("AWS::Logs::MetricFilter")
+	count := func(filter string) (n int) {
+		f := filters[filter]
+		p := map[string]*harness.Process{"<IndexerLogs>": indexer.Process, "<ServerLogs>": server.Process}[f["LogGroupName"].(string)]
+		for _, l := range p.Lines("") {
+			if matches(t, f["FilterPattern"].(string), l) {
+				n++
+			}
+		}
+		return n
+	}
+	reaches := func(filter string, want int) {
+		t.Helper()
+		harness.Eventually(t, fmt.Sprintf("%s counts %d", filter, want), func() error {
+			if n := count(filter); n < want {
+				return fmt.Errorf("%d", n)
+			}
+			return nil
+		})
+	}
+	// No catalogue: passes fail, and no alarm may take them for success.
+	harness.Eventually(t, "failed passes", func() error {
+		for _, l := range indexer.Lines("reconciled") {
+			if l.Str("result") == "failed" {
+				return nil
+			}
+		}
+		return fmt.Errorf("none yet")
+	})
+	if n := count("ReconcileSucceeded") + count("IndexCurrent") + count("Promoted"); n != 0 {
+		t.Errorf("without a catalogue %d passes count as a success", n)
+	}
+	if err := os.WriteFile(source, []byte(readFile(t, "../testdata/vendors.json")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reaches("Promoted", 1)
+	reaches("SnapshotSwapped", 1)
+	steady := count("ReconcileSucceeded")
+	reaches("ReconcileSucceeded", steady+3)
+	reaches("IndexCurrent", 3)
+	if n := count("ErrorsLogged"); n != 0 {
+		t.Errorf("%d errors in a healthy life", n)
+	}
+}
