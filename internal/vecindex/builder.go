@@ -164,19 +164,8 @@ func (b *Builder) place(ctx context.Context, rows []float32) error {
 
 // Finish returns the index of the n rows and ends the build.
 func (b *Builder) Finish(ctx context.Context) (*Index, error) {
-	if err := b.usable(ctx); err != nil {
+	if err := b.complete(ctx); err != nil {
 		return nil, err
-	}
-	if b.got != b.n {
-		return nil, b.fail(fmt.Errorf("%w: %d rows of the %d announced", ErrBuild, b.got, b.n))
-	}
-	if err := b.flush(ctx); err != nil {
-		return nil, b.fail(err)
-	}
-	if b.params.Kind == IVF {
-		if err := b.trainAndPlace(ctx); err != nil {
-			return nil, b.fail(err)
-		}
 	}
 	if err := shrink(b.h); err != nil {
 		return nil, b.fail(err)
@@ -189,6 +178,38 @@ func (b *Builder) Finish(ctx context.Context) (*Index, error) {
 	b.err = fmt.Errorf("%w: finished", ErrBuild)
 	b.Close()
 	return x, nil
+}
+
+// WriteFile ends the build by writing its FAISS file, without the structures
+// that a search would need. It neither syncs nor renames.
+func (b *Builder) WriteFile(ctx context.Context, path string) error {
+	if err := b.complete(ctx); err != nil {
+		return err
+	}
+	if err := onThread(func() error { return faiss.WriteIndex(b.ix, path) }); err != nil {
+		return b.fail(fmt.Errorf("write index: %w", err))
+	}
+	b.err = fmt.Errorf("%w: finished", ErrBuild)
+	return b.Close()
+}
+
+// complete places the last rows.
+func (b *Builder) complete(ctx context.Context) error {
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	if b.got != b.n {
+		return b.fail(fmt.Errorf("%w: %d rows of the %d announced", ErrBuild, b.got, b.n))
+	}
+	if err := b.flush(ctx); err != nil {
+		return b.fail(err)
+	}
+	if b.params.Kind == IVF {
+		if err := b.trainAndPlace(ctx); err != nil {
+			return b.fail(err)
+		}
+	}
+	return nil
 }
 
 // Progress is how many rows the index holds of how many will come.

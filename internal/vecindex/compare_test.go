@@ -108,7 +108,7 @@ func TestCompareKinds(t *testing.T) {
 				name = fmt.Sprintf("hnsw, M %d, ef %d", p.M, p.EfSearch)
 			}
 			fmt.Fprintf(&table, "| %d | %s | %.3f | %.3f | %.2f | %.1f |\n", n, name,
-				float64(one.Microseconds())/1000, recall(got, want, k), built.Seconds(), mb(x.SizeBytes()))
+				float64(one.Microseconds())/1000, recallOf(got, want, k), built.Seconds(), mb(x.SizeBytes()))
 			x.Close()
 		}
 	}
@@ -241,7 +241,7 @@ func TestCompareChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Recall = recall(got, want, k)
+	r.Recall = recallOf(got, want, k)
 	out, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

@@ -124,7 +124,7 @@ func TestAFilterFarFromTheQueryStillFindsItsBest(t *testing.T) {
 				got, want = append(got, pos...), append(want, ranked[from:from+k]...)
 			}
 		}
-		if r := recall(got, want, k); r < 0.95 {
+		if r := recallOf(got, want, k); r < 0.95 {
 			t.Errorf("%s: recall %.3f", kind, r)
 		}
 	}
@@ -325,7 +325,7 @@ print(json.dumps({"type": type(x).__name__, "n": x.ntotal, "ip": x.metric_type =
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := recall(got.Labels, want, k); r < 0.97 {
+		if r := recallOf(got.Labels, want, k); r < 0.97 {
 			t.Errorf("%s (%s): Debian's FAISS agrees on %.3f", kind, got.Type, r)
 		}
 		for q := range 20 {

@@ -82,18 +82,21 @@ func (x *Index) exhaustive(j job) error {
 }
 
 // approximate searches by the index's structure where that pays.
-func (x *Index) approximate(j job) error {
-	if x.scansFor(j) {
+func (x *Index) approximate(j job) error { return x.searchWith(x.params, j) }
+
+// searchWith is approximate with p's width.
+func (x *Index) searchWith(p Params, j job) error {
+	if x.scansFor(p, j) {
 		return x.exhaustive(j)
 	}
 	var f filter
-	width, budget := x.params.NProbe, 0
-	if x.params.Kind == HNSW {
-		width = x.params.EfSearch
+	width, budget := p.NProbe, 0
+	if p.Kind == HNSW {
+		width = p.EfSearch
 	}
 	if j.allow != nil {
 		f = filter{words: j.allow.ToDense(), count: j.count}
-		if x.params.Kind == HNSW {
+		if p.Kind == HNSW {
 			// A walk this long has cost as much as the scan.
 			budget = 2 * j.count
 		}
@@ -112,22 +115,22 @@ func (x *Index) approximate(j job) error {
 }
 
 // scansFor says whether scanning what is allowed is the better search.
-func (x *Index) scansFor(j job) bool {
-	if x.params.Kind == Flat || j.count <= j.k {
+func (x *Index) scansFor(p Params, j job) bool {
+	if p.Kind == Flat || j.count <= j.k {
 		return true
 	}
 	if j.allow == nil {
 		return false
 	}
-	if x.params.Kind == HNSW {
+	if p.Kind == HNSW {
 		// A walk looks at about ef*M vectors, and under a filter goes on until
 		// it has kept as many allowed ones. Unfiltered searches never scan.
 		share := float64(j.count) / float64(x.n)
-		walked := float64(x.params.EfSearch*x.params.M) / share
+		walked := float64(p.EfSearch*p.M) / share
 		return float64(j.count) <= walked
 	}
 	// The lists would be probed until twice as many allowed vectors were seen
 	// as an unfiltered search sees, and the ids of all the others be read.
-	probed := float64(x.n) * float64(x.params.NProbe) / float64(x.params.NList)
+	probed := float64(x.n) * float64(p.NProbe) / float64(p.NList)
 	return float64(j.count) <= 4*probed
 }

@@ -50,22 +50,6 @@ func build(t testing.TB, p Params, rows []float32, dims int) *Index {
 	return x
 }
 
-func recall(got, want []int64, k int) float64 {
-	found := 0
-	for i := 0; i < len(got); i += k {
-		set := map[int64]bool{}
-		for _, p := range want[i : i+k] {
-			set[p] = true
-		}
-		for _, p := range got[i : i+k] {
-			if set[p] {
-				found++
-			}
-		}
-	}
-	return float64(found) / float64(len(want))
-}
-
 func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 	const n, dims, k = 3000, 48, 10
 	rows := vectors(n, dims, 1)
@@ -96,7 +80,7 @@ func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if r := recall(got, want, k); r < 0.95 {
+				if r := recallOf(got, want, k); r < 0.95 {
 					t.Errorf("recall %.3f", r)
 				}
 				for i := 1; i < k; i++ {
@@ -108,7 +92,7 @@ func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if r := recall(exact, want, k); r < 0.999 {
+				if r := recallOf(exact, want, k); r < 0.999 {
 					t.Errorf("exact recall %.3f", r)
 				}
 				for _, share := range []float64{0.001, 0.01, 0.05, 0.14, 0.16, 0.3, 0.5, 0.9} {
@@ -124,7 +108,7 @@ func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if r := recall(got, want, k); r < 0.95 {
+					if r := recallOf(got, want, k); r < 0.95 {
 						t.Errorf("%v selected: recall %.3f", share, r)
 					}
 				}
@@ -191,7 +175,7 @@ func TestAFilteredWalkKeepsItsRecallAsTheSelectionNarrows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := recall(got.pos, want, k)
+		r := recallOf(got.pos, want, k)
 		t.Logf("%d%% selected: recall %.3f", percent, r)
 		if r < 0.97 {
 			t.Errorf("%d%% selected: recall %.3f", percent, r)

@@ -1,0 +1,61 @@
+package vecindex
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+)
+
+func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
+	const n, dims, k = 4000, 64, 10
+	all := clustered(n+100, dims)
+	rows, queries := all[:n*dims], all[n*dims:]
+	for _, start := range []Params{{Kind: HNSW, M: 8, EfSearch: 10}, {Kind: IVF, NList: 64, NProbe: 1}} {
+		x := build(t, start, rows, dims)
+		path := filepath.Join(t.TempDir(), "index.faiss")
+		if err := x.WriteFile(path); err != nil {
+			t.Fatal(err)
+		}
+		last := 0
+		for _, target := range []float64{0.8, 0.95, 0.99} {
+			p, measured, err := x.Tune(target, queries)
+			if err != nil {
+				t.Fatal(err)
+			}
+			width := p.NProbe + p.EfSearch
+			t.Logf("%s: %.2f with a width of %d: %.3f", p.Kind, target, width, measured)
+			if measured < target || width < last {
+				t.Errorf("%s: width %d has recall %.3f, wanted %.2f", p.Kind, width, measured, target)
+			}
+			last = width
+			tuned, err := Open(path, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _, err := tuned.Exact(queries, k, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := tuned.Search(queries, k, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := recallOf(got, want, k); r < target {
+				t.Errorf("%s: opened with width %d, recall %.3f, wanted %.2f", p.Kind, width, r, target)
+			}
+			tuned.Close()
+		}
+		if x.Params() != start.withDefaults(n) {
+			t.Errorf("Tune changed the index to %+v", x.Params())
+		}
+	}
+	x := build(t, Params{Kind: Flat}, rows, dims)
+	if p, r, err := x.Tune(0.9, queries); err != nil || r != 1 || p != x.Params() {
+		t.Errorf("flat: %+v, %v, %v", p, r, err)
+	}
+	for _, target := range []float64{0, -1, 1.1} {
+		if _, _, err := x.Tune(target, queries); !errors.Is(err, ErrQuery) {
+			t.Errorf("target %v: %v", target, err)
+		}
+	}
+}
