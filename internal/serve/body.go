@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -243,22 +244,17 @@ func (s *scanner) vector(at string) ([]float32, error) {
 	var err error
 	switch s.peek() {
 	case '[':
-		v = make([]float32, 0, min(len(s.in)/8, 2048)) // a number and its comma take about 10 bytes
-		err = s.array(func() error {
-			if c := s.peek(); c != '-' && !isDigit(c) {
-				return s.mistyped(fmt.Sprintf("%s[%d]", at, len(v)), "a number")
+		var ok bool
+		if v, ok, err = s.floats(maxDims); err == nil && !ok {
+			if len(v) == maxDims {
+				return nil, wrong(at, "has more than %d numbers", maxDims)
 			}
-			if len(v) >= maxDims {
-				return wrong(at, "has more than %d numbers", maxDims)
-			}
-			f, err := s.float()
-			v = append(v, f)
-			return err
-		})
+			err = s.mistyped(fmt.Sprintf("%s[%d]", at, len(v)), "a number")
+		}
 	case '"':
 		var raw []byte
 		if raw, err = s.str(); err == nil {
-			v, err = decodeVector(at, unquote(raw))
+			v, err = decodeVector(at, raw[1:len(raw)-1])
 		}
 	default:
 		err = s.mistyped(at, "a list of numbers, or base64 of little-endian float32")
@@ -269,13 +265,18 @@ func (s *scanner) vector(at string) ([]float32, error) {
 	return v, normalise(at, v)
 }
 
-func decodeVector(at, b64 string) ([]float32, error) {
-	b, err := base64.StdEncoding.DecodeString(b64)
+// decodeVector reads the inside of a JSON string; base64 never needs an escape but for "/", which few encoders write.
+func decodeVector(at string, raw []byte) ([]float32, error) {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		raw = bytes.ReplaceAll(raw, []byte(`\/`), []byte("/"))
+	}
+	b := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
+	n, err := base64.StdEncoding.Decode(b, raw)
 	if err != nil {
 		return nil, wrong(at, "is not base64")
 	}
-	if len(b)%4 != 0 || len(b)/4 > maxDims {
-		return nil, wrong(at, "has %d bytes, expected 4 for each of at most %d dimensions", len(b), maxDims)
+	if b = b[:n]; n%4 != 0 || n/4 > maxDims {
+		return nil, wrong(at, "has %d bytes, expected 4 for each of at most %d dimensions", n, maxDims)
 	}
 	v := make([]float32, len(b)/4)
 	for i := range v {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 )
@@ -22,31 +23,23 @@ func (s *scanner) float() (float32, error) {
 	if neg {
 		i++
 	}
-	var m uint64
 	first := i
-	for i < len(in) && isDigit(in[i]) {
-		m = m*10 + uint64(in[i]-'0')
-		i++
-	}
-	digits := i - first
-	if digits == 0 || digits > 1 && in[first] == '0' {
+	m, i := digits(in, i, 0)
+	count := i - first
+	if count == 0 || count > 1 && in[first] == '0' {
 		return s.slowFloat() // not a JSON number
 	}
 	e := 0
 	if i < len(in) && in[i] == '.' {
-		i++
-		frac := i
-		for i < len(in) && isDigit(in[i]) {
-			m = m*10 + uint64(in[i]-'0')
-			i++
-		}
+		frac := i + 1
+		m, i = digits(in, frac, m)
 		if i == frac {
 			return s.slowFloat() // not a JSON number
 		}
 		e = frac - i
-		digits -= e
+		count -= e
 		for j := frac; in[first] == '0' && j < i && in[j] == '0'; j++ {
-			digits-- // the zeros of 0.0012 are not significant; nor is the first, which stays counted
+			count-- // the zeros of 0.0012 are not significant; nor is the first, which stays counted
 		}
 	}
 	if i < len(in) && in[i]|0x20 == 'e' {
@@ -55,8 +48,8 @@ func (s *scanner) float() (float32, error) {
 			return s.slowFloat()
 		}
 	}
-	// digits counts the leading zero of 0.x, so 20 of them are at most 19 significant ones then.
-	if digits > 19 && !(digits == 20 && in[first] == '0') || e < -22 || e > 22 {
+	// The leading zero of 0.x is counted, so 20 digits are at most 19 significant ones then.
+	if count > 19 && !(count == 20 && in[first] == '0') || e < -22 || e > 22 {
 		return s.slowFloat()
 	}
 	d := float64(m)
@@ -75,6 +68,61 @@ func (s *scanner) float() (float32, error) {
 		return float32(-d), nil // also -0
 	}
 	return float32(d), nil
+}
+
+// digits appends the decimal digits at i to m, which may overflow, and returns where they end. Eight are read at a
+// time: their bytes are checked and combined to pairs, fours and eights within one word.
+func digits(in []byte, i int, m uint64) (sum uint64, end int) {
+	for i+8 <= len(in) {
+		w := binary.LittleEndian.Uint64(in[i:])
+		// A byte is a digit when its upper half is 3 and stays 3 after adding 6.
+		if (w&(w+0x0606060606060606))&0xF0F0F0F0F0F0F0F0 != 0x3030303030303030 {
+			break
+		}
+		w -= 0x3030303030303030
+		w = w*10 + w>>8 // pairs, in every other byte
+		w = ((w&0x000000FF000000FF)*(100+1000000<<32) + (w>>16&0x000000FF000000FF)*(1+10000<<32)) >> 32
+		m = m*100000000 + w
+		i += 8
+	}
+	for i < len(in) && isDigit(in[i]) {
+		m = m*10 + uint64(in[i]-'0')
+		i++
+	}
+	return m, i
+}
+
+// floats consumes a list of numbers, at most limit, with the position on its '['. ok is false where something is not a
+// number; the position is on it then.
+func (s *scanner) floats(limit int) (v []float32, ok bool, err error) {
+	v = make([]float32, 0, min(len(s.in)/8, 2048)) // a number and its comma take 8 bytes or more, mostly
+	s.pos++
+	if s.eat(']') {
+		return v, true, nil
+	}
+	for {
+		if c := s.peek(); c != '-' && !isDigit(c) {
+			return v, false, nil
+		}
+		if len(v) == limit {
+			return v, false, nil
+		}
+		f, err := s.float()
+		if err != nil {
+			return v, false, err
+		}
+		v = append(v, f)
+		if s.pos < len(s.in) && s.in[s.pos] == ',' {
+			s.pos++
+			continue
+		}
+		if s.eat(']') {
+			return v, true, nil
+		}
+		if !s.eat(',') {
+			return v, false, s.fail("expected ',' or ']'")
+		}
+	}
 }
 
 // exponent reads e[+-]digits at i and adds it to e; at most three digits, which is more than the fast path takes.

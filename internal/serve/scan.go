@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -170,6 +171,12 @@ func (s *scanner) str() ([]byte, error) {
 	start := s.pos
 	wide := false
 	for s.pos++; s.pos < len(s.in); s.pos++ {
+		for s.pos+8 <= len(s.in) && plain(binary.LittleEndian.Uint64(s.in[s.pos:])) {
+			s.pos += 8
+		}
+		if s.pos >= len(s.in) {
+			break
+		}
 		switch c := s.in[s.pos]; {
 		case c == '"':
 			s.pos++
@@ -190,6 +197,15 @@ func (s *scanner) str() ([]byte, error) {
 		}
 	}
 	return nil, s.fail("")
+}
+
+// plain reports whether none of eight bytes is a quote, a backslash, below space or above ASCII: what a string's end,
+// escapes and faults begin with.
+func plain(w uint64) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quote, slash := w^ones*'"', w^ones*'\\'
+	// x-ones has the high bit of a byte set where x was zero or, harmlessly here, next to one.
+	return (w|(w-ones*' ')|(quote-ones)|(slash-ones))&highs == 0
 }
 
 // escape checks the escape at pos and leaves pos on its last byte.
