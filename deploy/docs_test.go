@@ -132,3 +132,60 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		}
 	}
 }
+
+// shown are the lines that the guide prints after a command, with … standing for anything.
+func shown(t *testing.T, command string) (out []*regexp.Regexp) {
+	t.Helper()
+	all := codeBlock.FindAllString(readFile(t, "../docs/DEPLOY.md"), -1)
+	for i, b := range all[:len(all)-1] {
+		if !strings.Contains(b, command) || !strings.Contains(all[i+1], "```text") {
+			continue
+		}
+		for _, l := range strings.Split(all[i+1], "\n") {
+			if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "```") {
+				out = append(out, regexp.MustCompile("(?m)^ *"+strings.ReplaceAll(regexp.QuoteMeta(l), "…", ".*")+" *$"))
+			}
+		}
+		return out
+	}
+	t.Fatalf("the guide shows no output of %s", command)
+	return nil
+}
+
+func TestTheGuideShowsWhatTheScriptsPrint(t *testing.T) {
+	t.Parallel()
+	compare := func(command, got string) {
+		t.Helper()
+		for _, l := range shown(t, command) {
+			if !l.MatchString(got) {
+				t.Errorf("%s does not print %s:\n%s", command, l, got)
+			}
+		}
+	}
+	a := present(t)
+	for _, gone := range []string{"ecs describe-clusters", "s3api get-bucket-location", "ecr describe-repositories", "elbv2 describe-load-balancers", "codebuild batch-get-projects"} {
+		delete(a.Answers, gone)
+	}
+	a.Answers["ec2 describe-vpc-endpoints"] = object{"VpcEndpoints": []any{}}
+	a.Answers["ec2 describe-subnets"] = object{"Subnets": []any{object{"VpcId": "vpc-1", "AvailabilityZone": "ap-northeast-1a", "CidrBlock": "10.0.0.0/24"}}}
+	a.Errors = map[string]string{"cloudformation describe-stacks": "(ValidationError) Stack does not exist"}
+	out, _, _ := script(t, a, "adopt.sh", "--params", params(t, map[string]string{"VpcId": "vpc-1", "TaskSubnetIds": "subnet-1", "LoadBalancerSubnetIds": "subnet-1"}))
+	compare("deploy/adopt.sh --params deploy/params/mine.json", out)
+
+	a = running(t, strings.NewReplacer("20260102T030405Z-01234567", "20260102T031502Z-6b1f0c2e", `"generation":3`, `"generation":1`).Replace(serving))
+	for _, name := range []string{"vectorstore-server", "vectorstore-indexer"} {
+		s := a.Services[name]
+		for revision := 1; revision <= 3; revision++ {
+			arn := strings.TrimSuffix(s.First, ":1") + ":" + string(rune('0'+revision))
+			a.Definitions[arn] = a.Definitions[s.First]
+			s.Definition = arn
+		}
+		s.First = s.Definition
+	}
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil))
+	if code != 0 {
+		t.Fatal(log)
+	}
+	log = strings.NewReplacer("IN_PROGRESS, 2 of 2", "IN_PROGRESS, 3 of 2", "vectorstore-indexer: COMPLETED, 2 of 2", "vectorstore-indexer: COMPLETED, 1 of 1").Replace(log)
+	compare("deploy/deploy.sh --params deploy/params/mine.json --dry-run", log)
+}
