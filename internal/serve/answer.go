@@ -2,9 +2,10 @@ package serve
 
 import (
 	"bytes"
-	"encoding/json"
 	"strconv"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // appendResults renders hits as [{"id","text","score","similarity","metadata"}], copying the records' stored JSON.
@@ -93,11 +94,17 @@ func appendBatch(b []byte, snap *snapshot, all [][]hit, since time.Time) ([]byte
 	return appendTail(append(b, ']'), snap.id(), since), nil
 }
 
-// result is one result as the OpenAPI document describes it, and as the page shows it.
+// result is one result as the OpenAPI document describes it; appendHit renders it.
 type result struct {
-	ID         string          `json:"id" example:"V-001"`
-	Text       string          `json:"text" doc:"Name and description"`
-	Score      float32         `json:"score" minimum:"0" maximum:"1" doc:"Best first: cosine similarity in semantic mode, fused rank score in the others, 1 without a query"`
-	Similarity *float32        `json:"similarity,omitempty" minimum:"-1" maximum:"1" doc:"Cosine similarity, in lexical and hybrid mode"`
-	Metadata   json.RawMessage `json:"metadata" doc:"The vendor's record"`
+	ID         string   `json:"id" example:"V-001"`
+	Text       string   `json:"text" doc:"Name and description"`
+	Score      float32  `json:"score" minimum:"0" maximum:"1" doc:"Best first: cosine similarity in semantic mode, fused rank score in the others, 1 without a query"`
+	Similarity *float32 `json:"similarity,omitempty" minimum:"-1" maximum:"1" doc:"Cosine similarity, in lexical and hybrid mode"`
+	Metadata   record   `json:"metadata" doc:"The vendor's record"`
 }
+
+// record documents a vendor's record.
+type record struct{}
+
+// Schema implements huma.SchemaProvider.
+func (record) Schema(huma.Registry) *huma.Schema { return recordSchema() }

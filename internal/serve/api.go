@@ -45,11 +45,11 @@ type snapshotBody struct {
 	Generation     int64        `json:"generation"`
 	PromotedAt     time.Time    `json:"promoted_at"`
 	LoadedAt       time.Time    `json:"loaded_at"`
-	Source         string       `json:"vectorstore_source"`
+	ServedFrom     string       `json:"vectorstore_source" doc:"As in /health"`
 	Fallback       bool         `json:"fallback" doc:"An older snapshot is served, because the current one cannot be loaded"`
 	Refused        *refusal     `json:"refused" doc:"The desired snapshot, when it could not be taken"`
 	Provider       breakerState `json:"embedding_provider"`
-	Swaps          []swapped    `json:"swaps" doc:"Newest first"`
+	Swaps          []swapped    `json:"swaps" nullable:"false" doc:"Newest first"`
 	LastPollAt     *time.Time   `json:"last_poll_at" doc:"Last success"`
 	PollError      string       `json:"poll_error,omitempty" doc:"Of the last poll, when it failed"`
 }
@@ -76,10 +76,20 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 	mux.HandleFunc("POST /search", s.handleSearch)
 	mux.HandleFunc("POST /search/batch", s.handleBatch)
 	s.documentSearch(api)
-	huma.Register(api, s.operation("get-vendor", "/vendors/{id}", "One record", 401, 404, 429, 503), s.vendor)
+	vendor := s.operation("get-vendor", "/vendors/{id}", "One record", 401, 404, 429, 503)
+	vendor.Responses = map[string]*huma.Response{"200": {
+		Description: "The record as it is in the catalogue",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: recordSchema()}},
+	}}
+	huma.Register(api, vendor, s.vendor)
 	huma.Register(api, s.operation("get-facets", "/facets", "Values of fields with their counts", 401, 422, 429, 503), s.facets)
 	huma.Register(api, s.operation("get-snapshot", "/snapshot", "The served snapshot", 401, 429, 503), s.snapshot)
 	s.registerProbesOn(api)
+	// A reference cannot say that null is possible, so the one place where it is gets a copy that can.
+	schemas := api.OpenAPI().Components.Schemas.Map()
+	refused := *schemas["Refusal"]
+	refused.Nullable = true
+	schemas["SnapshotBody"].Properties["refused"] = &refused
 }
 
 // registerProbes adds /health and /ready to a mux of their own.
@@ -210,7 +220,7 @@ func (s *Server) describe() (snapshotBody, bool) {
 	b := snapshotBody{
 		Manifest: h.manifest, ManifestSHA256: h.pointer.ManifestSHA256, Lineage: h.pointer.Lineage,
 		Generation: h.pointer.Generation, PromotedAt: h.pointer.PromotedAt, LoadedAt: h.loadedAt.UTC(),
-		Source: s.follow.source(), Fallback: h.fallback, Refused: s.follow.refused(),
+		ServedFrom: s.follow.source(), Fallback: h.fallback, Refused: s.follow.refused(),
 		Provider: s.searcher.vectors.breaker.state(), Swaps: v.swaps, PollError: v.pollErr,
 	}
 	if !v.lastPoll.IsZero() {

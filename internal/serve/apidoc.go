@@ -16,6 +16,7 @@ import (
 
 // searchBody documents one search; body.go reads it.
 type searchBody struct {
+	_      struct{}       `additionalProperties:"true"`
 	Query  string         `json:"query,omitempty" maxLength:"8192" doc:"What is looked for. May be absent when vector or filter is given" example:"冷凍倉庫の温度監視"`
 	K      int            `json:"k,omitempty" minimum:"1" maximum:"100" default:"5" doc:"Results wanted"`
 	Mode   string         `json:"mode,omitempty" enum:"semantic,lexical,hybrid" doc:"By meaning, by words, or both fused. Default: the server's DEFAULT_MODE for a query, semantic for a vector"`
@@ -34,21 +35,27 @@ func (vectorDoc) Schema(huma.Registry) *huma.Schema {
 	}}
 }
 
+// recordSchema is a vendor's record: an object with whatever fields the catalogue gives it.
+func recordSchema() *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
 type batchBody struct {
-	Queries []searchBody `json:"queries" minItems:"1" maxItems:"4096"`
+	_       struct{}     `additionalProperties:"true"`
+	Queries []searchBody `json:"queries" nullable:"false" minItems:"1" maxItems:"4096"`
 }
 
 // answerBody documents the answer of /search.
 type answerBody struct {
-	Results  []result `json:"results" doc:"Best first"`
+	Results  []result `json:"results" nullable:"false" doc:"Best first"`
 	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
 	TookMS   float64  `json:"took_ms"`
 }
 
 type batchAnswerBody struct {
 	Results []struct {
-		Results []result `json:"results"`
-	} `json:"results" doc:"In the order of the queries"`
+		Results []result `json:"results" nullable:"false"`
+	} `json:"results" nullable:"false" doc:"In the order of the queries"`
 	Snapshot string  `json:"snapshot" doc:"The snapshot that all results come from"`
 	TookMS   float64 `json:"took_ms"`
 }
