@@ -13,12 +13,13 @@ load_params "$2"
 jq -n --arg prefix "$(param Prefix vectorstore/prod)" --argjson days "$(param NoncurrentDays 30)" '
 	def rule($id; $below; $days): {ID: $id, Status: "Enabled", Filter: {Prefix: "\($prefix)/\($below)"},
 		NoncurrentVersionExpiration: {NoncurrentDays: $days}};
+	def markers: .Expiration = {ExpiredObjectDeleteMarker: true};
 	def uploads: .AbortIncompleteMultipartUpload = {DaysAfterInitiation: 1};
 	{Rules: [
-		(rule("snapshots"; "2"; $days) | uploads),
-		(rule("embeddings"; "embeddings/"; $days) | uploads),
+		(rule("snapshots"; "2"; $days) | markers | uploads),
+		(rule("embeddings"; "embeddings/"; $days) | markers | uploads),
 		rule("lease"; "lease.json"; 1),
 		rule("status"; "status.json"; 1),
-		rule("heartbeats"; "replicas/"; 1),
-		rule("probes"; "probe/"; 1)
+		(rule("heartbeats"; "replicas/"; 1) | markers),
+		(rule("probes"; "probe/"; 1) | markers)
 	]}'

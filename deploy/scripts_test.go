@@ -338,6 +338,20 @@ func TestFirstStackHasNoImage(t *testing.T) {
 	}
 }
 
+func TestFailedStackNamesTheResource(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Errors = map[string]string{"cloudformation deploy": "Failed to create/update the stack."}
+	a.Answers["cloudformation describe-stack-events"] = object{"StackEvents": []any{
+		object{"LogicalResourceId": "Bucket", "ResourceStatus": "CREATE_FAILED", "ResourceStatusReason": "bkt already exists"},
+		object{"LogicalResourceId": "Cluster", "ResourceStatus": "CREATE_COMPLETE"},
+	}}
+	_, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "core")
+	if code != 1 || !strings.Contains(log, "Bucket: bkt already exists") || strings.Contains(log, "Cluster:") {
+		t.Errorf("exit %d: %s", code, log)
+	}
+}
+
 func TestStackRefusesPlaceholders(t *testing.T) {
 	t.Parallel()
 	a := running(t, serving)

@@ -70,7 +70,12 @@ main() {
 	done
 	run_aws cloudformation deploy --stack-name "$stack" --template-file "$here/cloudformation/$name.yaml" \
 		--capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --tags "Project=$(param Project)" $dry \
-		--parameter-overrides "${pass[@]}" >&2 || die "the stack was not deployed. If it already existed, CloudFormation has put back what was there."
+		--parameter-overrides "${pass[@]}" >&2 || {
+		say "what failed, newest first:"
+		aws --region "$REGION" --output json cloudformation describe-stack-events --stack-name "$stack" 2>/dev/null |
+			jq -r '[.StackEvents[] | select(.ResourceStatus | test("FAILED"))][:5][] | "  \(.LogicalResourceId): \(.ResourceStatusReason // "?")"' >&2 || true
+		die "the stack was not deployed. If it already existed, CloudFormation has put back what was there."
+	}
 	[ -n "$dry" ] || run_aws cloudformation describe-stacks --stack-name "$stack" |
 		jq -r '.Stacks[0].Outputs[]? | "\(.OutputKey): \(.OutputValue)"'
 }
