@@ -43,8 +43,8 @@ type pacer struct {
 	accepted     float64   // tokens since the last throttle, in calls:
 	calls        int
 	lows         [4]float64
-	best         float64 // rate that was once sustained, fading
-	bestAt       time.Time
+	best         float64   // the highest rate seen between two throttles
+	believeAt    time.Time // no pace is learned before
 	since        time.Time
 	paused       time.Duration // of the time since
 	grownAt      time.Time
@@ -55,17 +55,19 @@ const (
 	engageAt    = 11 // throttled out of historyLen before a pace is learned: random 429s must not slow everything down
 	maxPause    = 30 * time.Second
 	probeAfter  = 20 * time.Second // a pace unchallenged for so long is raised ever faster
-	calmGrowth  = 0.0025           // a second, divided by the seconds that the last throttle cost
-	probeGrowth = 0.2
-	// One throttle lowers a learned pace to between these shares of it, and never below half of what was sustained within
-	// the last minutes: a server that throttles at random is not served ever more slowly.
-	strongestCut = 0.7
-	weakestCut   = 0.95
-	floorOfBest  = 0.5
-	bestHalfLife = 2 * time.Minute
-	bestCalls    = 4 // at least, to be a measurement
-	hintMargin   = 0.97
-	minLimit     = 10
+	callGrowth  = 0.002            // a call, less where the pause after a throttle is longer than that between calls
+	calmGrowth  = 0.0025           // a second, for every second beyond probeAfter
+	probeGrowth = 0.2              // a second, while the first guess of a pace has not been refused
+	firstCut    = 0.5
+	strongCut   = 0.8  // after fewCalls
+	weakCut     = 0.95 // after more
+	fewCalls    = 3
+	settled     = 8 // calls at a first guess
+	floorOfBest = 0.5
+	disbelief   = 10 * time.Minute
+	bestCalls   = 4 // at least, to be a measurement
+	hintMargin  = 0.97
+	minLimit    = 10
 )
 
 func newPacer(maxInFlight int, firstPause time.Duration, now time.Time) *pacer {
@@ -166,7 +168,7 @@ func (p *pacer) accept(now time.Time, o outcome) {
 	p.record(0)
 	p.window = min(float64(p.max), p.window+1/p.window)
 	p.hint(o)
-	p.grow(now)
+	p.grow(now, o.cost)
 }
 
 func (p *pacer) throttled(now time.Time, o outcome) {
@@ -210,29 +212,43 @@ func (p *pacer) pause(now time.Time, d time.Duration) {
 	}
 }
 
-// learn brackets the allowed rate after a throttle: accepted/elapsed cannot be above it (the server's bucket was empty
-// at both ends), the pace that was just refused cannot be much below it. The geometric mean is the next pace.
+// learn takes a throttle as news about the allowed rate. Without a pace yet, accepted/elapsed cannot be above it (the
+// server's bucket was empty at both ends) and accepted/active, pauses left out, is hardly below: the geometric mean is
+// the first guess. A pace that is still refused at half of what the server once sustained is not the cause of the
+// refusals: it is dropped, and none is learned for a while.
 func (p *pacer) learn(now time.Time) {
 	elapsed := now.Sub(p.since).Seconds()
-	if elapsed <= 0 || p.calls == 0 {
-		p.rate = max(strongestCut*p.rate, p.floor(now))
-		return
-	}
-	low := p.accepted / elapsed
-	if floor := p.floor(now); p.calls >= bestCalls && low*floorOfBest > floor {
-		p.best, p.bestAt = low, now
+	low := p.accepted / max(elapsed, 0.001)
+	if p.calls >= bestCalls && !p.lastThrottle.IsZero() && low > p.best {
+		p.best = low
 	}
 	switch {
 	case p.rate > 0:
-		p.rate = min(max(math.Sqrt(low*p.rate), strongestCut*p.rate), weakestCut*p.rate)
-		p.rate = max(p.rate, p.floor(now))
-		p.probing = false
-	case bits.OnesCount32(p.history) >= engageAt || p.even(low) && p.paused.Seconds() > elapsed/2:
+		if p.rate *= p.cut(low); p.rate < floorOfBest*p.best {
+			p.rate, p.best, p.history, p.believeAt = 0, 0, 0, now.Add(disbelief)
+		}
+	case p.calls > 0 && now.After(p.believeAt) && (bits.OnesCount32(p.history) >= engageAt || p.even(low) && p.paused.Seconds() > elapsed/2):
 		active := max(elapsed-p.paused.Seconds(), 0.001)
-		p.rate = max(math.Sqrt(low*p.accepted/active), p.floor(now))
+		p.rate = math.Sqrt(low * p.accepted / active)
 		p.probing = true
 	}
 	p.grownAt = now
+}
+
+// cut is the share of the refused pace to go on with. The first guess is corrected as far as the measurement low says;
+// later on small steps do, and keep throttles that come at random from adding up.
+func (p *pacer) cut(low float64) float64 {
+	switch {
+	case p.calls == 0:
+		return strongCut
+	case p.probing && p.calls < settled:
+		return min(max(math.Sqrt(low/p.rate), firstCut), strongCut)
+	case p.calls < fewCalls:
+		p.probing = false
+		return strongCut
+	}
+	p.probing = false
+	return weakCut
 }
 
 // even reports whether the same amount got through between each of the last throttles: a limit at work, not chance.
@@ -242,24 +258,21 @@ func (p *pacer) even(low float64) bool {
 	return slices.Min(p.lows[:]) > 0.7*slices.Max(p.lows[:])
 }
 
-// floor is below what a server has shown it allows. It halves every bestHalfLife, as limits change.
-func (p *pacer) floor(now time.Time) float64 {
-	return floorOfBest * p.best * math.Exp2(-now.Sub(p.bestAt).Seconds()/bestHalfLife.Seconds())
-}
-
-// grow raises the learned pace, slowly at first; a limit that was lifted is found within a minute or two.
-func (p *pacer) grow(now time.Time) {
+// grow raises the learned pace with a success: by so much that one throttle for every twenty or so costs little, be it
+// because the pace was too high or by chance, and ever faster when there has been none for long.
+func (p *pacer) grow(now time.Time, cost float64) {
 	dt := now.Sub(p.grownAt).Seconds()
 	p.grownAt = now
 	if p.rate == 0 || dt <= 0 {
 		return
 	}
-	growth := min(max(calmGrowth/max(p.lastPause.Seconds(), 0.001), 0.0005), 0.01) * (1 + max(0, now.Sub(p.lastThrottle)-probeAfter).Seconds())
+	interval := cost / p.rate
+	growth := callGrowth * min(1, interval/max(p.lastPause.Seconds(), 0.001))
+	growth += calmGrowth * max(0, now.Sub(p.lastThrottle)-probeAfter).Seconds() * dt
 	if p.probing {
-		growth = probeGrowth
+		growth = probeGrowth * dt
 	}
-	p.rate *= 1 + min(0.5, growth*dt)
-	if p.rate > 1e9 {
+	if p.rate *= 1 + min(0.5, growth); p.rate > 1e9 {
 		p.rate = 0
 	}
 }

@@ -13,7 +13,7 @@ import "unicode/utf8"
 //	half-width kana  2.0, full-width forms 1.8               2
 //	hangul, symbols  2.6                                     5/2
 //	emoji            2.9                                     3
-//	ASCII words      1 token, plus 1 a 4 letters; without a vowel pattern (long runs) 1 a 2 letters
+//	ASCII words      1 a 4 letters, 1 a 3 in long runs, 4 a 5 in strings of mixed case
 //	digits           1 a 3 digits
 //	spaces           the first joins the next word, a longer run is 1
 func estimateTokens(text string) int {
@@ -22,7 +22,7 @@ func estimateTokens(text string) int {
 		c := text[i]
 		if c < utf8.RuneSelf {
 			n := asciiRun(text[i:])
-			quarters += asciiQuarters(c, n)
+			quarters += asciiQuarters(text[i : i+n])
 			i += n
 			continue
 		}
@@ -65,22 +65,36 @@ func asciiRun(s string) int {
 	return n
 }
 
-func asciiQuarters(c byte, n int) int {
-	switch asciiClass(c) {
+func asciiQuarters(run string) int {
+	n := len(run)
+	switch asciiClass(run[0]) {
 	case classLetter:
-		if n > 16 {
-			return 4 * ((n + 1) / 2)
+		switch {
+		case caseSwitches(run) >= 3: // no word
+			return 4 * ((4*n + 4) / 5)
+		case n > 16:
+			return 4 * ((n + 2) / 3)
 		}
 		return 4 * ((n + 3) / 4)
 	case classDigit:
 		return 4 * ((n + 2) / 3)
 	case classSpace:
-		if n == 1 && c == ' ' {
+		if run == " " {
 			return 0
 		}
 		return 4 * ((n + 15) / 16)
 	}
 	return 4
+}
+
+// caseSwitches counts the places where a capital follows a small letter.
+func caseSwitches(run string) (n int) {
+	for i := 1; i < len(run); i++ {
+		if run[i]&0x20 == 0 && run[i-1]&0x20 != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func runeQuarters(r rune) int {
