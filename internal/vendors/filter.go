@@ -193,11 +193,7 @@ func (c *condition) parseOperator(t *tree, i int) error {
 	return nil
 }
 
-// matches evaluates the filter on one record. It defines what a filter means; Attributes.Select is the fast way.
-func (f Filter) matches(t *tree) bool {
-	return !slices.ContainsFunc(f.conditions, func(c condition) bool { return !c.matches(t) })
-}
-
+// matches evaluates the condition on one record. It defines what a condition means; Attributes.meeting is the fast way.
 func (c *condition) matches(t *tree) bool {
 	found := false
 	t.follow(0, c.path, func(i int) {

@@ -3,6 +3,7 @@ package vendors
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -52,8 +53,8 @@ func Parse(r io.Reader, lim Limits, each func(Record) error) error {
 }
 
 func isCatalogueError(err error) bool {
-	_, ok := err.(*CatalogueError) //nolint:errorlint // only our own, never wrapped
-	return ok
+	var bad *CatalogueError
+	return errors.As(err, &bad)
 }
 
 // idKey is a prefix of an id's SHA-256: 128 bits keep ids of any length apart in 16 bytes each.
