@@ -13,11 +13,11 @@
 //     Approximate Nearest Neighbor Search Using HNSW Graphs", 2016).
 //
 // Files are plain FAISS files of IndexFlat, IndexIVFFlat and IndexHNSWFlat
-// without an id map, which any FAISS since 1.7 reads. FAISS builds, reads and
-// writes them, through github.com/blevesearch/go-faiss; the searches run on
-// the native library's own code over the same arrays (see native/README.md),
-// because FAISS loses results under a filter and one query at a time leaves
-// the CPU's vector units idle.
+// without an id map, which any FAISS since 1.7 reads. FAISS makes, trains, reads
+// and writes them, through github.com/blevesearch/go-faiss; graphs are linked
+// and everything is searched by the native library's own code over the same
+// arrays (see native/README.md), because FAISS loses results under a filter and
+// Debian's build leaves the CPU's vector units idle.
 //
 // # Memory and threads
 //

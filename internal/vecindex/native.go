@@ -90,6 +90,28 @@ func shrink(h unsafe.Pointer) error {
 	return native(func() C.int { return C.vs_shrink(h) })
 }
 
+// appendRows stores rows of a graph that will be linked later.
+func appendRows(h unsafe.Pointer, rows []float32, n int) error {
+	return native(func() C.int { return C.vs_append(h, C.int64_t(n), fptr(rows)) })
+}
+
+// graph links the stored rows.
+type graph struct {
+	c *C.vs_graph
+}
+
+func newGraph(h unsafe.Pointer) (graph, error) {
+	var g graph
+	err := native(func() C.int { return C.vs_graph_new(h, &g.c) })
+	return g, err
+}
+
+func (g graph) insert(from, to int) error {
+	return native(func() C.int { return C.vs_graph_insert(g.c, C.int64_t(from), C.int64_t(to)) })
+}
+
+func (g graph) free() { C.vs_graph_free(g.c) }
+
 // newBlock is room for n numbers on the C heap, where freeing takes effect at
 // once: the garbage collector would hold a build's rows long after their use.
 func newBlock(n int) ([]float32, error) {

@@ -36,6 +36,19 @@ int vs_reserve(void* index, int64_t n);
 /* Drops the growth slack of the storage after the last add. */
 int vs_shrink(void* index);
 
+/* Appends rows to the storage of an HNSW index over flat storage, without
+ * linking them. */
+int vs_append(void* index, int64_t n, const float* rows);
+
+/* Links all vectors of such an index, in steps: make a builder when the last row
+ * is appended, insert consecutive ranges from 0 to the number of vectors, free
+ * it. Insertion uses all cores. The index cannot be searched in between. */
+typedef struct vs_graph vs_graph;
+
+int vs_graph_new(void* index, vs_graph** out);
+int vs_graph_insert(vs_graph* g, int64_t from, int64_t to);
+void vs_graph_free(vs_graph* g);
+
 /* A view of a finished inner-product index (flat, HNSW over flat, IVF flat with
  * positions as ids) for searching. It borrows the index, which must outlive it
  * unchanged. Every call may run on any number of threads at once and computes

@@ -1,0 +1,280 @@
+#include "graph_builder.h"
+
+#include "../error.h"
+#include "../kernels/kernels.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+namespace vs {
+namespace {
+
+bool worse(const Hit& a, const Hit& b) {
+    return better(b, a);
+}
+
+const faiss::IndexFlat& flat_storage(const faiss::IndexHNSW& index) {
+    auto* flat = dynamic_cast<const faiss::IndexFlat*>(index.storage);
+    require(flat && index.metric_type == faiss::METRIC_INNER_PRODUCT,
+            "not a flat inner product graph");
+    require(index.ntotal == 0 && index.hnsw.entry_point < 0, "the graph is not empty");
+    return *flat;
+}
+
+// Held for a few hundred nanoseconds: the links of one vector.
+class SpinLock {
+public:
+    explicit SpinLock(std::atomic<uint8_t>& flag) : flag_(flag) {
+        while (flag_.exchange(1, std::memory_order_acquire)) {
+            while (flag_.load(std::memory_order_relaxed)) {
+                __builtin_ia32_pause();
+            }
+        }
+    }
+    ~SpinLock() {
+        flag_.store(0, std::memory_order_release);
+    }
+    SpinLock(const SpinLock&) = delete;
+    SpinLock& operator=(const SpinLock&) = delete;
+
+private:
+    std::atomic<uint8_t>& flag_;
+};
+
+// Scores the candidates by their stored vectors, best first.
+void rescore(const float* query, size_t d, std::vector<Hit>& candidates,
+                    std::vector<const float*>& rows, std::vector<float>& scores,
+                    const float* base) {
+    rows.clear();
+    for (const Hit& h : candidates) {
+        rows.push_back(base + size_t(h.position) * d);
+    }
+    scores.resize(rows.size());
+    kernels().ip_gather(query, rows.data(), rows.size(), d, scores.data());
+    for (size_t i = 0; i < candidates.size(); i++) {
+        candidates[i].score = scores[i];
+    }
+    std::sort(candidates.begin(), candidates.end(), better);
+}
+
+} // namespace
+
+// What one thread needs to insert one vector after the other.
+struct GraphBuilder::Scratch {
+    Scratch(size_t n, size_t links, size_t beam)
+        : visited(n), found(beam), ids(links), codes(links), sums(links), scores(links) {}
+
+    Visited visited;
+    TopK found;                 // the beam of the current level
+    CodeQuery query;
+    std::vector<Hit> frontier;  // max-heap of vectors to expand
+    std::vector<Id> ids;        // links of one vector, and for each
+    std::vector<const uint8_t*> codes;
+    std::vector<int32_t> sums;
+    std::vector<float> scores;
+    std::vector<Hit> candidates; // to choose links among
+    std::vector<Hit> chosen;
+    std::vector<const float*> rows;
+    std::vector<float> similar;
+};
+
+GraphBuilder::GraphBuilder(faiss::IndexHNSW& index, int threads)
+    : index_(index),
+      storage_(flat_storage(index)),
+      graph_(index.hnsw),
+      codes_(storage_.get_xb(), size_t(storage_.ntotal), size_t(storage_.d)),
+      order_(size_t(storage_.ntotal)),
+      locks_(size_t(storage_.ntotal)) {
+    const size_t n = order_.size();
+    require(n > 0, "no vectors");
+    graph_.prepare_level_tab(n);
+    std::iota(order_.begin(), order_.end(), Id(0));
+    std::shuffle(order_.begin(), order_.end(), std::mt19937_64(n));
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](Id a, Id b) { return graph_.levels[a] > graph_.levels[b]; });
+    graph_.entry_point = order_[0];
+    graph_.max_level = graph_.levels[order_[0]] - 1;
+    index_.ntotal = storage_.ntotal;
+    const size_t links = size_t(graph_.nb_neighbors(0)) + 1;
+    for (int t = 0; t < threads; t++) {
+        scratch_.push_back(
+                std::make_unique<Scratch>(n, links, size_t(std::max(1, graph_.efConstruction))));
+    }
+}
+
+GraphBuilder::~GraphBuilder() = default;
+
+void GraphBuilder::insert(int64_t from, int64_t to) {
+    require(from >= 0 && from <= to && to <= int64_t(order_.size()), "range out of bounds");
+    // An exception must not leave the parallel region.
+    std::exception_ptr failed;
+#pragma omp parallel for schedule(dynamic, 16) num_threads(int(scratch_.size()))
+    for (int64_t i = std::max<int64_t>(from, 1); i < to; i++) {
+        try {
+            insert_one(*scratch_[size_t(omp_get_thread_num())], order_[size_t(i)]);
+        } catch (...) {
+#pragma omp critical(vs_graph_failed)
+            failed = std::current_exception();
+        }
+    }
+    if (failed) {
+        std::rethrow_exception(failed);
+    }
+}
+
+void GraphBuilder::insert_one(Scratch& s, Id id) {
+    codes_.prepare(row(id), s.query);
+    const int level = graph_.levels[id] - 1;
+    Hit entry = descend(s, graph_.max_level, level);
+    for (int l = std::min(level, graph_.max_level); l >= 0; l--) {
+        collect(s, id, entry, l);
+        entry = s.candidates[0]; // at least the entry itself was found
+        link(s, id, l); // overwrites the candidates
+    }
+}
+
+// The links of a vector on a level, into s.ids and s.codes.
+size_t GraphBuilder::copy_links(Scratch& s, Id of, int level) {
+    size_t begin, end, n = 0;
+    graph_.neighbor_range(of, level, &begin, &end);
+    SpinLock lock(locks_[size_t(of)]);
+    for (size_t i = begin; i < end && graph_.neighbors[i] >= 0; i++) {
+        s.ids[n++] = graph_.neighbors[i];
+    }
+    return n;
+}
+
+void GraphBuilder::score_codes(Scratch& s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        s.codes[i] = codes_.row(size_t(s.ids[i]));
+        __builtin_prefetch(s.codes[i]);
+    }
+    kernels().u8_gather(s.query.w.data(), s.codes.data(), n, size_t(storage_.d), s.sums.data());
+    for (size_t i = 0; i < n; i++) {
+        s.scores[i] = s.query.bias + s.query.scale * float(s.sums[i]);
+    }
+}
+
+Hit GraphBuilder::descend(Scratch& s, int from_level, int to_level) {
+    s.ids[0] = graph_.entry_point;
+    score_codes(s, 1);
+    Hit at{s.scores[0], graph_.entry_point};
+    for (int l = from_level; l > to_level; l--) {
+        for (bool moved = true; moved;) {
+            moved = false;
+            const size_t n = copy_links(s, Id(at.position), l);
+            score_codes(s, n);
+            for (size_t i = 0; i < n; i++) {
+                if (s.scores[i] > at.score) {
+                    at = Hit{s.scores[i], s.ids[i]};
+                    moved = true;
+                }
+            }
+        }
+    }
+    return at;
+}
+
+// The vectors of the level nearest to id, best first, with scores of
+// the stored vectors, into s.candidates.
+void GraphBuilder::collect(Scratch& s, Id id, Hit entry, int level) {
+    s.visited.next_search();
+    s.visited.visit(size_t(entry.position));
+    s.visited.visit(size_t(id)); // others may link to it already
+    s.frontier.assign(1, entry);
+    s.found.clear();
+    s.found.push(entry.score, entry.position);
+    while (!s.frontier.empty() && s.frontier.front().score >= s.found.threshold()) {
+        const Hit next = s.frontier.front();
+        std::pop_heap(s.frontier.begin(), s.frontier.end(), worse);
+        s.frontier.pop_back();
+        const size_t all = copy_links(s, Id(next.position), level);
+        size_t n = 0;
+        for (size_t i = 0; i < all; i++) {
+            s.visited.prefetch(size_t(s.ids[i]));
+        }
+        for (size_t i = 0; i < all; i++) {
+            if (s.visited.visit(size_t(s.ids[i]))) {
+                s.ids[n++] = s.ids[i];
+            }
+        }
+        score_codes(s, n);
+        for (size_t i = 0; i < n; i++) {
+            if (s.scores[i] > s.found.threshold()) {
+                s.frontier.push_back(Hit{s.scores[i], s.ids[i]});
+                std::push_heap(s.frontier.begin(), s.frontier.end(), worse);
+                s.found.push(s.scores[i], s.ids[i]);
+            }
+        }
+    }
+    s.candidates = s.found.hits();
+    rescore(row(id), size_t(storage_.d), s.candidates, s.rows, s.similar, row(0));
+}
+
+// Keeps a candidate unless one already kept is nearer to it than the vector
+// being linked: links then lead in different directions.
+void GraphBuilder::choose(Scratch& s, size_t most) {
+    const size_t d = size_t(storage_.d);
+    s.chosen.clear();
+    s.rows.clear();
+    for (const Hit& c : s.candidates) {
+        if (s.chosen.size() == most) {
+            return;
+        }
+        const float* x = row(c.position);
+        bool apart = true;
+        for (size_t at = 0; at < s.rows.size() && apart; at += 4) {
+            const size_t n = std::min<size_t>(4, s.rows.size() - at);
+            float similar[4];
+            kernels().ip_gather(x, s.rows.data() + at, n, d, similar);
+            for (size_t i = 0; i < n; i++) {
+                apart = apart && similar[i] <= c.score;
+            }
+        }
+        if (apart) {
+            s.chosen.push_back(c);
+            s.rows.push_back(x);
+        }
+    }
+}
+
+void GraphBuilder::link(Scratch& s, Id id, int level) {
+    choose(s, size_t(graph_.nb_neighbors(level)));
+    const std::vector<Hit> chosen = s.chosen; // add_link chooses again
+    for (const Hit& h : chosen) {
+        add_link(s, id, Id(h.position), level);
+        add_link(s, Id(h.position), id, level);
+    }
+}
+
+void GraphBuilder::add_link(Scratch& s, Id from, Id to, int level) {
+    size_t begin, end;
+    graph_.neighbor_range(from, level, &begin, &end);
+    Id* links = graph_.neighbors.data();
+    SpinLock lock(locks_[size_t(from)]);
+    size_t used = begin;
+    for (; used < end && links[used] >= 0; used++) {
+        if (links[used] == to) {
+            return;
+        }
+    }
+    if (used < end) {
+        links[used] = to;
+        return;
+    }
+    s.candidates.assign(1, Hit{0, to});
+    for (size_t i = begin; i < end; i++) {
+        s.candidates.push_back(Hit{0, links[i]});
+    }
+    rescore(row(from), size_t(storage_.d), s.candidates, s.rows, s.similar, row(0));
+    choose(s, end - begin);
+    for (size_t i = begin; i < end; i++) {
+        const size_t at = i - begin;
+        links[i] = at < s.chosen.size() ? Id(s.chosen[at].position) : -1;
+    }
+}
+
+} // namespace vs

@@ -1,0 +1,56 @@
+// Builds the HNSW graph of an IndexHNSW over flat inner-product storage, in
+// FAISS's own arrays and by its rules (Malkov and Yashunin, 2016, algorithms 1
+// and 4), but finding candidates on 8-bit codes: insertion spends most of its
+// time looking at vectors that it does not link. Candidates are scored by the
+// stored vectors before links are chosen among them.
+#pragma once
+
+#include "../engine/codes.h"
+#include "../engine/searcher.h"
+
+#include <faiss/IndexFlat.h>
+#include <faiss/IndexHNSW.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace vs {
+
+class GraphBuilder {
+public:
+    // The storage of index holds all vectors, its graph none.
+    GraphBuilder(faiss::IndexHNSW& index, int threads);
+    ~GraphBuilder();
+
+    // Inserts the from-th to the (to-1)-th vector in order of insertion, which
+    // is by level and random within it. Ranges must follow each other from 0.
+    void insert(int64_t from, int64_t to);
+
+private:
+    struct Scratch;
+    using Id = faiss::HNSW::storage_idx_t;
+
+    const float* row(int64_t i) const {
+        return storage_.get_xb() + size_t(i) * size_t(storage_.d);
+    }
+    void insert_one(Scratch& s, Id id);
+    Hit descend(Scratch& s, int from_level, int to_level);
+    void collect(Scratch& s, Id id, Hit entry, int level);
+    void link(Scratch& s, Id id, int level);
+    void add_link(Scratch& s, Id from, Id to, int level);
+    void choose(Scratch& s, size_t most);
+    size_t copy_links(Scratch& s, Id of, int level);
+    void score_codes(Scratch& s, size_t n);
+
+    faiss::IndexHNSW& index_;
+    const faiss::IndexFlat& storage_;
+    faiss::HNSW& graph_;
+    Codes codes_;
+    std::vector<Id> order_;
+    std::vector<std::atomic<uint8_t>> locks_;
+    std::vector<std::unique_ptr<Scratch>> scratch_; // one for each thread
+};
+
+} // namespace vs
