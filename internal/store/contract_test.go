@@ -13,18 +13,28 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestContractMem(t *testing.T) {
-	mem := storetest.NewMem(nil)
-	storetest.Contract(t, func(*testing.T) store.Objects { return mem })
+	for name, mem := range map[string]*storetest.Mem{"plain": storetest.NewMem(nil), "versioned": storetest.NewVersionedMem(nil)} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Contract(t, func(*testing.T) store.Objects { return mem })
+		})
+	}
 }
 
 func TestContractDir(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	storetest.Contract(t, func(t *testing.T) store.Objects { return openDir(t, root) })
 }
 
-func TestContractVersitygw(t *testing.T) { contractS3(t, s3test.Versitygw(t)) }
+func TestContractVersitygw(t *testing.T) {
+	t.Parallel()
+	contractS3(t, s3test.Versitygw(t))
+}
 
-func TestContractMinio(t *testing.T) { contractS3(t, s3test.Minio(t)) }
+func TestContractMinio(t *testing.T) {
+	t.Parallel()
+	contractS3(t, s3test.Minio(t))
+}
 
 func contractS3(t *testing.T, server *s3test.Server) {
 	server.CreateBucket("plain", false)

@@ -177,7 +177,11 @@ func TestLedgerMergesSmallSegmentsAndRemovesThemAGraceLater(t *testing.T) {
 	}
 	// A leader that starts inside the grace does not read the replaced ones.
 	holds(t, r.reopen(), 9, upTo(9)...)
-	r.now = r.now.Add(time.Hour)
+	r.now = r.now.Add(59 * time.Minute)
+	if report = compact(t, r.open(), time.Hour, upTo(9)...); report.Deleted != 0 {
+		t.Errorf("report %+v inside the grace", report)
+	}
+	r.now = r.now.Add(time.Minute)
 	report = compact(t, r.open(), time.Hour, upTo(9)...)
 	if report.Deleted != 9 || report.Merged != 0 {
 		t.Errorf("report %+v, want 9 deleted and nothing merged", report)

@@ -22,6 +22,12 @@ import (
 // slowestSend is the rate in bytes per second below which sending a body counts as stalled.
 const slowestSend = 256 << 10
 
+// completeTimeout is what the completion of an upload may take: the store puts the parts together meanwhile, for
+// minutes when they are many, and may send nothing.
+const completeTimeout = 5 * time.Minute
+
+const opComplete = "complete_upload"
+
 // attemptClient bounds and counts single HTTP attempts below the SDK's retries. The deadline of the caller bounds
 // them all together.
 type attemptClient struct {
@@ -42,7 +48,11 @@ func (stalled) Temporary() bool { return true }
 func (c *attemptClient) Do(req *http.Request) (*http.Response, error) {
 	op := opNames[awsmiddleware.GetOperationName(req.Context())]
 	ctx, cancel := context.WithCancelCause(req.Context())
-	limit := c.cfg.HeaderTimeout + time.Duration(max(req.ContentLength, 0))*time.Second/slowestSend
+	headers, idle := c.cfg.HeaderTimeout, c.cfg.IdleTimeout
+	if op == opComplete {
+		headers, idle = completeTimeout, completeTimeout
+	}
+	limit := headers + time.Duration(max(req.ContentLength, 0))*time.Second/slowestSend
 	timer := time.AfterFunc(limit, func() { cancel(errStalled) })
 	start := time.Now()
 	res, err := c.next.Do(req.WithContext(ctx))
@@ -60,7 +70,7 @@ func (c *attemptClient) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	c.cfg.Metrics.observe(op, strconv.Itoa(res.StatusCode), took)
-	body := &idleBody{ReadCloser: res.Body, idle: c.cfg.IdleTimeout, cancel: cancel}
+	body := &idleBody{ReadCloser: res.Body, idle: idle, cancel: cancel}
 	body.timer = time.AfterFunc(body.idle, body.stall)
 	body.timer.Stop() // it runs only while somebody reads
 	res.Body = body
@@ -82,7 +92,7 @@ var opNames = map[string]string{
 	"ListObjectsV2":           OpList,
 	"CreateMultipartUpload":   "create_upload",
 	"UploadPart":              "upload_part",
-	"CompleteMultipartUpload": "complete_upload",
+	"CompleteMultipartUpload": opComplete,
 	"AbortMultipartUpload":    "abort_upload",
 }
 

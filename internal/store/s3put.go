@@ -66,7 +66,7 @@ func (s *S3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 	if err != nil {
 		return Info{}, s.fail(OpPut, key, err)
 	}
-	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != sum {
+	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != sum { // AWS, versitygw and minio tell
 		return Info{}, s.fail(OpPut, key, fmt.Errorf("the store computed SHA-256 %s for %s", got, sum))
 	}
 	info := s.info(key, out.ResultMetadata, out.ETag, out.VersionId)
