@@ -61,6 +61,8 @@ type Runner struct {
 	stats     stats
 }
 
+const minSpread = 64
+
 // errHalted tells a worker that another one has failed.
 var errHalted = errors.New("halted")
 
@@ -95,6 +97,8 @@ func (r *Runner) Run(ctx context.Context, texts []string, call Call, done func(f
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	run := &run{Runner: r, texts: texts, call: call, halt: make(chan struct{}), finished: make(chan *worker)}
+	// A caller's window is worked on by all, unless the pieces became too small to be worth a request.
+	run.spread = max(minSpread, (len(texts)+r.cfg.Concurrency-1)/r.cfg.Concurrency)
 	var wg sync.WaitGroup
 	for range min(r.cfg.Concurrency, len(texts)) {
 		w := &worker{run: run, resume: make(chan struct{})}
@@ -120,6 +124,7 @@ type run struct {
 	*Runner
 	texts    []string
 	call     Call
+	spread   int          // texts a batch, so that every worker gets one
 	finished chan *worker // unbuffered: a worker's vectors are the caller's until resume
 
 	mu     sync.Mutex
@@ -147,7 +152,7 @@ func (r *run) err() error {
 func (r *run) take(costs []int) (first int, taken []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	first, sum, limit := r.next, 0, int(r.batchMax.Load())
+	first, sum, limit := r.next, 0, min(int(r.batchMax.Load()), r.spread)
 	if r.failed != nil {
 		return first, nil
 	}
