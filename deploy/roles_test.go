@@ -122,10 +122,7 @@ func TestBucketPolicyDemandsTlsAndConditionalWrites(t *testing.T) {
 	for _, name := range []string{"from nothing", "beside what exists"} {
 		tp := load(t, corePath, scenarios[name])
 		p := tp.ofType("AWS::S3::BucketPolicy")["BucketPolicy"]
-		var got []any
-		for _, s := range list(dig(t, p, "PolicyDocument", "Statement")) {
-			got = append(got, s)
-		}
+		got := dig(t, p, "PolicyDocument", "Statement")
 		want := []any{
 			map[string]any{
 				"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": []any{inBucket, inBucket + "/*"},
