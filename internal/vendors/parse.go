@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
-// Limits bound what Parse accepts and so what it needs: one read buffer, one record, and about 50 bytes per record to
-// recognise duplicate ids.
+// Limits bound what Parse accepts and so what it needs: one read buffer; one record with its tree, at worst (nothing
+// but single digits and commas) 25 times its size; and about 50 bytes per record to recognise duplicate ids.
 type Limits struct {
 	File    int64 // bytes of the whole file
 	Record  int   // bytes of one record as it stands in the file, whitespace included
@@ -245,6 +246,10 @@ func (c *catalogue) record() error {
 		return c.src.fail(KindRecords, fmt.Sprintf("more than %d", c.lim.Records))
 	}
 	if err := c.value(c.lim.Record, false); err != nil {
+		var bad *CatalogueError
+		if errors.As(err, &bad) {
+			bad.Detail = strings.TrimPrefix(fmt.Sprintf("%s, in record %d", bad.Detail, c.count+1), ", ")
+		}
 		return err
 	}
 	c.count++

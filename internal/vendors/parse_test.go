@@ -209,6 +209,11 @@ func TestAnErrorNamesKindIDsAndPlace(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("error is %v, want %s", err, want)
 	}
+	_, err = parse(strings.NewReader("[{\"id\":\"V-1\",\"name\":\"A\"},\n{\"id\" \"V-2\"}]"), small)
+	const syntax = `not JSON: found '"' where ':' should be, in record 2 (line 2, byte 32)`
+	if err == nil || err.Error() != syntax {
+		t.Errorf("error is %v, want %s", err, syntax)
+	}
 	e := &vendors.CatalogueError{Kind: vendors.KindMissingName, IDs: []string{"甲", "b"}, Count: 5}
 	if got, want := e.Error(), `missing name "甲", "b" and 3 more`; got != want {
 		t.Errorf("error is %s, want %s", got, want)
