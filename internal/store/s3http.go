@@ -179,7 +179,7 @@ func (s *S3) fail(op, key string, err error) error {
 	case status == http.StatusNotFound && api.ErrorCode() == "NoSuchBucket":
 		e.text = "the bucket does not exist"
 		return e
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound && api.ErrorCode() != "NoSuchUpload": // that one: start the upload again
 		e.sentinel = ErrNotFound
 	case status == http.StatusPreconditionFailed:
 		e.sentinel = ErrConflict
@@ -189,6 +189,9 @@ func (s *S3) fail(op, key string, err error) error {
 		e.sentinel = ErrDenied
 	}
 	e.text = answerText(e.sentinel, status, api, res.ServiceRequestID())
+	if status == http.StatusForbidden && (op == OpGet || op == OpHead) {
+		e.text += "; without s3:ListBucket a missing key answers so too"
+	}
 	return e
 }
 
@@ -231,9 +234,6 @@ func answerText(sentinel error, status int, api smithy.APIError, requestID strin
 	}
 	if sentinel == nil {
 		return text
-	}
-	if errors.Is(sentinel, ErrDenied) {
-		text += "; without s3:ListBucket a missing key answers so too"
 	}
 	return sentinel.Error() + " (" + text + ")"
 }

@@ -209,21 +209,23 @@ func largeFile(t *testing.T) (string, store.File) {
 	return path, f
 }
 
-func TestS3UploadStartsAgainWhenItsCompletionMeetsAnother(t *testing.T) {
+func TestS3UploadStartsAgainWhenItsCompletionComesToNothing(t *testing.T) {
 	path, f := largeFile(t)
-	s := &stub{t: t, answer: uploads(func(w http.ResponseWriter, n int) {
-		if n == 1 {
-			s3Error(w, 409, "ConditionalRequestConflict")
-			return
+	for code, status := range map[string]int{"ConditionalRequestConflict": 409, "NoSuchUpload": 404, "InternalError": 500} {
+		s := &stub{t: t, answer: uploads(func(w http.ResponseWriter, n int) {
+			if n == 1 {
+				s3Error(w, status, code)
+				return
+			}
+			completed(w)
+		})}
+		info, err := store.WriteFile(t.Context(), s.open(nil), "k", path, f, store.PutOptions{IfAbsent: true})
+		if err != nil || info.ETag != `"whole"` {
+			t.Errorf("%s: %+v, %v", code, info, err)
 		}
-		completed(w)
-	})}
-	info, err := store.WriteFile(t.Context(), s.open(nil), "k", path, f, store.PutOptions{IfAbsent: true})
-	if err != nil || info.ETag != `"whole"` {
-		t.Errorf("%+v, %v", info, err)
-	}
-	if s.seen("create") != 2 || s.seen("part") != 6 || s.seen("complete") != 2 || s.seen("abort") != 1 {
-		t.Errorf("requests %v", s.requests)
+		if s.seen("create") != 2 || s.seen("part") != 6 || s.seen("complete") != 2 || s.seen("abort") != 1 {
+			t.Errorf("%s: requests %v", code, s.requests)
+		}
 	}
 }
 
@@ -275,7 +277,7 @@ func TestS3ErrorsNameOperationAndObjectAndNoSecret(t *testing.T) {
 		sentinel error
 		text     string
 	}{
-		"denied":     {403, "AccessDenied", store.ErrDenied, "get s3://bucket/p/k: access denied (403 AccessDenied: the words for AccessDenied; request id REQ1; without s3:ListBucket a missing key answers so too)"},
+		"denied":     {403, "AccessDenied", store.ErrDenied, "get s3://bucket/p/k: access denied (403 AccessDenied: the words for AccessDenied; request id REQ1); without s3:ListBucket a missing key answers so too"},
 		"no bucket":  {404, "NoSuchBucket", nil, "get s3://bucket/p/k: the bucket does not exist"},
 		"no key":     {404, "NoSuchKey", store.ErrNotFound, "get s3://bucket/p/k: not found"},
 		"teapot":     {418, "Teapot", nil, "get s3://bucket/p/k: 418 Teapot: the words for Teapot; request id REQ1"},
