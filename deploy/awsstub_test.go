@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -26,6 +28,7 @@ type account struct {
 	Errors      map[string]string         // by "service operation": stderr of a call that fails
 	NeverStable string                    // service on which a new revision stays IN_PROGRESS
 	Breaker     string                    // service on which ECS gives a new revision up and rolls it back
+	Interrupt   string                    // "service operation" at whose first call the script is told to stop
 	Calls       [][]string
 }
 
@@ -106,6 +109,16 @@ func stubMain(args []string) int {
 type object = map[string]any
 
 func (a *account) answer(op string, opts map[string]string) (any, error) {
+	if op == a.Interrupt {
+		a.Interrupt = ""
+		pid, err := strconv.Atoi(os.Getenv("SCRIPT_PID"))
+		if err != nil {
+			return nil, err
+		}
+		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+			return nil, err
+		}
+	}
 	if msg, ok := a.Errors[op]; ok {
 		return nil, errors.New(msg)
 	}
@@ -221,7 +234,7 @@ func script(t *testing.T, a *account, name string, args ...string) (stdout, stde
 		readFile(t, f)
 	}
 	dir := t.TempDir()
-	cmd := exec.Command("bash", append([]string{name}, args...)...)
+	cmd := exec.Command("bash", append([]string{"-c", `export SCRIPT_PID=$$; exec bash "$@"`, "bash", name}, args...)...)
 	cmd.Env = append(os.Environ(), "AWS_STUB="+filepath.Join(dir, "account.json"), "PATH="+dir+":"+os.Getenv("PATH"),
 		"DEPLOY_POLL=1", "DEPLOY_TIMEOUT=6", "HEALTH_TIMEOUT=2", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
 	if a != nil {

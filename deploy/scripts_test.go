@@ -209,6 +209,17 @@ func TestCircuitBreakerIsNoticedAtOnce(t *testing.T) {
 	}
 }
 
+func TestInterruptedDeployIsRolledBack(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Interrupt = "ecs update-service"
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+	rolledBack(t, a, log, code)
+	if !strings.Contains(log, "interrupted") {
+		t.Error(log)
+	}
+}
+
 func TestUnhealthyAnswerIsRolledBack(t *testing.T) {
 	t.Parallel()
 	for _, health := range []string{`{"status":"ok","vectorstore_source":"local-cache","snapshot":"x"}`, "<html>"} {
