@@ -58,16 +58,16 @@ const (
 	callGrowth  = 0.002            // a call, less where the pause after a throttle is longer than that between calls
 	calmGrowth  = 0.0025           // a second, for every second beyond probeAfter
 	probeGrowth = 0.2              // a second, while the first guess of a pace has not been refused
-	firstCut    = 0.5
-	strongCut   = 0.8  // after fewCalls
-	weakCut     = 0.95 // after more
+	firstCut    = 0.5              // of a first guess, at most
+	strongCut   = 0.8              // after fewCalls
+	weakCut     = 0.95             // after more
 	fewCalls    = 3
-	settled     = 8 // calls at a first guess
-	floorOfBest = 0.5
+	settled     = 8   // calls at a first guess
+	floorOfBest = 0.5 // a pace refused below it is not what the refusals are about,
 	disbelief   = 10 * time.Minute
-	bestCalls   = 4 // at least, to be a measurement
-	hintMargin  = 0.97
-	minLimit    = 10
+	bestCalls   = 4    // calls between two throttles, to be a measurement
+	hintMargin  = 0.97 // of a rate computed from headers: estimates of tokens differ from text to text
+	minLimit    = 10   // calls a stated limit must allow for, or its rounding hides the rate
 )
 
 func newPacer(maxInFlight int, firstPause time.Duration, now time.Time) *pacer {
