@@ -69,6 +69,17 @@ func TestExactNamesScoreOneOrMore(t *testing.T) {
 	}
 }
 
+func TestAWholeNameInTheQueryBeatsPartsOfNames(t *testing.T) {
+	x := build(t,
+		Fields{Name: "温度ナビ価格表", Text: "価格"},
+		Fields{Name: "温度ナビ", Text: "庫内の計器"},
+	)
+	pos, scores := x.Search("温度ナビの価格", 2, nil)
+	if !slices.Equal(pos, []int64{1, 0}) || scores[0] >= 1 {
+		t.Errorf("positions %v, scores %v; want 1 first, below 1", pos, scores)
+	}
+}
+
 func TestAllowIsAllThatIsReturned(t *testing.T) {
 	x := build(t, texts("倉庫", "倉庫 倉庫", "倉庫 監視", "監視")...)
 	pos, _ := x.Search("倉庫", 10, roaring.BitmapOf(2, 3))
