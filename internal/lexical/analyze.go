@@ -14,7 +14,8 @@ const (
 	gap    script = iota // whitespace, punctuation, symbols
 	spaced               // letters and digits of writing with spaces between words
 	han
-	kana
+	katakana
+	hiragana
 )
 
 func scriptOf(r rune) script {
@@ -26,8 +27,10 @@ func scriptOf(r rune) script {
 		return gap
 	case r >= 0x4E00 && r <= 0x9FFF, r == '々', r == '〆':
 		return han
-	case r >= 0x30A1 && r <= 0x30FA, r >= 0x30FC && r <= 0x30FF, r >= 0x3041 && r <= 0x309F:
-		return kana
+	case r >= 0x30A1 && r <= 0x30FA, r >= 0x30FC && r <= 0x30FF:
+		return katakana
+	case r >= 0x3041 && r <= 0x309F:
+		return hiragana
 	case unicode.Is(unicode.Han, r):
 		return han
 	case unicode.IsLetter(r), unicode.IsNumber(r), unicode.IsMark(r):
@@ -37,20 +40,18 @@ func scriptOf(r rune) script {
 }
 
 // fold appends to dst the characters of s as they are compared: NFKC (full-width letters and half-width kana become the
-// usual ones), lower case, hiragana as katakana.
+// usual ones) and lower case. Hiragana stays, because it shows where words end; hash takes it for katakana.
 func fold(dst []rune, s string) []rune {
 	if !plain(s) && !norm.NFKC.IsNormalString(s) {
 		s = norm.NFKC.String(s)
 	}
 	for _, r := range s {
 		switch {
-		case r >= 0x30A0 && r <= 0x9FFF: // katakana and kanji, which have no case
+		case r >= 0x3040 && r <= 0x9FFF: // kana and kanji, which have no case
 		case r < 0x80:
 			if r >= 'A' && r <= 'Z' {
 				r += 'a' - 'A'
 			}
-		case r >= 0x3041 && r <= 0x3096:
-			r += 0x60
 		default:
 			r = unicode.ToLower(r)
 		}
@@ -70,11 +71,14 @@ func plain(s string) bool {
 	return true
 }
 
-// hash is FNV-1a over characters with the finaliser of MurmurHash3. Terms use 63 bits of it: among a million different
+// hash is FNV-1a over characters, hiragana as katakana, with the finaliser of MurmurHash3. Terms use 63 bits of it: among a million different
 // terms two are the same with a probability of 1e12/2^64 = 5e-8.
 func hash(runes []rune) uint64 {
 	h := uint64(14695981039346656037)
 	for _, r := range runes {
+		if r >= 0x3041 && r <= 0x3096 { // katakana stands 0x60 behind hiragana
+			r += 0x60
+		}
 		h = (h ^ uint64(r)) * 1099511628211
 	}
 	h ^= h >> 33

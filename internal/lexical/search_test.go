@@ -69,14 +69,14 @@ func TestExactNamesScoreOneOrMore(t *testing.T) {
 	}
 }
 
-func TestAWholeNameInTheQueryBeatsPartsOfNames(t *testing.T) {
-	x := build(t,
-		Fields{Name: "温度ナビ価格表", Text: "価格"},
-		Fields{Name: "温度ナビ", Text: "庫内の計器"},
-	)
-	pos, scores := x.Search("温度ナビの価格", 2, nil)
-	if !slices.Equal(pos, []int64{1, 0}) || scores[0] >= 1 {
-		t.Errorf("positions %v, scores %v; want 1 first, below 1", pos, scores)
+func TestAWholeNameInTheQueryBeatsAPartOfOne(t *testing.T) {
+	x := build(t, append(slices.Repeat([]Fields{{Name: "他社", Text: "価格"}}, 30),
+		Fields{Name: "甲社", Text: "計器", Keywords: []string{"温度ナビ計"}},
+		Fields{Name: "乙社", Text: "計器", Keywords: []string{"温度ナビ", "計"}}, // the same terms
+	)...)
+	pos, scores := x.Search("温度ナビの費用", 2, nil)
+	if !slices.Equal(pos, []int64{31, 30}) || scores[0] >= 1 {
+		t.Errorf("positions %v, scores %v; want 31 first, below 1", pos, scores)
 	}
 }
 
