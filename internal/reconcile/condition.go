@@ -160,6 +160,9 @@ func (p *pass) progressConditions(c *conditions) {
 		c.set(Promoted, False, p.facts.pointer, "")
 	case p.act.Pin != nil && p.pointer != nil && p.act.Pin.ID != p.pointer.ID:
 		c.set(Promoted, False, "PinNotCurrent", "the pin names "+p.act.Pin.ID+": repeat indexer pin")
+	case p.act.Pin != nil && p.pointer != nil:
+		c.set(Promoted, True, "Pinned", p.pointer.ID)
+		c.set(Verified, True, "GatePassed", "") // or an operator knows better; damage is said below
 	}
 	if p.facts.gc == "" {
 		c.set(Collected, True, "Working", "")

@@ -45,6 +45,9 @@ func (p *pass) embed(ctx context.Context) error {
 		return nil
 	}
 	p.Progress.Step("embed", int64(len(c.missing)))
+	if len(c.missing) > p.cfg.EmbedWindow {
+		p.announceBuild(ctx)
+	}
 	flushed := make(chan error, 1)
 	flushed <- nil // no flush is running
 	var failed error

@@ -33,11 +33,11 @@ const (
 	CheckGolden     = "golden"
 )
 
-// Sampling: queries × rows × dims multiply-adds of the exhaustive scan stay below sampleWork, about ten
-// seconds of one core, with at least sampleLeast queries (1 M × 1,536 × 32 = 49 G) and at most sampleMost.
+// Sampling: queries × rows × dims multiply-adds of the exhaustive scan stay below sampleWork, about a second of one
+// core, with at least sampleLeast queries (1 M × 1,536 × 48 = 74 G, some seconds) and at most sampleMost.
 const (
-	sampleWork  = 20e9
-	sampleLeast = 32
+	sampleWork  = 8e9
+	sampleLeast = 48
 	sampleMost  = 256
 	recallAt    = 10
 	scoreSlack  = 1e-5 // two neighbours this close in score are interchangeable

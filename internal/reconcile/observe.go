@@ -149,11 +149,11 @@ func (p *pass) readStatusAgain(ctx context.Context) error {
 // readControl reads what operators want. A control document that cannot be read stops the pass: it may say
 // "suspended".
 func (p *pass) readControl(ctx context.Context) error {
-	control, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
+	control, info, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fail(Ready, "ControlUnreadable", transient, fmt.Errorf("read control: %w", err))
 	}
-	p.act = control
+	p.act, p.Reconciler.control = control, info.ETag
 	if q := control.Request; q != nil && (p.status.Handled == nil || p.status.Handled.Token != q.Token) {
 		p.request = q
 		p.opts.asked = true

@@ -99,6 +99,9 @@ func (p *pass) run(ctx context.Context) error {
 	case !p.opts.gcOnly:
 		err = p.converge(ctx)
 	}
+	if p.held == "" && (err != nil || suspended || pinned || p.opts.gcOnly) {
+		p.keepHeld() // this pass did not find out
+	}
 	if suspended || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 		return err
 	}
@@ -108,6 +111,13 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(err, p.collect(ctx))
+}
+
+// keepHeld goes on holding what the last pass held, unless an operator promoted it.
+func (p *pass) keepHeld() {
+	if p.pointer == nil || p.pointer.ID != p.status.Held {
+		p.held = p.status.Held
+	}
 }
 
 // observe reads the pointer first, then the operator's intent, then what it is compared with. The ETag read

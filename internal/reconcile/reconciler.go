@@ -30,6 +30,7 @@ type Reconciler struct {
 	status     store.Status // as last read or written by us
 	statusETag string
 	statusRead bool
+	control    string          // ETag of control.json as the last pass read it, "" = there was none
 	memo       memo            // the failed or held build of unchanged inputs
 	rehashed   map[string]bool // rejections that were looked into
 	manifests  map[string]manifestOf
@@ -149,13 +150,12 @@ func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 func (r *Reconciler) reign(ctx context.Context) error {
 	r.Log.InfoContext(ctx, "leading", "epoch", r.lease.epoch(), "owner", r.owner)
 	return r.term(ctx, func(ctx context.Context) error {
-		for o := (passOptions{}); ; {
-			out := r.pass(ctx, o)
+		for {
+			out := r.pass(ctx, passOptions{})
 			if errors.Is(out.Err, ErrLeaseLost) || ctx.Err() != nil {
 				return stopped(ctx, out.Err)
 			}
-			var err error
-			if o, err = r.idle(ctx, time.Duration(out.RequeueIn*float64(time.Second))); err != nil {
+			if err := r.idle(ctx, time.Duration(out.RequeueIn*float64(time.Second))); err != nil {
 				return err
 			}
 		}
@@ -189,27 +189,25 @@ func (r *Reconciler) term(ctx context.Context, work func(context.Context) error)
 	return err
 }
 
-// idle waits for the next pass: the requeue time, or an operator's change of control.json, whichever is
-// first. A new request becomes the options of the next pass.
-func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) (passOptions, error) {
+// idle waits for the next pass: the requeue time, or a control.json that is not the one the last pass read,
+// whichever is first.
+func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) error {
 	deadline := r.Clock.Elapsed() + requeue
-	_, info, _ := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{})
-	seen := info.ETag
 	for {
 		if err := r.lease.check(); err != nil {
-			return passOptions{}, err
+			return err
 		}
 		left := deadline - r.Clock.Elapsed()
 		if left <= 0 {
-			return passOptions{}, stopped(ctx, ctx.Err())
+			return stopped(ctx, ctx.Err())
 		}
 		sleep(ctx, min(left, r.cfg.ControlPoll))
 		if ctx.Err() != nil {
-			return passOptions{}, stopped(ctx, ctx.Err())
+			return stopped(ctx, ctx.Err())
 		}
-		_, info, err := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{IfNoneMatch: seen})
-		if err == nil && info.ETag != seen {
-			return passOptions{}, nil // the pass reads it itself, after the pointer
+		_, info, err := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{IfNoneMatch: r.control})
+		if err == nil && info.ETag != r.control {
+			return nil // the pass reads it itself, after the pointer
 		}
 	}
 }

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -107,9 +108,6 @@ func (p *pass) nextStatus(out Outcome, err error) store.Status {
 	if p.pointer != nil {
 		s.Pointer = p.pointer
 	}
-	if out.Result == ResultSuspended || out.Result == ResultPinned || out.Result == ResultCollected {
-		s.Held = prev.Held
-	}
 	if p.request != nil {
 		s.Handled = &store.Handled{
 			Token: p.request.Token, Result: out.Result, ExitCode: out.ExitCode, Message: out.Message, At: s.At,
@@ -152,6 +150,22 @@ func (p *pass) writeStatus(ctx context.Context, s store.Status) {
 		return
 	}
 	p.Reconciler.status, p.statusETag = s, info.ETag
+}
+
+// announceBuild says in status.json that a long build is under way.
+func (p *pass) announceBuild(ctx context.Context) {
+	s := p.status
+	c := &conditions{prev: s.Conditions, next: map[string]store.Condition{}, now: p.now}
+	if p.pointer != nil {
+		c.generation = p.pointer.Generation
+	}
+	c.set(Built, Unknown, "Building", fmt.Sprintf("embedding %d of %d texts, about %d tokens", len(p.files.missing), len(p.files.keys), p.files.tokens))
+	s.FormatVersion, s.Epoch, s.Owner, s.Host, s.At = store.FormatVersion, p.lease.epoch(), p.owner, p.cfg.Host, p.Clock.Now().UTC()
+	s.Conditions, s.Source = c.list(), p.source.Source
+	if s.Replicas = fleet(p.replicas, p.pointer); p.pointer != nil {
+		s.Pointer = p.pointer
+	}
+	p.writeStatus(ctx, s)
 }
 
 // publish makes s what Status returns.
