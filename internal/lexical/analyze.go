@@ -16,6 +16,7 @@ const (
 	han
 	katakana
 	hiragana
+	particle // hiragana that may be a word of its own; only where names are looked for
 )
 
 func scriptOf(r rune) script {

@@ -7,13 +7,15 @@ const (
 	// Condorcet and individual Rank Learning Methods, SIGIR 2009).
 	rankConstant = 60
 
-	// exactWeight lets an exact name win against a record that leads both lists: the best that has no such name
-	// reaches 2/61, the exact one at least 3/(60+its place among the exact ones).
+	// namedWeight and exactWeight let a record that is named win against one that leads both lists, which reaches
+	// 2/61 = 0.033: a record named in the query reaches (1+1.5)/(60+its place) from its place by words alone, one
+	// whose name is the query (1+1.5+3)/(60+its place).
+	namedWeight = 1.5
 	exactWeight = 3
 )
 
 // Fuse merges a ranking by meaning with one by words: positions, best first, and for the words the scores of
-// Index.Search, by which exact names are known. It returns at most k positions, best first, with scores in 0..1;
+// Index.Search, by which names are known. It returns at most k positions, best first, with scores in 0..1;
 // 1 is the first place in both. Either list may be empty.
 func Fuse(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int64, scores []float32) {
 	fused := make(map[int64]float32, len(semantic)+len(lexical))
@@ -27,13 +29,17 @@ func Fuse(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int6
 			fused[p] += weight / float32(rankConstant+1+i)
 		}
 	}
-	exact := 0
-	for exact < len(lexical) && lexicalScores[exact] >= exactBonus {
-		exact++
+	atLeast := func(score float32) []int64 {
+		n := 0
+		for n < len(lexical) && lexicalScores[n] >= score {
+			n++
+		}
+		return lexical[:n]
 	}
 	vote(semantic, 1)
 	vote(lexical, 1)
-	vote(lexical[:exact], exactWeight)
+	vote(atLeast(namedBonus), namedWeight)
+	vote(atLeast(exactBonus), exactWeight)
 
 	pos = make([]int64, 0, len(fused))
 	for p := range fused {

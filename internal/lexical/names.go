@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// A name within a query is looked for at spans of up to maxSpan runs of one script, from the first maxRuns:
-	// at most 64 * 8 lookups.
-	maxRuns = 64
-	maxSpan = 8
+	// A name within a query is looked for at spans of up to maxSpan pieces, from the first maxPieces: at most
+	// 64 * 10 lookups.
+	maxPieces = 64
+	maxSpan   = 10
 
 	// maxNamesakes is how many records a name within a query may have to tell them from the rest.
 	maxNamesakes = 1000
@@ -31,18 +31,37 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 	if len(exact) > 0 {
 		return
 	}
-	best := make(map[uint32]float32)
+	named := make(map[uint32]bool)
+	shares := make(map[uint32]float32)
 	for _, span := range spans(text) {
-		if found := x.named(span); len(found) <= maxNamesakes {
-			share := float32(len(span)) / float32(len(whole))
-			for _, n := range found {
-				best[n.pos] = max(best[n.pos], share)
-			}
+		found := x.named(span)
+		if len(found) > maxNamesakes {
+			continue
+		}
+		distinctive := x.distinctive(span, len(found))
+		for _, n := range found {
+			named[n.pos] = named[n.pos] || distinctive
+			shares[n.pos] = max(shares[n.pos], float32(len(span))/float32(len(whole)))
 		}
 	}
-	for pos, share := range best {
-		t.raise(pos, namedBonus*share)
+	for pos, share := range shares {
+		t.raise(pos, commonShare*share)
+		if named[pos] {
+			t.add(pos, namedBonus)
+		}
 	}
+}
+
+// distinctive tells whether a name that so many records have means them rather than a thing in general: one of its
+// terms is in hardly any other record. コールドアイ is, 在庫管理 is not.
+func (x *Index) distinctive(span []rune, namesakes int) bool {
+	rare := false
+	queryTerms(span, func(h uint64) {
+		if at, ok := slices.BinarySearch(x.terms, h&^1); ok && int(x.df[at]) <= 2*namesakes {
+			rare = true
+		}
+	})
+	return rare
 }
 
 // named returns the records that have the compact name.
@@ -59,16 +78,19 @@ func (x *Index) named(compactName []rune) []name {
 	return x.exact[from:to]
 }
 
-// spans cuts a folded text where its script changes and joins neighbouring pieces: the places where a name may stand
-// in a sentence.
+// spans cuts a folded text where its script changes and around particles, and joins neighbouring pieces: the places
+// where a name may stand in a sentence.
 func spans(text []rune) [][]rune {
 	var letters []rune // the compact text
 	cuts := []int{0}   // where pieces start in it, and the end
 	before := gap
 	for _, r := range text {
 		s := scriptOf(r)
-		if s != before && len(letters) > cuts[len(cuts)-1] {
-			if cuts = append(cuts, len(letters)); len(cuts) > maxRuns {
+		if s == hiragana && strings.ContainsRune("のをはがにでとも", r) {
+			s = particle
+		}
+		if (s != before || s == particle) && len(letters) > cuts[len(cuts)-1] {
+			if cuts = append(cuts, len(letters)); len(cuts) > maxPieces {
 				break
 			}
 		}

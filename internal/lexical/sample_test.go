@@ -162,10 +162,15 @@ func TestExactNamesAndCodesComeFirst(t *testing.T) {
 func TestNamesWithinAQuestionLeadByWords(t *testing.T) {
 	c := sample(t)
 	for i, w := range c.words {
-		query := w.Name + "の導入費用と実績を教えて"
-		words, _ := c.index.Search(query, 3, nil)
-		if r := c.rank(words, []string{c.records[i].ID}); r != 1 {
-			t.Errorf("%q finds %s at %d", query, c.records[i].ID, r)
+		for _, name := range append(w.Keywords, w.Name) {
+			query := name + "の導入費用と実績を教えて"
+			words, _ := c.index.Search(query, 3, nil)
+			if r := c.rank(words, []string{c.records[i].ID}); r != 1 {
+				t.Errorf("%q finds %s at %d by words", query, c.records[i].ID, r)
+			}
+			if r := c.rank(c.hybrid(t, query), []string{c.records[i].ID}); r < 1 || r > 3 {
+				t.Errorf("%q finds %s at %d", query, c.records[i].ID, r)
+			}
 		}
 	}
 }

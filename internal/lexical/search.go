@@ -26,16 +26,20 @@ const (
 	// out is the most common terms of a very large catalogue. The first term is always read whole.
 	maxPostings = 4_000_000
 
-	// exactBonus puts a record whose name is the whole query before all others, whose score is below 1.
-	exactBonus = 1
+	// What words alone score is below 1. namedBonus puts records whose name stands in the query before those,
+	// exactBonus records whose name is the query before all.
+	namedBonus = 1
+	exactBonus = 2
 
-	// namedBonus is what a name within the query adds, times its share of the query.
-	namedBonus = 0.5
+	// commonShare is how far towards 1 a name within the query moves a score when its words are too common to
+	// mean that record, times its share of the query.
+	commonShare = 0.5
 )
 
 // Search returns the positions of at most k records that share terms with the query, best first and at equal score
-// in catalogue order, and their scores: BM25 as a share of what the query could reach, below 1, and 1 or more exactly
-// when a name or keyword of the record is the whole query, up to case, width, kana, punctuation and legal form.
+// in catalogue order, and their scores: BM25 as a share of what the query could reach, below 1; from 1 when a name or
+// keyword of the record stands in the query and is distinctive; from 2 exactly when it is the whole query, up to case,
+// width, kana, punctuation and legal form.
 // allow, when not nil, says which positions may be returned.
 func (x *Index) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32) {
 	if k <= 0 || x.n == 0 {

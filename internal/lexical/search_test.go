@@ -48,7 +48,7 @@ func TestWordsAreFoundInAnySpelling(t *testing.T) {
 	}
 }
 
-func TestExactNamesScoreOneOrMore(t *testing.T) {
+func TestExactNamesScoreTwoOrMore(t *testing.T) {
 	x := build(t,
 		Fields{Name: "株式会社カギラボ", Text: "扉の錠", Keywords: []string{"V-060", "カギラボ錠"}},
 		Fields{Name: "鍵の話", Text: "カギラボ カギラボ カギラボ V-060 V-060 株式会社カギラボ"},
@@ -63,7 +63,7 @@ func TestExactNamesScoreOneOrMore(t *testing.T) {
 		{"v060", 0, true}, {"Ｖ－０６０", 0, true}, {"acme tools", 2, true}, {"ACME TOOLS, INC.", 2, true}, {"カギラボ 扉", 0, false}, {"tools", 2, false},
 	} {
 		pos, scores := x.Search(tt.query, 3, nil)
-		if len(pos) == 0 || pos[0] != tt.want || (scores[0] >= 1) != tt.exact {
+		if len(pos) == 0 || pos[0] != tt.want || (scores[0] >= 2) != tt.exact {
 			t.Errorf("%q finds %v with %v, want %d first, exact %v", tt.query, pos, scores, tt.want, tt.exact)
 		}
 	}
@@ -75,8 +75,19 @@ func TestAWholeNameInTheQueryBeatsAPartOfOne(t *testing.T) {
 		Fields{Name: "乙社", Text: "計器", Keywords: []string{"温度ナビ", "計"}}, // the same terms
 	)...)
 	pos, scores := x.Search("温度ナビの費用", 2, nil)
-	if !slices.Equal(pos, []int64{31, 30}) || scores[0] >= 1 {
-		t.Errorf("positions %v, scores %v; want 31 first, below 1", pos, scores)
+	if !slices.Equal(pos, []int64{31, 30}) || scores[0] < 1 || scores[0] >= 2 || scores[1] >= 1 {
+		t.Errorf("positions %v, scores %v; want 31 first, from 1 to 2, and 30 below 1", pos, scores)
+	}
+}
+
+func TestANameOfCommonWordsIsNoName(t *testing.T) {
+	fields := texts(slices.Repeat([]string{"在庫管理と倉庫管理、庫管"}, 10)...)
+	x := build(t, append(fields, Fields{Name: "甲社", Text: "帳票", Keywords: []string{"在庫管理"}})...)
+	if _, scores := x.Search("在庫管理が得意な会社", 1, nil); scores[0] >= 1 {
+		t.Errorf("scores %v, want below 1", scores)
+	}
+	if pos, scores := x.Search("在庫管理", 1, nil); pos[0] != 10 || scores[0] < 2 {
+		t.Errorf("the name as the whole query finds %v with %v, want 10 with 2 or more", pos, scores)
 	}
 }
 
@@ -240,8 +251,9 @@ func TestFusePutsWhatBothFindFirst(t *testing.T) {
 		{"agreement", []int64{1, 2, 3}, []int64{3, 1}, []float32{0.5, 0.4}, []int64{1, 3, 2}},
 		{"words alone", nil, []int64{4, 2}, []float32{0.5, 0.4}, []int64{4, 2}},
 		{"meaning alone", []int64{4, 2}, nil, nil, []int64{4, 2}},
-		{"an exact name the meaning misses", []int64{1, 2, 3}, []int64{9, 1}, []float32{1.2, 0.9}, []int64{9, 1, 2, 3}},
-		{"an exact name at the end of the meaning", []int64{1, 2, 9}, []int64{9, 8, 1}, []float32{1.5, 0.9, 0.8}, []int64{9, 1, 2, 8}},
+		{"an exact name the meaning misses", []int64{1, 2, 3}, []int64{9, 1}, []float32{2.2, 0.9}, []int64{9, 1, 2, 3}},
+		{"an exact name at the end of the meaning", []int64{1, 2, 9}, []int64{9, 8, 1}, []float32{2.5, 0.9, 0.8}, []int64{9, 1, 2, 8}},
+		{"a name in the query that the meaning misses", []int64{1, 2}, []int64{9, 1, 2}, []float32{1.5, 0.9, 0.8}, []int64{9, 1, 2}},
 		{"ties in catalogue order", []int64{5}, []int64{3}, []float32{0.1}, []int64{3, 5}},
 		{"nothing", nil, nil, nil, []int64{}},
 	} {
@@ -255,7 +267,7 @@ func TestFusePutsWhatBothFindFirst(t *testing.T) {
 			}
 		}
 	}
-	if pos, scores := Fuse(2, []int64{1, 2, 3}, []int64{1, 2, 3}, []float32{3, 2, 0.5}); len(pos) != 2 || scores[0] != 1 {
+	if pos, scores := Fuse(2, []int64{1, 2, 3}, []int64{1, 2, 3}, []float32{2.9, 2.1, 0.5}); len(pos) != 2 || scores[0] != 1 {
 		t.Errorf("first of both lists: %v, %v; want two, the first with 1", pos, scores)
 	}
 }
@@ -274,7 +286,7 @@ func FuzzSearch(f *testing.F) {
 			t.Fatalf("k = %d: %v, %v", k, pos, scores)
 		}
 		for i := range pos {
-			if pos[i] < 0 || pos[i] > 1 || !(scores[i] > 0 && scores[i] <= 2) || i > 0 && scores[i] > scores[i-1] {
+			if pos[i] < 0 || pos[i] > 1 || !(scores[i] > 0 && scores[i] <= 3) || i > 0 && scores[i] > scores[i-1] {
 				t.Fatalf("%v, %v", pos, scores)
 			}
 		}
