@@ -2,7 +2,7 @@
 // snapshot is loaded. It needs no dictionary: Japanese is cut into pairs of neighbouring characters and single kanji,
 // other writing into words, and both are compared in NFKC, without case, with hiragana as katakana. Names, product
 // names and codes are kept a second time as a whole, so that they are found first when they are the whole question,
-// however they are punctuated.
+// however they are punctuated, and before the rest when they stand in it.
 //
 // Fuse merges such a ranking with one by meaning.
 //
