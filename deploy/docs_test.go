@@ -57,8 +57,8 @@ func TestTranslationsKeepStep(t *testing.T) {
 		if !regexp.MustCompile(`[ぁ-ん]`).MatchString(b) {
 			t.Errorf("%s is not Japanese", ja)
 		}
-		if !strings.Contains(a, filepath.Base(ja)) || !strings.Contains(b, filepath.Base(en)) {
-			t.Errorf("%s and %s do not lead to each other", en, ja)
+		if !strings.Contains(b, filepath.Base(en)) {
+			t.Errorf("%s does not lead to %s", ja, en)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -73,8 +74,19 @@ func TestPatternsAreReadAsCloudWatchReadsThem(t *testing.T) {
 	}
 }
 
-// The numbers behind the CloudWatch alarms, made from what the programs really log at their default level: once when
-// something happens, and again and again while nothing does.
+// logLevel that a task's container is given; "" is the program's default.
+func logLevel(t *testing.T, task string) string {
+	tp := load(t, corePath, scenarios["from nothing"])
+	for _, e := range list(dig(t, tp.ofType("AWS::ECS::TaskDefinition")[task], "ContainerDefinitions", 0, "Environment")) {
+		if e := e.(map[string]any); e["Name"] == "LOG_LEVEL" {
+			return e["Value"].(string)
+		}
+	}
+	return ""
+}
+
+// The numbers behind the CloudWatch alarms, made from what the programs really log at the level that the tasks set: once
+// when something happens, and again and again while nothing does.
 func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 	store := t.TempDir()
 	source := filepath.Join(store, prefix, "vendors.json")
@@ -82,7 +94,12 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "3s"}
-	indexer, server := harness.StartIndexer(t, env), harness.StartServer(t, env)
+	level := func(task string) map[string]string {
+		e := maps.Clone(env)
+		e["LOG_LEVEL"] = logLevel(t, task)
+		return e
+	}
+	indexer, server := harness.StartIndexer(t, level("IndexerTask")), harness.StartServer(t, level("ServerTask"))
 	filters := load(t, corePath, scenarios["from nothing"]).ofType("AWS::Logs::MetricFilter")
 	count := func(filter string) (n int) {
 		f := filters[filter]
