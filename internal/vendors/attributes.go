@@ -99,8 +99,9 @@ type step struct {
 	to     *attribute // nil at the root and for a path beyond maxPaths
 }
 
-// BuildAttributes indexes n records, of which raw(i) is the JSON in catalogue order. It reads each record once. raw is
-// kept and must stay usable, from any goroutine, for as long as the Attributes is used.
+// BuildAttributes indexes n records, of which raw(i) is the JSON in catalogue order. It reads each record once and keeps
+// no slice that raw returned. raw itself is kept and must stay usable, from any goroutine, for as long as the Attributes
+// is used.
 func BuildAttributes(n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
 	if n < 0 || n > math.MaxUint32 {
 		return nil, fmt.Errorf("attributes of %d records: want 0..%d", n, uint32(math.MaxUint32))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -258,6 +259,31 @@ func TestEndlessFilesAreRefusedEarly(t *testing.T) {
 		if src.n > tt.atMost {
 			t.Errorf("%s: read %d bytes, want at most %d", tt.what, src.n, tt.atMost)
 		}
+	}
+}
+
+func TestParsingDoesNotHoldTheCatalogue(t *testing.T) {
+	const n = 20_000 // 22 MB
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(vendorstest.Write(w, vendorstest.Options{N: n, Seed: 1})) }()
+	held := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, count, most := held(), 0, uint64(0)
+	if err := vendors.Parse(r, vendors.DefaultLimits(), func(vendors.Record) error {
+		if count++; count%(n/4) == 0 {
+			most = max(most, held())
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// The ids take 50 B * 20,000 = 1 MB, the buffers of reader and writer 1.3 MB.
+	if count != n || most > before+8<<20 {
+		t.Errorf("%d bytes are held after %d records, %d before", most, count, before)
 	}
 }
 
