@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"bytes"
 	"strconv"
 	"time"
 
@@ -27,7 +26,7 @@ func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
 // are valid JSON already and go out as they are.
 func appendHit(b []byte, snap *snapshot, h hit) ([]byte, error) {
 	var id, text, metadata []byte
-	s := scanner{in: bytes.TrimRight(snap.docs.Line(int(h.pos)), "\n")}
+	s := scanner{in: snap.docs.Line(int(h.pos)), trusted: true}
 	err := s.object(func(key []byte) (err error) {
 		switch string(key) {
 		case `"id"`:

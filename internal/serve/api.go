@@ -85,11 +85,14 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 	huma.Register(api, s.operation("get-facets", "/facets", "Values of fields with their counts", 401, 422, 429, 503), s.facets)
 	huma.Register(api, s.operation("get-snapshot", "/snapshot", "The served snapshot", 401, 429, 503), s.snapshot)
 	s.registerProbesOn(api)
-	// A reference cannot say that null is possible, so the one place where it is gets a copy that can.
+	// What tags cannot say: a reference may be null here, and the lists of a map never are.
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	refused := *schemas["Refusal"]
 	refused.Nullable = true
 	schemas["SnapshotBody"].Properties["refused"] = &refused
+	if counts, ok := schemas["FacetsBody"].Properties["facets"].AdditionalProperties.(*huma.Schema); ok {
+		counts.Nullable = false
+	}
 }
 
 // registerProbes adds /health and /ready to a mux of their own.

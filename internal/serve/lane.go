@@ -32,12 +32,34 @@ type cores struct {
 }
 
 // lane gathers the concurrent searches of one snapshot. Nothing waits for company: a search that finds a free slot
-// runs at once; those that arrive while all slots are busy are taken together by the slot that comes free next.
+// runs at once; those that arrive meanwhile are taken together by the slot that comes free next.
+//
+// A scan is split over the idle cores by the index itself, so a lane that searches together has one batch under way
+// at a time: the next one grows meanwhile, and one pass over the memory answers all of it.
 type lane struct {
 	index    Index
 	together int // searches taken at once: maxTogether when the index gains from it, else 1
 	cores    *cores
-	waiting  []*seek
+
+	// Guarded by cores.mu.
+	waiting []*seek
+	scans   int // plain searches or batches under way
+}
+
+// may reports whether s can start now, as far as the lane is concerned. cores.mu is held.
+func (l *lane) may(s *seek) bool { return l.together == 1 || s.allow != nil || l.scans == 0 }
+
+// began and ended count what is under way. cores.mu is held.
+func (l *lane) began(s *seek) {
+	if s.allow == nil {
+		l.scans++
+	}
+}
+
+func (l *lane) ended(s *seek) {
+	if s.allow == nil {
+		l.scans--
+	}
 }
 
 // seek is one waiting search.
@@ -68,11 +90,12 @@ func (l *lane) search(ctx context.Context, queries []float32, k int, allow *roar
 	s := &seek{queries: queries, k: k, allow: allow}
 	c := l.cores
 	c.mu.Lock()
-	if c.busy < c.slots {
+	if c.busy < c.slots && l.may(s) {
 		c.busy++
+		l.began(s)
 		c.mu.Unlock()
 		l.run([]*seek{s})
-		c.next()
+		c.next(l, s)
 		return s.pos, s.scores, s.err
 	}
 	if c.parked >= c.queue {
@@ -110,38 +133,38 @@ func (c *cores) leave(l *lane, s *seek) bool {
 	return true
 }
 
-// next is called by a slot that became free: it takes the waiting searches or goes idle. The work goes on in a new
-// goroutine, because the caller has an answer to give.
-func (c *cores) next() {
+// next is called by a slot when its search of l, begun by s, is over: it takes waiting searches or goes idle. The work
+// goes on in a new goroutine, because the caller has an answer to give.
+func (c *cores) next(l *lane, s *seek) {
 	c.mu.Lock()
-	for len(c.lanes) > 0 {
-		l := c.lanes[0]
+	defer c.mu.Unlock()
+	l.ended(s)
+	c.lanes = slices.DeleteFunc(c.lanes, func(l *lane) bool { return len(l.waiting) == 0 })
+	for i, l := range c.lanes {
+		if !l.may(l.waiting[0]) {
+			continue
+		}
+		// To the back: one snapshot's queue cannot starve another's.
+		c.lanes = append(slices.Delete(c.lanes, i, i+1), l)
 		batch := l.take()
-		if len(l.waiting) == 0 {
-			c.lanes = c.lanes[1:]
-		} else { // go to the back: one snapshot's queue cannot starve another's
-			c.lanes = append(c.lanes[1:], l)
-		}
-		if len(batch) > 0 {
-			c.mu.Unlock()
-			go func() {
-				l.run(batch)
-				for _, s := range batch {
-					close(s.done)
-				}
-				c.next()
-			}()
-			return
-		}
+		l.began(batch[0])
+		go func() {
+			l.run(batch)
+			for _, s := range batch {
+				close(s.done)
+			}
+			c.next(l, batch[0])
+		}()
+		return
 	}
 	c.busy--
-	c.mu.Unlock()
 }
 
-// take removes the next batch: several plain searches, or one that cannot be joined. cores.mu is held.
+// take removes the next batch of a lane that has any: several plain searches, or one that cannot be joined. cores.mu
+// is held.
 func (l *lane) take() []*seek {
-	n := min(len(l.waiting), 1)
-	for n > 0 && n < min(len(l.waiting), l.together) && l.waiting[0].allow == nil && l.waiting[n].allow == nil {
+	n := 1
+	for n < min(len(l.waiting), l.together) && l.waiting[0].allow == nil && l.waiting[n].allow == nil {
 		n++
 	}
 	batch := l.waiting[:n:n]

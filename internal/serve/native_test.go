@@ -1,0 +1,96 @@
+//go:build cgo
+
+package serve
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/vecindex"
+)
+
+// nativeFlat is a flat index of random unit vectors.
+func nativeFlat(t testing.TB, n, dims int) Index {
+	t.Helper()
+	p, err := vecindex.Resolve("flat", n, dims)
+	must(t, err)
+	b, err := vecindex.NewBuilder(p, dims, n)
+	must(t, err)
+	defer b.Close()
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range n {
+		must(t, b.Add(context.Background(), randomUnit(rng, dims)))
+	}
+	built, err := b.Finish(context.Background())
+	must(t, err)
+	defer built.Close()
+	path := filepath.Join(t.TempDir(), "index.faiss")
+	must(t, built.WriteFile(path))
+	x, err := vecindex.Open(path, p)
+	must(t, err)
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+// load runs searches from a number of clients for a while and returns their number and median time.
+func load(t testing.TB, l *lane, clients int, d time.Duration) (searches int64, median time.Duration) {
+	t.Helper()
+	var done atomic.Int64
+	var mu sync.Mutex
+	var times []time.Duration
+	var wg sync.WaitGroup
+	for c := range clients {
+		q := randomUnit(rand.New(rand.NewPCG(9, uint64(c))), l.index.Dims())
+		wg.Go(func() {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				start := time.Now()
+				if _, _, err := l.search(context.Background(), q, 10, nil); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				times = append(times, time.Since(start))
+				mu.Unlock()
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(times)
+	return done.Load(), times[len(times)/2]
+}
+
+// TestSearchingTogetherPays compares lanes that search together and one by one on the same index, in turns so that a
+// busy machine disturbs both. Full size is 20,000 x 1,536; the margin here is far below what is measured there.
+func TestSearchingTogetherPays(t *testing.T) {
+	n, dims, margin, d := 6000, 768, 1.3, 150*time.Millisecond
+	if testing.Verbose() {
+		n, dims, d = 20000, 1536, time.Second
+	}
+	x := nativeFlat(t, n, dims)
+	c := newCores(2, 256)
+	on, off := newLane(x, "flat", c), newLane(x, "hnsw", c)
+	var together, alone int64
+	var lone, loneOff []time.Duration
+	for range 5 {
+		a, _ := load(t, on, 16, d)
+		b, _ := load(t, off, 16, d)
+		together, alone = together+a, alone+b
+		_, m := load(t, on, 1, d/3)
+		_, o := load(t, off, 1, d/3)
+		lone, loneOff = append(lone, m), append(loneOff, o)
+	}
+	slices.Sort(lone)
+	slices.Sort(loneOff)
+	t.Log(fmt.Sprintf("%d x %d, 16 clients: %d together, %d alone (%.2fx); 1 client p50 %v and %v", n, dims, together, alone, float64(together)/float64(alone), lone[2], loneOff[2]))
+	if float64(together) < margin*float64(alone) {
+		t.Errorf("searching together gives %.2fx, want at least %.1fx", float64(together)/float64(alone), margin)
+	}
+}
