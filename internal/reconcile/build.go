@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -21,13 +23,15 @@ const buildRows = 1024
 // build writes the index and the old readers' documents into scratch and composes the manifest.
 func (p *pass) build(ctx context.Context) error {
 	began := p.Clock.Elapsed()
-	if err := p.buildIndex(ctx); err != nil {
-		return err
-	}
-	if err := p.writePickle(ctx); err != nil {
-		return err
-	}
 	c := p.files
+	p.step("build", int64(len(c.keys)))
+	g, gctx := errgroup.WithContext(ctx) // one core each
+	g.Go(func() error { return p.buildIndex(gctx) })
+	g.Go(func() error { return p.writePickle(gctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	p.step("hash", 0)
 	files := make([]store.File, 0, 4)
 	for _, name := range []string{store.FileIndex, store.FilePickle} {
 		path := filepath.Join(p.dir, name)
@@ -89,7 +93,6 @@ func (p *pass) newestID(ctx context.Context) (string, error) {
 // buildIndex streams the vectors from the ledger, in catalogue order, into the index.
 func (p *pass) buildIndex(ctx context.Context) error {
 	c, dims := p.files, p.cfg.Embedding.Dims
-	p.Progress.Step("build", int64(len(c.keys)))
 	params, err := p.Indexes.Resolve(p.spec.IndexKind, len(c.keys), dims)
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, fmt.Errorf("resolve index: %w", err))

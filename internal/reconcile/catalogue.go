@@ -52,13 +52,14 @@ type PlanReport struct {
 
 // parse reads the whole catalogue into scratch, or nothing of it.
 func (p *pass) parse(ctx context.Context) error {
+	p.step("read", 0)
 	if err := p.download(ctx); err != nil {
 		return err
 	}
 	if err := p.openLedger(ctx); err != nil {
 		return err
 	}
-	p.Progress.Step("parse", 0)
+	p.step("parse", 0)
 	f, err := os.Open(p.source.path)
 	if err != nil {
 		return fail(Built, "NoScratch", transient, err)
@@ -111,6 +112,7 @@ func (p *pass) catalogueError(ctx context.Context, err error) error {
 
 // compare counts what changed against the served snapshot, by id and content digest.
 func (p *pass) compare(ctx context.Context) error {
+	p.step("compare", 0)
 	c := p.files
 	p.plan = PlanReport{
 		Source: p.source.Source, Records: len(c.keys), Added: len(c.keys),

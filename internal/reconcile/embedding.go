@@ -44,7 +44,7 @@ func (p *pass) embed(ctx context.Context) error {
 	if len(c.missing) == 0 {
 		return nil
 	}
-	p.Progress.Step("embed", int64(len(c.missing)))
+	p.step("embed", int64(len(c.missing)))
 	if len(c.missing) > p.cfg.EmbedWindow {
 		p.announceBuild(ctx)
 	}

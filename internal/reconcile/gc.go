@@ -19,6 +19,7 @@ func (p *pass) collect(ctx context.Context) error {
 	if !p.opts.gcOnly && !p.facts.promoted && p.Clock.Elapsed() < p.nextGC {
 		return nil
 	}
+	p.step("collect", 0)
 	v, err := readGCView(ctx, p.Objects, p.Layout)
 	if err != nil {
 		p.facts.gc = err.Error()

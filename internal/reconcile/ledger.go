@@ -15,6 +15,7 @@ func (p *pass) compactLedger(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err
 	}
+	p.step("compact ledger", 0)
 	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.goldenKeys))
 	for _, keys := range [][]store.LedgerKey{p.files.keys, p.goldenKeys} {
 		for _, k := range keys {

@@ -64,6 +64,10 @@ type pass struct {
 	request   *store.Request
 
 	goldenKeys []store.LedgerKey // of the golden queries that were asked
+
+	took    []any // name, seconds of each step that ended
+	doing   string
+	started time.Duration
 }
 
 // pass reads desired and actual state, acts on the difference and records the outcome, whatever happened.
@@ -179,6 +183,21 @@ func (p *pass) candidate(ctx context.Context) error {
 	return nil
 }
 
+// step ends the current step and starts the next, "" for none: people see it as progress, and how long each took
+// in the summary.
+func (p *pass) step(name string, total int64) {
+	now := p.Clock.Elapsed()
+	if p.doing != "" {
+		p.took = append(p.took, slog.Float64(p.doing, (now-p.started).Seconds()))
+	}
+	p.doing, p.started = name, now
+	if name == "" {
+		p.Progress.Done()
+	} else {
+		p.Progress.Step(name, total)
+	}
+}
+
 func (p *pass) close() {
 	if p.files != nil {
 		p.files.close()
@@ -188,7 +207,7 @@ func (p *pass) close() {
 			p.log.Warn("ledger not closed", "error", err)
 		}
 	}
-	p.Progress.Done()
+	p.step("", 0)
 	if p.dir != "" {
 		if err := os.RemoveAll(p.dir); err != nil {
 			p.log.Warn("scratch not removed", "error", err)

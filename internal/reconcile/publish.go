@@ -34,7 +34,7 @@ func (p *pass) upload(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err
 	}
-	p.Progress.Step("upload", p.manifest.Size())
+	p.step("upload", p.manifest.Size())
 	var shown int64
 	_, err := store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.manifest, func(done, _ int64) {
 		p.Progress.Add(done - shown)
@@ -63,6 +63,7 @@ func (p *pass) upload(ctx context.Context) error {
 
 // promote makes the candidate current by one conditional PUT on the ETag that was read first.
 func (p *pass) promote(ctx context.Context) error {
+	p.step("promote", 0)
 	beats, err := readHeartbeats(ctx, p.Objects, p.Layout)
 	if err != nil {
 		return fail(Promoted, "ReplicasUnreadable", transient, stopped(ctx, err))
@@ -283,6 +284,7 @@ func (p *pass) copyFile(ctx context.Context, f store.File) error {
 	case there.Metadata[metaSnapshot] == p.pointer.ID && there.Size == f.Size:
 		return nil
 	}
+	p.step("copy "+f.Name, 0)
 	path, err := p.localCopy(ctx, f)
 	if err != nil {
 		return err

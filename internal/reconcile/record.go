@@ -88,6 +88,9 @@ func (p *pass) summarise(ctx context.Context, out Outcome) {
 	if p.pointer != nil {
 		attrs = append(attrs, "generation", p.pointer.Generation)
 	}
+	if len(p.took) > 0 {
+		attrs = append(attrs, slog.Group("steps", p.took...))
+	}
 	if out.Message != "" {
 		attrs = append(attrs, "message", out.Message)
 	}
