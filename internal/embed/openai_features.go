@@ -10,10 +10,9 @@ type features struct {
 }
 
 type capabilities struct {
-	mu      sync.Mutex
-	now     features
-	proven  bool // one request has succeeded as sent now: a refusal is then the request's fault
-	guessed bool
+	mu     sync.Mutex
+	now    features
+	proven bool // one request has succeeded as sent now: a refusal is then the request's fault
 }
 
 func (c *capabilities) current() features {

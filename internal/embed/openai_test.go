@@ -270,3 +270,25 @@ func TestBadConfigurationIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAnswerThatNumbersItsVectorsAnewIsNotBelieved(t *testing.T) {
+	var requests atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Input []string }
+		_ = json.NewDecoder(r.Body).Decode(&body)
+		texts := body.Input
+		if requests.Add(1)%2 == 1 {
+			texts = texts[1:] // the first is lost, the others move up
+		}
+		var data []map[string]any
+		for i, text := range texts {
+			v := make([]float32, 8)
+			hashed(text, v)
+			data = append(data, map[string]any{"index": i, "embedding": v})
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": data})
+	}))
+	defer s.Close()
+	o := openAI(t, embed.OpenAIConfig{BaseURL: s.URL, Dims: 8, BatchTexts: 10, Concurrency: 1, RetryBase: time.Millisecond})
+	embedAll(t, o, catalogue(50))
+}

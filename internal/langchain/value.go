@@ -11,7 +11,6 @@ import (
 
 // The values of a pickle of the known shape. Anything else has no representation here.
 type (
-	mark  struct{}
 	class string // one of the allowed names, as module.name
 	list  struct{ items []any }
 	tuple []any

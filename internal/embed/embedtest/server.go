@@ -232,7 +232,7 @@ func (s *Server) delivered(texts []string, intact func(i int) bool) {
 // parse reads and checks a request like OpenAI does, in the same order; texts are filled in as far as they are known.
 func (s *Server) parse(r *http.Request, body []byte, req *request) *problem {
 	jsonErr := json.Unmarshal(body, req)
-	inputErr := req.readInput()
+	inputProblem := req.readInput()
 	key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if k := r.Header.Get("Api-Key"); k != "" {
 		key = k
@@ -244,8 +244,8 @@ func (s *Server) parse(r *http.Request, body []byte, req *request) *problem {
 		return &problem{400, "invalid_request_error", "", "We could not parse the JSON body of your request."}
 	case !s.knows(req.Model):
 		return &problem{404, "invalid_request_error", "model_not_found", fmt.Sprintf("The model `%s` does not exist or you do not have access to it.", req.Model)}
-	case inputErr != nil:
-		return &problem{400, "invalid_request_error", "", inputErr.Error()}
+	case inputProblem != "":
+		return &problem{400, "invalid_request_error", "", inputProblem}
 	}
 	if p := s.opts.Compat.check(req); p != nil {
 		return p
@@ -269,23 +269,24 @@ func (s *Server) knows(model string) bool {
 }
 
 // readInput takes a string or an array of strings. Token arrays, which the real API also takes, are not needed here.
-func (req *request) readInput() error {
+// It returns what is wrong, in the API's words.
+func (req *request) readInput() string {
 	var one string
 	if json.Unmarshal(req.Input, &one) == nil {
 		req.texts = []string{one}
 	} else if err := json.Unmarshal(req.Input, &req.texts); err != nil || len(req.texts) == 0 {
 		req.texts = nil
-		return fmt.Errorf("'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference.")
+		return "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference."
 	}
 	for _, t := range req.texts {
 		if t == "" {
-			return fmt.Errorf("'$.input' is invalid: an input is an empty string.")
+			return "'$.input' is invalid: an input is an empty string."
 		}
 		n := Tokens(t)
 		req.tokens = append(req.tokens, n)
 		req.total += n
 	}
-	return nil
+	return ""
 }
 
 func (s *Server) dims(req *request) *problem {
