@@ -4,7 +4,7 @@ NATIVE_PREFIX ?= $(CURDIR)/.native
 PREFIX ?= /usr/local
 
 NATIVE_DIR := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))/native
-NATIVE_FILES := $(shell find $(NATIVE_DIR) -type f | LC_ALL=C sort)
+NATIVE_FILES := $(shell find $(NATIVE_DIR)/Makefile $(NATIVE_DIR)/src $(NATIVE_DIR)/include -type f | LC_ALL=C sort)
 # Go's build cache does not look into archives: the hash in the flags makes it.
 NATIVE_HASH := $(shell cat $(NATIVE_FILES) | sha256sum | cut -c1-16)
 
@@ -16,11 +16,11 @@ export CGO_LDFLAGS := -L$(NATIVE_PREFIX)/lib
 
 ## native: build the C++ library into NATIVE_PREFIX (only what changed)
 native:
-	@$(MAKE) --no-print-directory -s -j2 -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
+	@$(MAKE) --no-print-directory -s -j$$(nproc) -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
 
 ## install-native: install it under PREFIX, so that plain `go build` works
 install-native:
-	@$(MAKE) --no-print-directory -j2 -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
+	@$(MAKE) --no-print-directory -s -j$$(nproc) -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(NATIVE_PREFIX)/lib/libfaiss_c.a $(NATIVE_PREFIX)/lib/libfaiss_c_impl.a $(DESTDIR)$(PREFIX)/lib/
 	cp -R $(NATIVE_DIR)/include/. $(DESTDIR)$(PREFIX)/include/

@@ -50,7 +50,7 @@ func NewBuilder(p Params, dims, n int) (*Builder, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}
-	if p.Kind == IVF && n < p.NList {
+	if p.lists() && n < p.NList {
 		return nil, fmt.Errorf("%w: %d vectors for %d lists", ErrParams, n, p.NList)
 	}
 	b := &Builder{params: p, dims: dims, n: n}
@@ -77,11 +77,16 @@ func (b *Builder) prepare() (err error) {
 		return err
 	}
 	set := map[string]int{}
-	if b.params.Kind == HNSW {
+	if b.params.graph() {
 		set = map[string]int{"efConstruction": b.params.EfConstruction, "efSearch": b.params.EfSearch}
 	}
-	if b.params.Kind == IVF {
+	if b.params.lists() {
 		b.ix.SetNProbe(int32(b.params.NProbe))
+	}
+	if b.params.Kind == IVFSQ8 {
+		if err := plainCodes(b.h); err != nil {
+			return err
+		}
 	}
 	return onThread(func() error {
 		space, err := faiss.NewParameterSpace()
@@ -140,7 +145,7 @@ func (b *Builder) flush(ctx context.Context) error {
 	if len(b.chunk) == 0 {
 		return nil
 	}
-	if b.params.Kind == IVF {
+	if b.params.lists() {
 		b.held = append(b.held, b.chunk)
 		b.chunk = nil
 		return nil
@@ -155,7 +160,7 @@ func (b *Builder) flush(ctx context.Context) error {
 // place puts rows into the index. A graph's are only stored; linkAll follows.
 func (b *Builder) place(ctx context.Context, rows []float32) error {
 	n := len(rows) / b.dims
-	if b.params.Kind == HNSW {
+	if b.params.graph() {
 		return appendRows(b.h, rows, n)
 	}
 	err := sharedCores().building(ctx, func() error {
@@ -212,10 +217,10 @@ func (b *Builder) complete(ctx context.Context) error {
 		return b.fail(err)
 	}
 	var err error
-	switch b.params.Kind {
-	case IVF:
+	switch {
+	case b.params.lists():
 		err = b.trainAndPlace(ctx)
-	case HNSW:
+	case b.params.graph():
 		err = b.linkAll(ctx)
 	}
 	if err != nil {
@@ -243,6 +248,33 @@ func (b *Builder) linkAll(ctx context.Context) error {
 		}
 		b.placed.Store(int64(to))
 	}
+	if b.params.codes() {
+		return b.quantize()
+	}
+	return nil
+}
+
+// quantize replaces the linked index by one over codes.
+func (b *Builder) quantize() error {
+	var codes *faiss.IndexImpl
+	err := onThread(func() (err error) {
+		description := fmt.Sprintf("HNSW%d,SQ8", b.params.M)
+		codes, err = faiss.IndexFactory(b.dims, description, faiss.MetricInnerProduct)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	h, err := handle(codes)
+	if err == nil {
+		err = quantizeGraph(b.h, h)
+	}
+	if err != nil {
+		codes.Close()
+		return err
+	}
+	b.ix.Close()
+	b.ix, b.h = codes, h
 	return nil
 }
 

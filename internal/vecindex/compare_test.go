@@ -51,6 +51,7 @@ func TestCompareWithDebiansFAISS(t *testing.T) {
 		{"flat, 100k x 384", compareTask{N: 100_000, NQ: 64, Dims: 384, Build: Flat, Threads: 1}},
 		{"hnsw, 20k x 384", compareTask{N: 20_000, NQ: 1000, Dims: 384, Build: HNSW, Threads: 2, M: 32, EfC: 40, Ef: 64}},
 		{"ivf, 100k x 384", compareTask{N: 100_000, NQ: 500, Dims: 384, Build: IVF, Threads: 2, NList: 1024, NProbe: 32}},
+		{"ivf-sq8, 100k x 384", compareTask{N: 100_000, NQ: 500, Dims: 384, Build: IVFSQ8, Threads: 2, NList: 1024, NProbe: 32}},
 	}
 	sides := []string{"debian", "baseline", "avx2", "avx512"}
 	sides = slices.DeleteFunc(sides, func(s string) bool { return s != "debian" && !runs(s) })
@@ -81,7 +82,7 @@ func TestCompareKinds(t *testing.T) {
 	for _, n := range []int{1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000} {
 		all := clustered(n+queries, dims)
 		rows, qs := all[:n*dims], all[n*dims:]
-		for _, p := range []Params{{Kind: Flat}, {Kind: IVF}, {Kind: HNSW, M: 16}, {Kind: HNSW, M: 32}} {
+		for _, p := range []Params{{Kind: Flat}, {Kind: IVF}, {Kind: IVFSQ8}, {Kind: HNSW, M: 16}, {Kind: HNSW}, {Kind: HNSWSQ8}} {
 			p = p.withDefaults(n)
 			start := time.Now()
 			x := build(t, p, rows, dims)
@@ -96,16 +97,13 @@ func TestCompareKinds(t *testing.T) {
 				got = append(got, pos...)
 			}
 			one := time.Since(start) / queries
-			want, _, err := x.Exact(qs, k, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			want := truth(t, rows, qs, dims, k)
 			name := p.Kind
-			switch p.Kind {
-			case IVF:
-				name = fmt.Sprintf("ivf, %d of %d lists", p.NProbe, p.NList)
-			case HNSW:
-				name = fmt.Sprintf("hnsw, M %d, ef %d", p.M, p.EfSearch)
+			if p.lists() {
+				name += fmt.Sprintf(", %d of %d lists", p.NProbe, p.NList)
+			}
+			if p.graph() {
+				name += fmt.Sprintf(", M %d, ef %d", p.M, p.EfSearch)
 			}
 			fmt.Fprintf(&table, "| %d | %s | %.3f | %.3f | %.2f | %.1f |\n", n, name,
 				float64(one.Microseconds())/1000, recallOf(got, want, k), built.Seconds(), mb(x.SizeBytes()))
@@ -114,6 +112,18 @@ func TestCompareKinds(t *testing.T) {
 	}
 	publish(t, "kinds", "| vectors | kind | one query, ms | recall@10 | build, s | memory, MB |\n"+
 		"|---|---|---|---|---|---|\n"+table.String())
+}
+
+// truth is what an exhaustive search over the floats finds.
+func truth(t *testing.T, rows, queries []float32, dims, k int) []int64 {
+	t.Helper()
+	flat := build(t, Params{Kind: Flat}, rows, dims)
+	defer flat.Close()
+	want, _, err := flat.Exact(queries, k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want
 }
 
 // publish logs a table and puts it between its markers in VECINDEX_REPORT.
@@ -237,11 +247,7 @@ func TestCompareChild(t *testing.T) {
 		search(queries[at*c.Dims : min(at+batch, c.NQ)*c.Dims])
 	}
 	r.BatchQPS = float64(c.NQ) / time.Since(start).Seconds()
-	want, _, err := x.Exact(queries, k, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Recall = recallOf(got, want, k)
+	r.Recall = recallOf(got, truth(t, rows, queries, c.Dims, k), k)
 	out, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

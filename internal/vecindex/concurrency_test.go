@@ -29,7 +29,7 @@ func TestManyGoroutinesGetTheAnswersOfOneOnFewThreads(t *testing.T) {
 	allow := roaring.New()
 	allow.AddRange(100, 900)
 	var indexes []*Index
-	for _, kind := range []string{Flat, IVF, HNSW} {
+	for _, kind := range kinds {
 		indexes = append(indexes, build(t, Params{Kind: kind}, rows, dims))
 	}
 	search := func(x *Index, a *roaring.Bitmap) []int64 {
@@ -83,7 +83,7 @@ func TestBuildsLeaveNoThreadsBehind(t *testing.T) {
 
 func TestCloseWaitsForSearchesAndHappensOnce(t *testing.T) {
 	rows := vectors(3000, 32, 1)
-	for _, kind := range []string{Flat, IVF, HNSW} {
+	for _, kind := range kinds {
 		x := build(t, Params{Kind: kind}, rows, 32)
 		var wg sync.WaitGroup
 		start := make(chan struct{})

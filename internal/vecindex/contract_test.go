@@ -65,7 +65,7 @@ func TestWrongQueriesAreRefusedBeforeTheyReachC(t *testing.T) {
 func TestFewerResultsThanKArePaddedAndNeverFewerThanThereAre(t *testing.T) {
 	const n, dims, k = 400, 16, 30
 	rows := vectors(n, dims, 1)
-	for _, kind := range []string{Flat, IVF, HNSW} {
+	for _, kind := range kinds {
 		x := build(t, Params{Kind: kind}, rows, dims)
 		for _, members := range []int{0, 1, 7, 29, 30, 31, 60, 200, 399, n} {
 			allow := roaring.New()
@@ -103,7 +103,7 @@ func TestAFilterFarFromTheQueryStillFindsItsBest(t *testing.T) {
 	rows := vectors(n, dims, 1)
 	truth := build(t, Params{Kind: Flat}, rows, dims)
 	// The query's own neighbourhood is excluded: the farther half is allowed.
-	for _, kind := range []string{IVF, HNSW} {
+	for _, kind := range kinds[1:] {
 		x := build(t, Params{Kind: kind}, rows, dims)
 		var got, want []int64
 		for q := range 20 {
@@ -121,7 +121,13 @@ func TestAFilterFarFromTheQueryStillFindsItsBest(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, want = append(got, pos...), append(want, ranked[from:from+k]...)
+				// In the crowd that far out codes cannot rank as floats do;
+				// what is measured is the search, against a scan of the same.
+				best, _, err := x.Exact(query, k, allow)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, want = append(got, pos...), append(want, best...)
 			}
 		}
 		if r := recallOf(got, want, k); r < 0.95 {
@@ -133,12 +139,18 @@ func TestAFilterFarFromTheQueryStillFindsItsBest(t *testing.T) {
 func TestStoredVectorsComeBackByPosition(t *testing.T) {
 	const n, dims = 300, 12
 	rows := vectors(n, dims, 1)
-	for _, kind := range []string{Flat, IVF, HNSW} {
+	for _, kind := range kinds {
 		x := build(t, Params{Kind: kind}, rows, dims)
 		dst := make([]float32, dims)
 		for p := range n {
-			if err := x.Vector(p, dst); err != nil || !slices.Equal(dst, rows[p*dims:(p+1)*dims]) {
-				t.Fatalf("%s, position %d: %v, %v", kind, p, dst, err)
+			if err := x.Vector(p, dst); err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range dst {
+				off := math.Abs(float64(v - rows[p*dims+i]))
+				if off > 0.01 || (off != 0 && !x.params.codes()) {
+					t.Fatalf("%s, position %d: %v, want %v", kind, p, dst, rows[p*dims:(p+1)*dims])
+				}
 			}
 		}
 	}
@@ -251,7 +263,14 @@ func TestOpenRefusesAnotherIndexThanTheParametersSay(t *testing.T) {
 	const dims = 8
 	rows := vectors(400, dims, 1)
 	dir := t.TempDir()
-	params := map[string]Params{Flat: {Kind: Flat}, IVF: {Kind: IVF, NList: 4}, HNSW: {Kind: HNSW}}
+	params := map[string]Params{}
+	for _, kind := range kinds {
+		p, err := Resolve(kind, len(rows)/dims, dims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		params[kind] = p
+	}
 	for kind, p := range params {
 		if err := build(t, p, rows, dims).WriteFile(filepath.Join(dir, kind)); err != nil {
 			t.Fatal(err)
@@ -283,7 +302,7 @@ func TestDebiansFAISSReadsTheFilesAndFindsTheSame(t *testing.T) {
 	}
 	const n, dims, k = 2000, 32, 5
 	rows := vectors(n, dims, 1)
-	for _, kind := range []string{Flat, IVF, HNSW} {
+	for _, kind := range kinds {
 		p, err := Resolve(kind, n, dims)
 		if err != nil {
 			t.Fatal(err)

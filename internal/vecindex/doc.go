@@ -3,17 +3,18 @@
 //
 // An index holds n unit vectors of d float32 components under the positions
 // 0..n-1, the order in which they were added; scores are inner products, so
-// the cosine. There are three kinds:
+// the cosine. The kinds:
 //
 //   - flat: exhaustive, exact;
 //   - ivf: k-means lists, of which a query probes the nearest (Jégou, Douze and
 //     Schmid, "Product Quantization for Nearest Neighbor Search", 2011, without
 //     the compression);
 //   - hnsw: a navigable graph (Malkov and Yashunin, "Efficient and Robust
-//     Approximate Nearest Neighbor Search Using HNSW Graphs", 2016).
+//     Approximate Nearest Neighbor Search Using HNSW Graphs", 2016);
+//   - ivf-sq8, hnsw-sq8: these with a byte per component.
 //
-// Files are plain FAISS files of IndexFlat, IndexIVFFlat and IndexHNSWFlat
-// without an id map, which any FAISS since 1.7 reads. FAISS makes, trains, reads
+// Files are plain FAISS files of IndexFlat, IndexIVFFlat, IndexHNSWFlat,
+// IndexIVFScalarQuantizer and IndexHNSWSQ without an id map, which any FAISS since 1.7 reads. FAISS makes, trains, reads
 // and writes them, through github.com/blevesearch/go-faiss; graphs are linked
 // and everything is searched by the native library's own code over the same
 // arrays (see native/README.md), because FAISS loses results under a filter and

@@ -112,6 +112,17 @@ func (g graph) insert(from, to int) error {
 
 func (g graph) free() { C.vs_graph_free(g.c) }
 
+// plainCodes makes lists encode vectors instead of residuals: codes can then be
+// scored without regard to their list.
+func plainCodes(h unsafe.Pointer) error {
+	return native(func() C.int { return C.vs_plain_codes(h) })
+}
+
+// quantizeGraph moves a finished graph to an empty index over codes.
+func quantizeGraph(floats, codes unsafe.Pointer) error {
+	return native(func() C.int { return C.vs_quantize_graph(floats, codes) })
+}
+
 // newBlock is room for n numbers on the C heap, where freeing takes effect at
 // once: the garbage collector would hold a build's rows long after their use.
 func newBlock(n int) ([]float32, error) {

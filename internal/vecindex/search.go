@@ -91,12 +91,12 @@ func (x *Index) searchWith(p Params, j job) error {
 	}
 	var f filter
 	width, budget := p.NProbe, 0
-	if p.Kind == HNSW {
+	if p.graph() {
 		width = p.EfSearch
 	}
 	if j.allow != nil {
 		f = filter{words: j.allow.ToDense(), count: j.count}
-		if p.Kind == HNSW {
+		if p.graph() {
 			// A walk this long has cost as much as the scan.
 			budget = 2 * j.count
 		}
@@ -122,7 +122,7 @@ func (x *Index) scansFor(p Params, j job) bool {
 	if j.allow == nil {
 		return false
 	}
-	if p.Kind == HNSW {
+	if p.graph() {
 		// A walk looks at about ef*M vectors, and under a filter goes on until
 		// it has kept as many allowed ones. Unfiltered searches never scan.
 		share := float64(j.count) / float64(x.n)

@@ -6,20 +6,23 @@ import "runtime"
 // will hold, so that a server can refuse a snapshot before loading it.
 func PredictBytes(p Params, n, dims int) int64 {
 	p = p.withDefaults(n)
-	rows, vector := int64(n), int64(dims)*4
+	rows, centroid, vector := int64(n), int64(dims)*4, int64(dims)*4
+	if p.codes() {
+		vector = int64(dims)
+	}
 	total := rows * vector
-	switch p.Kind {
-	case IVF:
+	switch {
+	case p.lists():
 		// An id and a pointer per vector; a centroid and two slice headers
 		// per list.
-		total += rows*(8+8) + int64(p.NList)*(vector+48)
-	case HNSW:
+		total += rows*(8+8) + int64(p.NList)*(centroid+48)
+	case p.graph():
 		// 2M links on the ground level and M more on each level above, which
 		// one vector in M reaches; an offset and a level per vector.
 		links := 2*float64(p.M) + float64(p.M)/float64(p.M-1)
 		total += int64(float64(rows)*links)*4 + rows*(8+4) + marks(p, n)
 		if walksOnCodes(p, n, dims) {
-			total += rows * vector / 4
+			total += rows * int64(dims)
 		}
 	}
 	return total
@@ -28,7 +31,7 @@ func PredictBytes(p Params, n, dims int) int64 {
 // marks is the heap for the visited marks of a graph: a byte per vector for
 // every search that may run at once.
 func marks(p Params, n int) int64 {
-	if p.Kind != HNSW {
+	if !p.graph() {
 		return 0
 	}
 	return int64(n) * int64(runtime.GOMAXPROCS(0))

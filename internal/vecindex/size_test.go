@@ -21,12 +21,14 @@ type sizeTask struct {
 type sizeReport struct{ RSS, Size int64 }
 
 func TestSizesAreWithinATenthOfWhatOpeningTakes(t *testing.T) {
-	const n, dims = 12_000, 256
+	const n, dims = 20_000, 256
 	rows := vectors(n, dims, 1)
 	for _, p := range []Params{
 		{Kind: Flat},
 		{Kind: IVF, NList: 64, NProbe: 4},
 		{Kind: HNSW, M: 32, EfConstruction: 16},
+		{Kind: IVFSQ8, NList: 64, NProbe: 4},
+		{Kind: HNSWSQ8, M: 32, EfConstruction: 16},
 	} {
 		x := build(t, p, rows, dims)
 		task := sizeTask{filepath.Join(t.TempDir(), "index.faiss"), x.Params()}
@@ -49,7 +51,7 @@ func TestSizesAreWithinATenthOfWhatOpeningTakes(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		predicted := PredictBytes(p, n, dims)
-		t.Logf("%-5s RSS grew by %.2f MB, SizeBytes %.2f, built %.2f, PredictBytes %.2f", p.Kind,
+		t.Logf("%-8s RSS grew by %.2f MB, SizeBytes %.2f, built %.2f, PredictBytes %.2f", p.Kind,
 			mb(r.RSS), mb(r.Size), mb(x.SizeBytes()), mb(predicted))
 		for name, v := range map[string]int64{
 			"SizeBytes": r.Size, "SizeBytes when built": x.SizeBytes(), "PredictBytes": predicted,

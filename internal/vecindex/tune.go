@@ -29,7 +29,7 @@ func (x *Index) Tune(target float64, sample []float32) (Params, float64, error) 
 		return x.params, 1, err
 	}
 	widest := min(maxTuned, maxBeam)
-	if x.params.Kind == IVF {
+	if x.params.lists() {
 		widest = x.params.NList
 	}
 	measure := func(width int) (float64, error) {
@@ -64,7 +64,7 @@ func (x *Index) Tune(target float64, sample []float32) (Params, float64, error) 
 
 // withWidth sets how widely the kind searches.
 func (p Params) withWidth(width int) Params {
-	if p.Kind == IVF {
+	if p.lists() {
 		p.NProbe = width
 	} else {
 		p.EfSearch = width

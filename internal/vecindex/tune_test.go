@@ -10,7 +10,10 @@ func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
 	const n, dims, k = 4000, 64, 10
 	all := clustered(n+100, dims)
 	rows, queries := all[:n*dims], all[n*dims:]
-	for _, start := range []Params{{Kind: HNSW, M: 8, EfSearch: 10}, {Kind: IVF, NList: 64, NProbe: 1}} {
+	for _, start := range []Params{
+		{Kind: HNSW, M: 8, EfSearch: 10}, {Kind: IVF, NList: 64, NProbe: 1},
+		{Kind: HNSWSQ8, M: 8, EfSearch: 10}, {Kind: IVFSQ8, NList: 64, NProbe: 1},
+	} {
 		x := build(t, start, rows, dims)
 		path := filepath.Join(t.TempDir(), "index.faiss")
 		if err := x.WriteFile(path); err != nil {

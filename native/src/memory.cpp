@@ -5,6 +5,7 @@
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVFFlat.h>
+#include <faiss/IndexScalarQuantizer.h>
 
 #include <vectorstore/native.h>
 
@@ -79,8 +80,14 @@ const char* vs_kind(const void* index) {
     if (hnsw && dynamic_cast<const faiss::IndexFlat*>(hnsw->storage)) {
         return "hnsw";
     }
+    if (hnsw && dynamic_cast<const faiss::IndexScalarQuantizer*>(hnsw->storage)) {
+        return "hnsw-sq8";
+    }
     if (dynamic_cast<const faiss::IndexIVFFlat*>(ix)) {
         return "ivf";
+    }
+    if (dynamic_cast<const faiss::IndexIVFScalarQuantizer*>(ix)) {
+        return "ivf-sq8";
     }
     return dynamic_cast<const faiss::IndexFlat*>(ix) ? "flat" : "other";
 }

@@ -17,8 +17,10 @@ if task["Build"] == "hnsw":
     index = faiss.IndexHNSWFlat(d, task["M"], faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = task["EfC"]
     index.hnsw.efSearch = task["Ef"]
-elif task["Build"] == "ivf":
-    index = faiss.index_factory(d, "IVF%d,Flat" % task["NList"], faiss.METRIC_INNER_PRODUCT)
+elif task["Build"].startswith("ivf"):
+    codes = "SQ8" if task["Build"] == "ivf-sq8" else "Flat"
+    description = "IVF%d,%s" % (task["NList"], codes)
+    index = faiss.index_factory(d, description, faiss.METRIC_INNER_PRODUCT)
     step = max(1, len(rows) // (64 * task["NList"]))
     index.train(np.ascontiguousarray(rows[::step]))
     index.nprobe = task["NProbe"]

@@ -25,8 +25,7 @@ const char* vs_faiss_version(void);
 /* Gives freed heap back to the system. */
 void vs_release_memory(void);
 
-/* What an index is: "flat", "ivf", "hnsw", with another name for anything
- * else; and its number of lists, or of links per vector (0 for flat). */
+/* What an index is: "flat", "ivf", "hnsw", "ivf-sq8", "hnsw-sq8", or "other"; and its number of lists, or of links per vector (0 for flat). */
 const char* vs_kind(const void* index);
 int64_t vs_structure(const void* index);
 
@@ -49,8 +48,15 @@ int vs_graph_new(void* index, vs_graph** out);
 int vs_graph_insert(vs_graph* g, int64_t from, int64_t to);
 void vs_graph_free(vs_graph* g);
 
-/* A view of a finished inner-product index (flat, HNSW over flat, IVF flat with
- * positions as ids) for searching. It borrows the index, which must outlive it
+/* Makes an untrained IVF SQ8 index encode vectors instead of residuals. */
+int vs_plain_codes(void* index);
+
+/* Moves the graph of a finished HNSW index over floats to an empty one of the
+ * same shape over SQ8, encoding the vectors. The first is of no further use. */
+int vs_quantize_graph(void* floats, void* codes);
+
+/* A view of a finished inner-product index (flat, HNSW or IVF over floats or SQ8
+ * without residuals, with positions as ids) for searching. It borrows the index, which must outlive it
  * unchanged. Every call may run on any number of threads at once and computes
  * on the calling thread only. All functions return 0, or a FaissErrorCode with
  * the text in faiss_get_last_error(). Results are nq x k, best first; where

@@ -1,8 +1,10 @@
-// The C face of GraphBuilder.
+// The C face of GraphBuilder, and what SQ8 storage needs besides.
 #include "graph_builder.h"
 
 #include "../error.h"
 #include "../threads.h"
+
+#include <faiss/IndexScalarQuantizer.h>
 
 #include <vectorstore/native.h>
 
@@ -44,6 +46,39 @@ int vs_graph_insert(vs_graph* g, int64_t from, int64_t to) {
 
 void vs_graph_free(vs_graph* g) {
     delete g;
+}
+
+int vs_plain_codes(void* index) {
+    return vs::guarded([&] {
+        auto* ivf = dynamic_cast<faiss::IndexIVFScalarQuantizer*>(static_cast<faiss::Index*>(index));
+        vs::require(ivf && !ivf->is_trained, "not an untrained IVF SQ index");
+        ivf->by_residual = false;
+    });
+}
+
+int vs_quantize_graph(void* floats, void* codes) {
+    return vs::guarded([&] {
+        faiss::IndexHNSW& from = hnsw(floats);
+        faiss::IndexHNSW& to = hnsw(codes);
+        auto* rows = dynamic_cast<faiss::IndexFlat*>(from.storage);
+        auto* sq = dynamic_cast<faiss::IndexScalarQuantizer*>(to.storage);
+        vs::require(rows && sq && to.ntotal == 0 && from.d == to.d &&
+                            from.metric_type == to.metric_type &&
+                            sq->sq.qtype == faiss::ScalarQuantizer::QT_8bit,
+                    "indexes do not match");
+        const size_t d = size_t(from.d), n = size_t(from.ntotal);
+        const auto range = vs::CodeRange::of(rows->get_xb(), n, d);
+        sq->sq.trained = range.low();
+        sq->sq.trained.insert(sq->sq.trained.end(), range.width().begin(), range.width().end());
+        sq->codes.resize(n * d);
+        for (size_t i = 0; i < n; i++) {
+            range.encode(rows->get_xb() + i * d, sq->codes.data() + i * d);
+        }
+        sq->ntotal = to.ntotal = from.ntotal;
+        sq->is_trained = to.is_trained = true;
+        to.hnsw = std::move(from.hnsw);
+        from.reset();
+    });
 }
 
 } // extern "C"

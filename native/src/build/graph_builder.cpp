@@ -126,7 +126,7 @@ void GraphBuilder::insert(int64_t from, int64_t to) {
 }
 
 void GraphBuilder::insert_one(Scratch& s, Id id) {
-    codes_.prepare(row(id), s.query);
+    codes_.range().prepare(row(id), s.query);
     const int level = graph_.levels[id] - 1;
     Hit entry = descend(s, graph_.max_level, level);
     for (int l = std::min(level, graph_.max_level); l >= 0; l--) {

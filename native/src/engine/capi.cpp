@@ -85,8 +85,7 @@ int vs_search(
 int vs_vector(const vs_searcher* s, int64_t position, float* out) {
     return vs::guarded([&] {
         vs::require(position >= 0 && position < s->impl.size(), "position out of range");
-        const float* row = s->impl.row(position);
-        std::copy(row, row + s->impl.dims(), out);
+        s->impl.vector(position, out);
     });
 }
 

@@ -30,7 +30,7 @@ public:
         q_ = q;
     }
     void add(size_t slot, storage_idx id) {
-        rows_[slot] = s_.row(id);
+        rows_[slot] = reinterpret_cast<const float*>(s_.stored(id));
         __builtin_prefetch(rows_[slot]);
     }
     void score(size_t n, float* out) {
@@ -48,10 +48,10 @@ public:
     CodeScorer(const Searcher& s, size_t links) : s_(s), rows_(links), sums_(links) {}
 
     void start(const float* q) {
-        s_.codes()->prepare(q, q_);
+        s_.range().prepare(q, q_);
     }
     void add(size_t slot, storage_idx id) {
-        rows_[slot] = s_.codes()->row(size_t(id));
+        rows_[slot] = s_.code(id);
         __builtin_prefetch(rows_[slot]);
     }
     void score(size_t n, float* out) {
@@ -184,19 +184,6 @@ bool Walk<Scorer>::run(const float* q, const Allow& allow, int64_t budget, TopK&
 
 } // namespace
 
-// Scores the candidates by their stored vectors.
-void Searcher::rescore(const float* q, TopK& candidates, TopK& best) const {
-    std::vector<const float*> rows;
-    for (const Hit& h : candidates.hits()) {
-        rows.push_back(row(h.position));
-    }
-    std::vector<float> scores(rows.size());
-    kernels().ip_gather(q, rows.data(), rows.size(), d_, scores.data());
-    best.push_run(scores.data(), scores.size(),
-                  [&](size_t i) { return candidates.hits()[i].position; });
-    candidates.clear();
-}
-
 bool Searcher::search_graph(
         const Queries& q, int64_t ef, const Allow& allow, int64_t budget) const {
     if (n_ == 0) {
@@ -205,6 +192,7 @@ bool Searcher::search_graph(
     }
     auto visited = visited_.take(size_t(n_));
     TopK beam(size_t(std::max(ef, q.k))), best(size_t(q.k));
+    ExactQuery exact_query;
     const auto each = [&](auto& walk, bool exact) {
         for (int64_t i = 0; i < q.n; i++) {
             const float* query = q.rows + size_t(i) * d_;
@@ -214,14 +202,15 @@ bool Searcher::search_graph(
             if (exact) {
                 beam.take_first(size_t(q.k), q.scores + i * q.k, q.positions + i * q.k);
             } else {
-                rescore(query, beam, best);
+                prepare(query, exact_query);
+                rescore(exact_query, beam, best);
                 best.take(q.scores + i * q.k, q.positions + i * q.k);
             }
         }
         return true;
     };
     bool complete;
-    if (codes_) {
+    if (codes_ || !floats_) {
         Walk<CodeScorer> walk(*this, hnsw_->hnsw, *visited);
         complete = each(walk, false);
     } else {

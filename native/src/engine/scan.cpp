@@ -3,6 +3,8 @@
 
 #include "../kernels/kernels.h"
 
+#include <numeric>
+
 namespace vs {
 namespace {
 
@@ -32,7 +34,8 @@ void Searcher::scan_block(
     std::vector<float> scores(nq * step);
     for (int64_t at = begin; at < end; at += int64_t(step)) {
         const size_t n = std::min<size_t>(step, size_t(end - at));
-        kernels().ip_block(q, nq, base_ + size_t(at) * d_, n, d_, scores.data(), step);
+        kernels().ip_block(q, nq, reinterpret_cast<const float*>(base_) + size_t(at) * d_, n, d_,
+                           scores.data(), step);
         for (size_t j = 0; j < nq; j++) {
             best[j].push_run(scores.data() + j * step, n, [&](size_t i) { return at + int64_t(i); });
         }
@@ -40,36 +43,35 @@ void Searcher::scan_block(
 }
 
 void Searcher::scan(const Queries& q, int64_t begin, int64_t end) const {
-    auto best = collectors(q);
-    if (base_) {
-        scan_block(q.rows, size_t(q.n), best, begin, end);
-    } else {
-        // Storage order differs from positions: walk the positions.
-        std::vector<uint32_t> all;
-        all.reserve(size_t(end - begin));
-        for (int64_t p = begin; p < end; p++) {
-            all.push_back(uint32_t(p));
-        }
+    if (!base_ || !floats_) {
+        // Storage order differs from positions, or rows are codes.
+        std::vector<uint32_t> all(size_t(end - begin));
+        std::iota(all.begin(), all.end(), uint32_t(begin));
         scan_selected(q, all.data(), all.size());
         return;
     }
+    auto best = collectors(q);
+    scan_block(q.rows, size_t(q.n), best, begin, end);
     finish(q, best);
 }
 
 void Searcher::scan_selected(const Queries& q, const uint32_t* positions, size_t n) const {
     constexpr size_t kStep = 64;
     auto best = collectors(q);
-    const float* rows[kStep];
+    std::vector<ExactQuery> prepared(size_t(q.n));
+    for (int64_t j = 0; j < q.n; j++) {
+        prepare(q.rows + size_t(j) * d_, prepared[size_t(j)]);
+    }
+    const uint8_t* rows[kStep];
     float scores[kStep];
     for (size_t at = 0; at < n; at += kStep) {
         const size_t m = std::min(kStep, n - at);
         for (size_t i = 0; i < m; i++) {
-            rows[i] = row(positions[at + i]);
+            rows[i] = stored(positions[at + i]);
         }
-        for (int64_t j = 0; j < q.n; j++) {
-            kernels().ip_gather(q.rows + size_t(j) * d_, rows, m, d_, scores);
-            best[size_t(j)].push_run(
-                    scores, m, [&](size_t i) { return int64_t(positions[at + i]); });
+        for (size_t j = 0; j < prepared.size(); j++) {
+            score(prepared[j], rows, m, scores);
+            best[j].push_run(scores, m, [&](size_t i) { return int64_t(positions[at + i]); });
         }
     }
     finish(q, best);

@@ -10,7 +10,7 @@
 
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/IndexIVFFlat.h>
+#include <faiss/IndexIVF.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -84,9 +84,9 @@ private:
 
 class Searcher {
 public:
-    // Throws when the index is not one of flat, HNSW over flat, IVF flat with
-    // inner product and positions as ids.
-    // With codes, a graph is walked on 8-bit codes made here.
+    // Throws when the index is not one of flat, HNSW over flat or SQ8, IVF flat
+    // or IVF SQ8 without residuals, with inner product and positions as ids.
+    // With codes, a graph over floats is walked on 8-bit codes made here.
     Searcher(const faiss::Index& index, bool with_codes);
 
     int64_t size() const {
@@ -95,15 +95,28 @@ public:
     size_t dims() const {
         return d_;
     }
-    const float* row(int64_t position) const {
-        return base_ ? base_ + size_t(position) * d_ : rows_[size_t(position)];
+    // What is stored of a vector: floats, or codes.
+    const uint8_t* stored(int64_t position) const {
+        return base_ ? base_ + size_t(position) * stride_ : rows_[size_t(position)];
     }
+    bool stores_floats() const {
+        return floats_;
+    }
+    // The vector's code, where there are any.
+    const uint8_t* code(int64_t position) const {
+        return codes_ ? codes_->row(size_t(position)) : stored(position);
+    }
+    const CodeRange& range() const {
+        return codes_ ? codes_->range() : range_;
+    }
+    void vector(int64_t position, float* out) const;
+
     // Heap of this object, beyond that of the index.
     size_t bytes() const {
         return rows_.capacity() * sizeof(rows_[0]) + (codes_ ? codes_->bytes() : 0);
     }
 
-    // Every vector of [begin, end); for IVF, of these lists' ranks in storage.
+    // Every vector of [begin, end).
     void scan(const Queries& q, int64_t begin, int64_t end) const;
 
     // Exactly the n given positions.
@@ -117,28 +130,33 @@ public:
     // many allowed vectors were seen as an unfiltered search sees vectors.
     void search_lists(const Queries& q, int64_t nprobe, const Allow& allow) const;
 
-    const Codes* codes() const {
-        return codes_.get();
-    }
     const faiss::IndexHNSW* graph() const {
         return hnsw_;
     }
-    const faiss::IndexIVFFlat* lists() const {
+    const faiss::IndexIVF* lists() const {
         return ivf_;
     }
 
+    // Scores by what is stored: exact for floats, exact for the codes' values.
+    void prepare(const float* query, ExactQuery& out) const;
+    void score(const ExactQuery& q, const uint8_t* const* rows, size_t n, float* out) const;
+
 private:
+    void attach_flat(const faiss::Index& storage);
+    void attach_lists(const faiss::IndexIVF& index);
     void scan_block(const float* q, size_t nq, std::vector<TopK>& best, int64_t begin,
                     int64_t end) const;
-    void rescore(const float* q, TopK& candidates, TopK& best) const;
-    void index_lists();
+    void rescore(const ExactQuery& q, TopK& candidates, TopK& best) const;
 
     size_t d_ = 0;
     int64_t n_ = 0;
-    const float* base_ = nullptr;      // vectors in order of position, or
-    std::vector<const float*> rows_;   // where each one lies
+    bool floats_ = true;
+    size_t stride_ = 0;                // bytes stored of a vector
+    const uint8_t* base_ = nullptr;    // vectors in order of position, or
+    std::vector<const uint8_t*> rows_; // where each one lies
+    CodeRange range_;                  // of stored codes
     const faiss::IndexHNSW* hnsw_ = nullptr;
-    const faiss::IndexIVFFlat* ivf_ = nullptr;
+    const faiss::IndexIVF* ivf_ = nullptr;
     const faiss::IndexFlat* centroids_ = nullptr;
     std::unique_ptr<Codes> codes_;
     mutable VisitedPool visited_;
