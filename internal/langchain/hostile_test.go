@@ -41,6 +41,21 @@ func laughs(depth int) string {
 	return "](" + b.String() + "e"
 }
 
+// shared is an index of n documents that all have the same metadata of 900 kB.
+func shared(n int) string {
+	var b strings.Builder
+	b.WriteString(proto + store + "}" + unicode("_dict") + "}" + unicode("a") + document + "}(" + unicode("page_content") + unicode("x"))
+	b.WriteString(unicode("metadata") + "}q\x00" + unicode("k") + unicode(strings.Repeat("y", 900_000)) + "sub" + "s")
+	for i := 1; i < n; i++ {
+		b.WriteString(unicode(fmt.Sprint(i)) + document + "}(" + unicode("page_content") + unicode("x") + unicode("metadata") + "h\x00ubs")
+	}
+	b.WriteString("sb}(K\x00" + unicode("a"))
+	for i := 1; i < n; i++ {
+		b.WriteString("M" + string([]byte{byte(i), byte(i >> 8)}) + unicode(fmt.Sprint(i)))
+	}
+	return b.String() + "u\x86."
+}
+
 func endless(prefix, piece string) io.Reader {
 	return io.MultiReader(strings.NewReader(prefix), &repeat{piece: piece})
 }
@@ -96,6 +111,7 @@ func TestHostilePicklesAreRefusedSoonAndSmall(t *testing.T) {
 		"endless frames":          {endless(proto, "\x95\x00\x00\x00\x00\x00\x00\x00\x00N0"), "opcode 0x30"},
 		"endless nothing":         {endless(proto, "\x95\x00\x00\x00\x00\x00\x00\x00\x00"), ""},
 		"billion laughs":          {text(with(laughs(12))), ""},
+		"one record for all":      {text(shared(5000)), ""},
 		"a list in itself":        {text(with("]q\x00h\x00a")), ""},
 		"stack underflow":         {text(proto + "u."), ""},
 		"build on nothing":        {text(proto + "Nb."), ""},
@@ -158,6 +174,9 @@ func watchHeap(t *testing.T) func() uint64 {
 }
 
 func TestTheHelperMakesGoodIndexes(t *testing.T) {
+	if docs, err := read([]byte(shared(3))); err != nil || len(docs) != 3 || len(docs[2].Metadata) < 900_000 {
+		t.Errorf("%d documents, %v", len(docs), err)
+	}
 	docs, err := read([]byte(with("(K\x01K\x02lh\x00"[:6])))
 	if err != nil || len(docs) != 1 || string(docs[0].Metadata) != `{"k":[1,2]}` {
 		t.Errorf("got %s, %v", docs, err)
