@@ -224,7 +224,7 @@ func (s *Server) describe() (snapshotBody, bool) {
 		Manifest: h.manifest, ManifestSHA256: h.pointer.ManifestSHA256, Lineage: h.pointer.Lineage,
 		Generation: h.pointer.Generation, PromotedAt: h.pointer.PromotedAt, LoadedAt: h.loadedAt.UTC(),
 		ServedFrom: s.follow.source(), Fallback: h.fallback, Refused: s.follow.refused(),
-		Provider: s.searcher.vectors.breaker.state(), Swaps: v.swaps, PollError: v.pollErr,
+		Provider: s.searcher.vectors.provider(), Swaps: v.swaps, PollError: v.pollErr,
 	}
 	if !v.lastPoll.IsZero() {
 		at := v.lastPoll.UTC()

@@ -22,11 +22,12 @@ type queryVectors struct {
 	timeout time.Duration
 	m       *metrics
 	flight  singleflight.Group
-	breaker breaker
 
-	mu    sync.Mutex
-	dims  int
-	cache *lru.Cache[vectorKey, []float32]
+	mu      sync.Mutex
+	dims    int
+	cache   *lru.Cache[vectorKey, []float32]
+	by      store.Embedding
+	breaker *breaker // of by: another provider has done nothing wrong yet
 }
 
 type vectorKey struct {
@@ -35,31 +36,43 @@ type vectorKey struct {
 }
 
 func newQueryVectors(timeout time.Duration, m *metrics) *queryVectors {
-	return &queryVectors{timeout: timeout, m: m}
+	return &queryVectors{timeout: timeout, m: m, breaker: &breaker{}}
 }
 
-// lookup returns the cache for vectors of dims: another length means another model, whose vectors share nothing.
-func (v *queryVectors) lookup(dims int) *lru.Cache[vectorKey, []float32] {
+// lookup returns the cache and the breaker for what by names. Another length of vectors starts a new cache.
+func (v *queryVectors) lookup(by store.Embedding) (*lru.Cache[vectorKey, []float32], *breaker) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	dims := max(by.Dims, 1)
 	if v.cache == nil || v.dims != dims {
 		// The text is part of an entry: count the longest, 8,192 characters of 3 bytes, as if it were 1 KiB on average.
 		v.cache, _ = lru.New[vectorKey, []float32](max(cacheBytes/(4*dims+1024), 16))
 		v.dims = dims
 	}
-	return v.cache
+	if v.by != by {
+		v.by, v.breaker = by, &breaker{}
+	}
+	return v.cache, v.breaker
+}
+
+// provider is the state of the provider that was called last.
+func (v *queryVectors) provider() breakerState {
+	v.mu.Lock()
+	b := v.breaker
+	v.mu.Unlock()
+	return b.state()
 }
 
 // get returns the unit vector of text; errors match errProvider unless ctx ended. The slice is shared: read only.
 func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, text string) ([]float32, error) {
-	cache := v.lookup(by.Dims)
+	cache, breaker := v.lookup(by)
 	key := vectorKey{by, text}
 	if vec, ok := cache.Get(key); ok {
 		v.m.embedHit.Inc()
 		return vec, nil
 	}
 	v.m.embedMiss.Inc()
-	if err := v.breaker.allow(time.Now()); err != nil {
+	if err := breaker.allow(time.Now()); err != nil {
 		return nil, fmt.Errorf("%w: %w", errProvider, err)
 	}
 	// The call outlives the first caller's request: others wait for its result.
@@ -71,7 +84,7 @@ func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, 
 		if err == nil && len(vec) != by.Dims {
 			err = fmt.Errorf("%d dimensions came back, expected %d", len(vec), by.Dims)
 		}
-		v.breaker.record(time.Now(), err)
+		breaker.record(time.Now(), err)
 		if err != nil {
 			return nil, err
 		}

@@ -110,7 +110,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 		if err := ask(); err != nil {
 			t.Error(err)
 		}
-		if s := v.breaker.state(); s.State != "closed" || s.LastError != "status 500" || s.At == nil {
+		if s := v.provider(); s.State != "closed" || s.LastError != "status 500" || s.At == nil {
 			t.Errorf("%+v", s)
 		}
 	})

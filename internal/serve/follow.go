@@ -58,7 +58,7 @@ func keyOf(p store.Pointer) quarantineKey { return quarantineKey{p.ID, p.Manifes
 type refusal struct {
 	ID         string    `json:"id"`
 	Generation int64     `json:"generation"`
-	Reason     string    `json:"reason" doc:"hash_mismatch, missing, memory, open, embedding or store, then what happened"`
+	Reason     string    `json:"reason" doc:"hash_mismatch, missing, memory, open, embedding, disk or store, then what happened"`
 	Since      time.Time `json:"since"`
 	RetryAt    time.Time `json:"retry_at"`
 
@@ -119,7 +119,7 @@ func (f *follower) run(ctx context.Context) {
 		case l := <-f.loads:
 			f.finish(ctx, l)
 		case <-timer.C:
-			pollCtx, cancel := context.WithTimeout(ctx, max(f.cfg.StoreTimeout, f.cfg.PollInterval))
+			pollCtx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
 			f.poll(pollCtx)
 			cancel()
 			timer.Reset(f.pause())
@@ -263,6 +263,9 @@ func (f *follower) todo() (target store.Pointer, ok bool) {
 			f.holder.confirm(*d)
 			f.m.served(*d)
 			f.beatAt = time.Time{}
+			if err := f.cache.commit(*d); err != nil {
+				f.log.Warn("local cache not updated", "error", err)
+			}
 		}
 		clear(f.state.quarantine)
 		return store.Pointer{}, false

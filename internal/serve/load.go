@@ -31,6 +31,7 @@ const (
 	reasonMemory    = "memory"
 	reasonOpen      = "open"
 	reasonEmbedding = "embedding"
+	reasonDisk      = "disk"
 	reasonStore     = "store" // the store did not answer; nothing is wrong with the snapshot
 )
 
@@ -56,12 +57,20 @@ func reasonOf(err error) string {
 		return reasonHash
 	case errors.Is(err, store.ErrNotFound):
 		return reasonMissing
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
+		return reasonDisk
 	}
 	return reasonStore
 }
 
 // warmFor bounds the warm-up: a slow first search is better than a late swap.
 const warmFor = 2 * time.Second
+
+// stallAfter ends a download of which nothing has arrived for so long: a connection may hang without an error, and
+// the follower would wait for it for good.
+const stallAfter = time.Minute
+
+var errStalled = errors.New("the download stalled")
 
 // loader turns a pointer into an opened snapshot.
 type loader struct {
@@ -142,11 +151,18 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	o := store.FetchOptions{Reuse: l.cache.reuse}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stallAfter, func() { cancel(errStalled) })
+	defer stalled.Stop()
+	o := store.FetchOptions{Reuse: l.cache.reuse, Progress: func(_, _ int64) { stalled.Reset(stallAfter) }}
 	if polite {
 		o.Parallel = 2 // one range hashed while the next arrives: about one core
 	}
 	if err := store.Fetch(ctx, l.deps.Objects, l.deps.Layout, wanted(m), tmp, o); err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		return "", err
 	}
 	data, err := l.manifestBytes(ctx, p, m)

@@ -87,6 +87,8 @@ func (t pageText) refusal(code string) string {
 		return t.WhyEmbedding
 	case reasonStore:
 		return t.PollError
+	case reasonDisk:
+		return t.WhyDisk
 	}
 	return t.WhyOpen
 }

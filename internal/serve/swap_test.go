@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -263,4 +264,47 @@ func TestStopFinishesRequestsInFlight(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+func TestFullQueueIs503AndASlowAnswer504(t *testing.T) {
+	gate, entered := make(chan struct{}), make(chan struct{}, 64)
+	var slow atomic.Bool
+	r := served(t, func(d *Deps, c *Config) {
+		c.MaxQueue, c.SearchTimeout = 0, 300*time.Millisecond
+		open := d.Open
+		d.Open = func(path string, p store.IndexParams) (Index, error) {
+			x, err := open(path, p)
+			x.(*bruteIndex).before = func() {
+				if slow.Load() {
+					entered <- struct{}{}
+					<-gate
+				}
+			}
+			return x, err
+		}
+		d.Embedder = func(store.Embedding) (Embedder, error) {
+			return embedFunc(func(ctx context.Context, text string) ([]float32, error) {
+				if text == "slow" {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return gram(text), nil
+			}), nil
+		}
+	})
+	if code, _, data := r.do("POST", "/search", `{"query":"slow","mode":"semantic"}`); code != 504 {
+		t.Errorf("%d %s", code, data)
+	}
+	slow.Store(true)
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = ask(http.DefaultClient, r.url, `{"query":"会計","mode":"semantic"}`) })
+	<-entered
+	code, h, data := r.do("POST", "/search", `{"query":"会計","mode":"semantic"}`)
+	if code != 503 || h.Get("Retry-After") == "" {
+		t.Errorf("%d %v %s", code, h, data)
+	}
+	slow.Store(false)
+	close(gate)
+	wg.Wait()
+	r.search(`{"query":"会計","mode":"semantic"}`)
 }

@@ -1,0 +1,160 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/store/storetest"
+)
+
+// follows runs a follower alone, without the network, on virtual time for d.
+func follows(t *testing.T, w *world, d time.Duration, hook store.Hook) *Server {
+	t.Helper()
+	cfg := Defaults()
+	cfg.LocalDir, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
+	o := &openers{}
+	reg := prometheus.NewRegistry()
+	s, err := New(Deps{
+		Objects: store.Hooked(w.objects, hook), Layout: w.layout, Open: o.Open,
+		Predict:    func(_ store.IndexParams, n, dims int) int64 { return int64(4 * n * dims) },
+		Embedder:   func(store.Embedding) (Embedder, error) { return gramEmbedder, nil },
+		Registerer: reg, Gatherer: reg,
+	}, cfg)
+	must(t, err)
+	c, err := openCache(cfg.LocalDir, "test")
+	must(t, err)
+	defer c.close()
+	s.follow.cache, s.follow.loader.cache, s.follow.served = c, c, func(string) {}
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	s.follow.start(ctx)
+	s.follow.run(ctx)
+	return s
+}
+
+func memWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.objects = storetest.NewMem(time.Now)
+	return w
+}
+
+func TestPollsAreJitteredAndHeartbeatsRegular(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := memWorld(t)
+		w.publish(catalogue())
+		var polls []time.Time
+		var beats atomic.Int64
+		s := follows(t, w, time.Hour, func(_ context.Context, op, key string, call func() error) error {
+			switch {
+			case key == w.layout.Pointer():
+				polls = append(polls, time.Now())
+			case strings.HasPrefix(key, w.layout.Replicas()):
+				beats.Add(1)
+			}
+			return call()
+		})
+		if n := len(polls); n < 355 || n > 365 {
+			t.Errorf("%d polls in an hour, want about 360", n)
+		}
+		gaps := map[time.Duration]bool{}
+		for i := 3; i < len(polls); i++ {
+			gap := polls[i].Sub(polls[i-1])
+			gaps[gap.Round(time.Millisecond)] = true
+			if gap < 9*time.Second || gap > 11*time.Second {
+				t.Errorf("polls %v apart", gap)
+			}
+		}
+		if len(gaps) < 100 {
+			t.Errorf("only %d different gaps: no jitter", len(gaps))
+		}
+		// TTL 60 s, a third of it, seen at the polls: every 20 to 30 seconds.
+		if n := beats.Load(); n < 115 || n > 185 {
+			t.Errorf("%d heartbeats in an hour", n)
+		}
+		s.holder.publish(nil)
+		s.holder.wait()
+	})
+}
+
+func TestRefusedSnapshotIsTriedWithBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := memWorld(t)
+		m, digest := w.build(catalogue())
+		w.promote(m, digest)
+		var tries []time.Time
+		s := follows(t, w, time.Hour, func(_ context.Context, op, key string, call func() error) error {
+			if key == w.layout.File(m.ID, store.FileManifest) {
+				tries = append(tries, time.Now())
+				return store.ErrCorrupt
+			}
+			return call()
+		})
+		if n := len(tries); n < 40 || n > 80 {
+			t.Errorf("%d tries in an hour, want about one a minute", n)
+		}
+		if first, later := tries[1].Sub(tries[0]), tries[len(tries)-1].Sub(tries[len(tries)-2]); first > 25*time.Second || later < 40*time.Second {
+			t.Errorf("waits grow from %v to %v", first, later)
+		}
+		if q := s.follow.refused(); q == nil || q.code != reasonHash {
+			t.Errorf("%+v", q)
+		}
+	})
+}
+
+func TestStoreThatHangsAtStartIsGivenUpAfterItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := memWorld(t)
+		w.publish(catalogue())
+		start := time.Now()
+		s := follows(t, w, time.Minute, func(ctx context.Context, _, _ string, call func() error) error {
+			if time.Since(start) < 20*time.Second {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return call()
+		})
+		if v := s.follow.view(); !v.answered || s.holder.id() == "" {
+			t.Errorf("not served once the store answers: %+v", v)
+		}
+		s.holder.publish(nil)
+		s.holder.wait()
+	})
+}
+
+func TestStalledDownloadIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := memWorld(t)
+		m, digest := w.build(catalogue())
+		w.promote(m, digest)
+		hung := 0
+		s := follows(t, w, 10*time.Minute, func(ctx context.Context, _, key string, call func() error) error {
+			if key == w.layout.File(m.ID, store.FileIndex) && hung < 2 {
+				hung++
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return call()
+		})
+		if s.holder.id() != m.ID || hung != 2 {
+			t.Errorf("serving %q after %d hangs", s.holder.id(), hung)
+		}
+		s.holder.publish(nil)
+		s.holder.wait()
+	})
+}
+
+func TestFullDiskIsNamed(t *testing.T) {
+	if got := reasonOf(fmt.Errorf("write: %w", unix.ENOSPC)); got != reasonDisk {
+		t.Error(got)
+	}
+}
