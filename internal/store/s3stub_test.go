@@ -53,21 +53,22 @@ func TestS3PutSendsItsConditionChecksumAndEncryptionOnce(t *testing.T) {
 }
 
 func TestS3PutIsNeverRepeatedUnseen(t *testing.T) {
-	for name, answer := range map[string]func(http.ResponseWriter){
-		"500": func(w http.ResponseWriter) { s3Error(w, 500, "InternalError") },
-		"503": func(w http.ResponseWriter) { s3Error(w, 503, "SlowDown") },
-		"409": func(w http.ResponseWriter) { s3Error(w, 409, "ConditionalRequestConflict") },
-		"reset": func(w http.ResponseWriter) {
+	for name, answer := range map[string]func(http.ResponseWriter, *http.Request){
+		"500": func(w http.ResponseWriter, _ *http.Request) { s3Error(w, 500, "InternalError") },
+		"503": func(w http.ResponseWriter, _ *http.Request) { s3Error(w, 503, "SlowDown") },
+		"409": func(w http.ResponseWriter, _ *http.Request) { s3Error(w, 409, "ConditionalRequestConflict") },
+		"reset": func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {
 				conn.Close()
 			}
 		},
-		"silence": func(http.ResponseWriter) { time.Sleep(1500 * time.Millisecond) },
+		"silence": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &stub{t: t, answer: func(w http.ResponseWriter, _ *http.Request, _ []byte, _ int) { answer(w) }}
-			_, err := s.open(nil).Put(t.Context(), "k", []byte("x"), store.PutOptions{IfAbsent: true})
+			s := &stub{t: t, answer: func(w http.ResponseWriter, r *http.Request, _ []byte, _ int) { answer(w, r) }}
+			o := s.open(func(c *store.S3Config) { c.HeaderTimeout = time.Second })
+			_, err := o.Put(t.Context(), "k", []byte("x"), store.PutOptions{IfAbsent: true})
 			if err == nil || errors.Is(err, store.ErrConflict) || s.seen("put") != 1 {
 				t.Errorf("%d requests: %v", s.seen("put"), err)
 			}

@@ -78,7 +78,7 @@ func (s *stub) open(change func(*store.S3Config)) *store.S3 {
 	s.t.Helper()
 	server := httptest.NewServer(s)
 	cfg := store.S3Config{
-		Bucket: "bucket", PartSize: 5 << 20, HeaderTimeout: time.Second, IdleTimeout: 200 * time.Millisecond,
+		Bucket: "bucket", PartSize: 5 << 20, HeaderTimeout: 10 * time.Second, IdleTimeout: time.Second,
 		Load: []func(*config.LoadOptions) error{
 			config.WithRegion("ap-northeast-1"),
 			config.WithBaseEndpoint(server.URL),
