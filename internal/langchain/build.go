@@ -275,8 +275,9 @@ func (p *reader) document(id string, v any) (Document, error) {
 	if err := b.add(meta, 0); err != nil {
 		return Document{}, err
 	}
-	// A record may be shared by many documents: what they make together is bounded by the file as well.
-	if err := p.charge(int64(len(b.out)) - nodeBytes); err != nil {
+	// A record may be shared by many documents: what they make together is bounded by the file as well, tightly, as
+	// it costs time and honest metadata is about as long in JSON as in the pickle.
+	if err := p.charge(int64(expansion * len(b.out))); err != nil {
 		return Document{}, err
 	}
 	return Document{ID: id, PageContent: text, Metadata: b.out}, nil

@@ -7,7 +7,7 @@ import (
 )
 
 // Limits bound what ReadPickle accepts. A LangChain pickle is read into memory, as the positions come after the
-// documents: as a rule 2 to 5 times the file, never more than 32 MB + 64 x the bytes read so far (a value of two bytes,
+// documents: as a rule 3 to 6 times the file (25 where it is all small numbers), never more than 32 MB + 64 x the bytes read so far (a value of two bytes,
 // such as a small number, takes some 100). Nodes keeps a small file from coming near that.
 type Limits struct {
 	Bytes     int64 // the file
@@ -28,8 +28,10 @@ const (
 	slackBytes = 32 << 20
 	perByte    = 64
 	nodeBytes  = 100
+	expansion  = 8    // charge for a byte of JSON
 	maxClass   = 200  // bytes of a module or class name
 	maxLong    = 1024 // bytes of an integer
+	maxGap     = 100  // numbers left out in the memo
 )
 
 // RefusedError is a pickle that refers to something a LangChain index does not need. Name is "module.name" of a global,

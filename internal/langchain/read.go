@@ -18,7 +18,7 @@ import (
 // the whole file are read before each is called; a document of a wrong shape is found when its turn comes, so a caller
 // discards what it saw when there is an error.
 func ReadPickle(r io.Reader, lim Limits, each func(pos int, d Document) error) error {
-	p := &reader{lim: lim, memo: map[uint32]any{}}
+	p := &reader{lim: lim}
 	p.r = bufio.NewReaderSize(&counter{r: r, p: p}, 64<<10)
 	top, err := p.run()
 	if err != nil {
@@ -39,7 +39,7 @@ type reader struct {
 
 	stack []any
 	marks []int
-	memo  map[uint32]any
+	memo  []any // by number; picklers number from 0 on, with few gaps if any
 
 	nodes   int   // since the last document
 	docs    int   // documents built
@@ -244,8 +244,15 @@ func (p *reader) put(op byte) error {
 	if err != nil {
 		return err
 	}
+	if int(key) > len(p.memo)+maxGap {
+		return fmt.Errorf("%w: value %d is stored after %d", ErrMalformed, key, len(p.memo))
+	}
+	grown := 0
+	for ; int(key) >= len(p.memo); grown++ {
+		p.memo = append(p.memo, unset{})
+	}
 	p.memo[key] = v
-	return p.count(nodeBytes)
+	return p.count(int64(32 * grown))
 }
 
 func (p *reader) get(op byte) error {
@@ -253,8 +260,11 @@ func (p *reader) get(op byte) error {
 	if err != nil {
 		return err
 	}
-	v, ok := p.memo[key]
-	if !ok {
+	v := any(unset{})
+	if int(key) < len(p.memo) {
+		v = p.memo[key]
+	}
+	if v == (unset{}) {
 		return fmt.Errorf("%w: it recalls value %d, which it never stored", ErrMalformed, key)
 	}
 	if err := p.count(0); err != nil {

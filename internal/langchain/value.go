@@ -11,7 +11,8 @@ import (
 
 // The values of a pickle of the known shape. Anything else has no representation here.
 type (
-	class string // one of the allowed names, as module.name
+	unset struct{} // a number of the memo that holds nothing
+	class string   // one of the allowed names, as module.name
 	list  struct{ items []any }
 	tuple []any
 	// dict keeps the order of insertion. Keys are strings or ints.
