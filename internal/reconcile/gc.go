@@ -46,7 +46,6 @@ func (p *pass) collect(ctx context.Context) error {
 	if p.opts.gcOnly {
 		p.result, p.message = ResultCollected, fmt.Sprintf("%d objects deleted", n)
 	}
-	p.Metrics.retained(len(v.found))
 	return nil
 }
 
@@ -74,6 +73,7 @@ func (p *pass) sweep(ctx context.Context, v gcView) (int, error) {
 	if deleted > 0 {
 		p.log.InfoContext(ctx, "garbage collected", "objects", deleted, "snapshots", len(gone))
 	}
+	p.Metrics.retained(len(v.found) - len(gone))
 	return deleted, nil
 }
 

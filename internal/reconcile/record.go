@@ -28,8 +28,8 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	case errors.Is(err, ErrHeld):
 		p.result = ResultHeld
 	case p.facts.promoted:
-		// The promotion stands; what failed after it is tried again.
-		out.ExitCode = ExitDone
+		// The promotion stands; what failed after it is tried again, and said in the message.
+		out.Err, out.ExitCode = nil, ExitDone
 	default:
 		p.result = ResultFailed
 	}

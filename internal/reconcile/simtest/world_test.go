@@ -107,12 +107,6 @@ func (w *world) violate(format string, args ...any) {
 	w.fails = append(w.fails, msg)
 }
 
-func (w *world) failed() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]string(nil), w.fails...)
-}
-
 // errCrashed is what a dead process would be told, if it could hear.
 var errCrashed = errors.New("the process is dead")
 
@@ -368,7 +362,6 @@ func nap(ctx context.Context, d time.Duration) error {
 type logs struct {
 	w    *world
 	name string
-	buf  bytes.Buffer
 }
 
 func (p *proc) logger() *slog.Logger {
