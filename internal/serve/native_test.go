@@ -4,15 +4,18 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
@@ -92,5 +95,68 @@ func TestSearchingTogetherPays(t *testing.T) {
 	t.Log(fmt.Sprintf("%d x %d, 16 clients: %d together, %d alone (%.2fx); 1 client p50 %v and %v", n, dims, together, alone, float64(together)/float64(alone), lone[2], loneOff[2]))
 	if float64(together) < margin*float64(alone) {
 		t.Errorf("searching together gives %.2fx, want at least %.1fx", float64(together)/float64(alone), margin)
+	}
+}
+
+// TestMemoryStaysFlatThroughSwaps swaps real indexes back and forth and compares what is resident early and late.
+func TestMemoryStaysFlatThroughSwaps(t *testing.T) {
+	const swaps, early = 50, 3
+	w := newWorld(t)
+	params, err := vecindex.Resolve("flat", 1, testDims)
+	must(t, err)
+	w.writeIndex = func(path string, dims int, rows []float32) error {
+		b, err := vecindex.NewBuilder(params, dims, len(rows)/dims)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		if err := b.Add(context.Background(), rows); err != nil {
+			return err
+		}
+		x, err := b.Finish(context.Background())
+		if err != nil {
+			return err
+		}
+		return errors.Join(x.WriteFile(path), x.Close())
+	}
+	type built struct {
+		m      store.Manifest
+		digest string
+	}
+	var sides [2]built
+	for i := range sides {
+		sides[i].m, sides[i].digest = w.build(versioned(i, 4000)) // 8 MB of vectors
+	}
+	w.promote(sides[0].m, sides[0].digest)
+	r := w.start(t, func(d *Deps, _ *Config) {
+		d.Open = func(path string, p store.IndexParams) (Index, error) { return vecindex.Open(path, vecindex.Params(p)) }
+		d.Predict = func(p store.IndexParams, n, dims int) int64 {
+			return vecindex.PredictBytes(vecindex.Params(p), n, dims)
+		}
+		d.ReleaseMemory = vecindex.ReleaseMemory
+	})
+	r.serving(sides[0].m.ID)
+	one := r.m.residentBytes()
+	predicted := vecindex.PredictBytes(params, 4000, testDims)
+	if predicted < one*9/10 || predicted > one*11/10 {
+		t.Errorf("predicted %d bytes, resident %d", predicted, one)
+	}
+	var before int64
+	for i := 1; i <= swaps; i++ {
+		side := sides[i%2]
+		w.promote(side.m, side.digest)
+		r.serving(side.m.ID)
+		eventually(t, "the old one is freed", func() bool { return r.m.residentBytes() == one })
+		r.search(`{"query":"冷凍倉庫 7"}`)
+		if i == early {
+			debug.FreeOSMemory()
+			before = residentAnonymous()
+		}
+	}
+	debug.FreeOSMemory()
+	after := residentAnonymous()
+	t.Logf("resident after %d swaps %d MiB, after %d %d MiB", early, before>>20, swaps, after>>20)
+	if after > before*11/10+4<<20 {
+		t.Errorf("grew from %d to %d MiB", before>>20, after>>20)
 	}
 }

@@ -66,13 +66,16 @@ func (s *scanner) gather(values *[]string, groups *[][]field) error {
 		return s.array(func() error { return s.gather(values, groups) })
 	case c == '"':
 		v, err := s.str()
+		if err != nil {
+			return err
+		}
 		if t := unquote(v); t != "" {
 			*values = append(*values, t)
 		}
-		return err
+		return nil
 	}
 	v, err := s.skip()
-	if string(v) != "null" {
+	if err == nil && string(v) != "null" {
 		*values = append(*values, string(v))
 	}
 	return err

@@ -35,6 +35,8 @@ type world struct {
 	mu      sync.Mutex
 	history []store.Promotion
 	gen     int64
+
+	writeIndex func(path string, dims int, rows []float32) error
 }
 
 func newWorld(t testing.TB) *world {
@@ -43,7 +45,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, objects: d, layout: store.NewLayout("vectorstore/prod", ""), lineage: "lineage-1"}
+	return &world{t: t, objects: d, layout: store.NewLayout("vectorstore/prod", ""), lineage: "lineage-1", writeIndex: writeBrute}
 }
 
 // catalogue is the default one: names, kinds, scores, tags, a product each.
@@ -73,7 +75,7 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	files, err := docs.Close()
 	must(w.t, err)
 	index := filepath.Join(dir, store.FileIndex)
-	must(w.t, writeBrute(index, testDims, rows))
+	must(w.t, w.writeIndex(index, testDims, rows))
 	f, err := store.HashFile(context.Background(), index)
 	must(w.t, err)
 	spec := store.Spec{
