@@ -196,8 +196,10 @@ func (b *build) ignore() (*patternmatcher.PatternMatcher, error) {
 	return patternmatcher.New(patterns)
 }
 
+// copyContext copies a file into the folder target, or what a folder holds, as COPY does.
 func (s *stage) copyContext(src, target string, ignored *patternmatcher.PatternMatcher) error {
-	return filepath.WalkDir(filepath.Join(s.repo, src), func(path string, d fs.DirEntry, err error) error {
+	from := filepath.Join(s.repo, src)
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -222,7 +224,14 @@ func (s *stage) copyContext(src, target string, ignored *patternmatcher.PatternM
 		if err != nil {
 			return err
 		}
-		to := filepath.Join(target, rel)
+		below, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(target, below)
+		if path == from {
+			to = filepath.Join(target, d.Name())
+		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}

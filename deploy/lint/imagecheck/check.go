@@ -6,6 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -81,6 +83,7 @@ func (img *image) tls(ctx context.Context) error {
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	web.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	web.Config.ErrorLog = log.New(io.Discard, "", 0) // the refused handshakes are wanted
 	web.StartTLS()
 	defer web.Close()
 	env := []string{
