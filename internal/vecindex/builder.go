@@ -35,6 +35,7 @@ type Builder struct {
 	chunk []float32   // rows not yet handed on, on the C heap
 	held  [][]float32 // full chunks of an ivf build, likewise
 	got   int         // rows taken
+	reuse *reuse      // nil unless an earlier index is taken over
 	err   error       // sticky: a failed build stays failed
 
 	placed atomic.Int64
@@ -161,6 +162,11 @@ func (b *Builder) flush(ctx context.Context) error {
 func (b *Builder) place(ctx context.Context, rows []float32) error {
 	n := len(rows) / b.dims
 	if b.params.graph() {
+		if b.reuse != nil {
+			if err := b.reuse.confirm(rows, b.dims, b.got-n); err != nil {
+				return err
+			}
+		}
 		return appendRows(b.h, rows, n)
 	}
 	err := sharedCores().building(ctx, func() error {
@@ -236,18 +242,24 @@ const linkRows = 2000
 func (b *Builder) linkAll(ctx context.Context) error {
 	freeBlock(b.chunk)
 	b.chunk = nil
-	g, err := newGraph(b.h)
+	var g graph
+	err := sharedCores().building(ctx, func() (err error) {
+		g, err = b.linker()
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	defer g.free()
-	for from := 0; from < b.n; from += linkRows {
-		to := min(from+linkRows, b.n)
+	size := g.size()
+	for from := 0; from < size; from += linkRows {
+		to := min(from+linkRows, size)
 		if err := sharedCores().building(ctx, func() error { return g.insert(from, to) }); err != nil {
 			return err
 		}
-		b.placed.Store(int64(to))
+		b.placed.Store(int64(b.n - size + to))
 	}
+	b.placed.Store(int64(b.n))
 	if b.params.codes() {
 		return b.quantize()
 	}

@@ -106,6 +106,16 @@ func newGraph(h unsafe.Pointer) (graph, error) {
 	return g, err
 }
 
+// carryGraph keeps the links among vectors that old has too.
+func carryGraph(h, old unsafe.Pointer, from []int64) (graph, error) {
+	var g graph
+	err := native(func() C.int { return C.vs_graph_carry(h, old, iptr(from), &g.c) })
+	return g, err
+}
+
+// size is how many vectors are to be inserted.
+func (g graph) size() int { return int(C.vs_graph_size(g.c)) }
+
 func (g graph) insert(from, to int) error {
 	return native(func() C.int { return C.vs_graph_insert(g.c, C.int64_t(from), C.int64_t(to)) })
 }

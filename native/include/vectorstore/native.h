@@ -40,11 +40,19 @@ int vs_shrink(void* index);
 int vs_append(void* index, int64_t n, const float* rows);
 
 /* Links all vectors of such an index, in steps: make a builder when the last row
- * is appended, insert consecutive ranges from 0 to the number of vectors, free
- * it. Insertion uses all cores. The index cannot be searched in between. */
+ * is appended, insert consecutive ranges from 0 to its size, free it. Insertion
+ * uses all cores. The index cannot be searched in between. */
 typedef struct vs_graph vs_graph;
 
 int vs_graph_new(void* index, vs_graph** out);
+
+/* The same, but keeps the links among vectors that the HNSW index `old` has too:
+ * from[i] is the position there of vector i, or -1 when it is to be inserted. */
+int vs_graph_carry(void* index, void* old, const int64_t* from, vs_graph** out);
+
+/* How many vectors are to be inserted. */
+int64_t vs_graph_size(const vs_graph* g);
+
 int vs_graph_insert(vs_graph* g, int64_t from, int64_t to);
 void vs_graph_free(vs_graph* g);
 

@@ -9,7 +9,8 @@
 #include <vectorstore/native.h>
 
 struct vs_graph {
-    vs_graph(faiss::IndexHNSW& index, int threads) : impl(index, threads) {}
+    template <class... Args>
+    explicit vs_graph(Args&&... args) : impl(std::forward<Args>(args)...) {}
 
     vs::GraphBuilder impl;
 };
@@ -35,6 +36,17 @@ int vs_append(void* index, int64_t n, const float* rows) {
 
 int vs_graph_new(void* index, vs_graph** out) {
     return vs::guarded([&] { *out = new vs_graph(hnsw(index), vs::build_threads()); });
+}
+
+int vs_graph_carry(void* index, void* old, const int64_t* from, vs_graph** out) {
+    return vs::guarded([&] {
+        vs::BuildScope scope;
+        *out = new vs_graph(hnsw(index), vs::build_threads(), hnsw(old).hnsw, from);
+    });
+}
+
+int64_t vs_graph_size(const vs_graph* g) {
+    return g->impl.size();
 }
 
 int vs_graph_insert(vs_graph* g, int64_t from, int64_t to) {

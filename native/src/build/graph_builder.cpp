@@ -1,4 +1,5 @@
 #include "graph_builder.h"
+#include "scratch.h"
 
 #include "../error.h"
 #include "../kernels/kernels.h"
@@ -14,14 +15,6 @@ namespace {
 
 bool worse(const Hit& a, const Hit& b) {
     return better(b, a);
-}
-
-const faiss::IndexFlat& flat_storage(const faiss::IndexHNSW& index) {
-    auto* flat = dynamic_cast<const faiss::IndexFlat*>(index.storage);
-    require(flat && index.metric_type == faiss::METRIC_INNER_PRODUCT,
-            "not a flat inner product graph");
-    require(index.ntotal == 0 && index.hnsw.entry_point < 0, "the graph is not empty");
-    return *flat;
 }
 
 // Held for a few hundred nanoseconds: the links of one vector.
@@ -44,64 +37,41 @@ private:
     std::atomic<uint8_t>& flag_;
 };
 
-// Scores the candidates by their stored vectors, best first.
-void rescore(const float* query, size_t d, std::vector<Hit>& candidates,
-                    std::vector<const float*>& rows, std::vector<float>& scores,
-                    const float* base) {
-    rows.clear();
-    for (const Hit& h : candidates) {
-        rows.push_back(base + size_t(h.position) * d);
-    }
-    scores.resize(rows.size());
-    kernels().ip_gather(query, rows.data(), rows.size(), d, scores.data());
-    for (size_t i = 0; i < candidates.size(); i++) {
-        candidates[i].score = scores[i];
-    }
-    std::sort(candidates.begin(), candidates.end(), better);
-}
-
 } // namespace
-
-// What one thread needs to insert one vector after the other.
-struct GraphBuilder::Scratch {
-    Scratch(size_t n, size_t links, size_t beam)
-        : visited(n), found(beam), ids(links), codes(links), sums(links), scores(links) {}
-
-    Visited visited;
-    TopK found;                 // the beam of the current level
-    CodeQuery query;
-    std::vector<Hit> frontier;  // max-heap of vectors to expand
-    std::vector<Id> ids;        // links of one vector, and for each
-    std::vector<const uint8_t*> codes;
-    std::vector<int32_t> sums;
-    std::vector<float> scores;
-    std::vector<Hit> candidates; // to choose links among
-    std::vector<Hit> chosen;
-    std::vector<const float*> rows;
-    std::vector<float> similar;
-};
 
 GraphBuilder::GraphBuilder(faiss::IndexHNSW& index, int threads)
     : index_(index),
       storage_(flat_storage(index)),
       graph_(index.hnsw),
       codes_(storage_.get_xb(), size_t(storage_.ntotal), size_t(storage_.d)),
-      order_(size_t(storage_.ntotal)),
       locks_(size_t(storage_.ntotal)) {
-    const size_t n = order_.size();
-    require(n > 0, "no vectors");
-    graph_.prepare_level_tab(n);
-    std::iota(order_.begin(), order_.end(), Id(0));
-    std::shuffle(order_.begin(), order_.end(), std::mt19937_64(n));
-    std::stable_sort(order_.begin(), order_.end(),
-                     [&](Id a, Id b) { return graph_.levels[a] > graph_.levels[b]; });
+    require(!locks_.empty(), "no vectors");
+    graph_.prepare_level_tab(locks_.size());
+    set_order(std::vector<bool>(locks_.size()));
     graph_.entry_point = order_[0];
     graph_.max_level = graph_.levels[order_[0]] - 1;
+    order_.erase(order_.begin()); // the first has nothing to be linked to
+    make_scratch(threads);
+}
+
+// Everything not yet linked, upper levels first.
+void GraphBuilder::set_order(const std::vector<bool>& linked) {
+    for (size_t i = 0; i < linked.size(); i++) {
+        if (!linked[i]) {
+            order_.push_back(Id(i));
+        }
+    }
+    std::shuffle(order_.begin(), order_.end(), std::mt19937_64(linked.size()));
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](Id a, Id b) { return graph_.levels[a] > graph_.levels[b]; });
     index_.ntotal = storage_.ntotal;
+}
+
+void GraphBuilder::make_scratch(int threads) {
     const size_t links = size_t(graph_.nb_neighbors(0)) + 1;
     for (int t = 0; t < threads; t++) {
-        scratch_.push_back(
-                std::make_unique<Scratch>(n, links, size_t(std::max(1, graph_.efConstruction))));
+        scratch_.push_back(std::make_unique<Scratch>(
+                locks_.size(), links, size_t(std::max(1, graph_.efConstruction))));
     }
 }
 
@@ -112,7 +82,7 @@ void GraphBuilder::insert(int64_t from, int64_t to) {
     // An exception must not leave the parallel region.
     std::exception_ptr failed;
 #pragma omp parallel for schedule(dynamic, 16) num_threads(int(scratch_.size()))
-    for (int64_t i = std::max<int64_t>(from, 1); i < to; i++) {
+    for (int64_t i = from; i < to; i++) {
         try {
             insert_one(*scratch_[size_t(omp_get_thread_num())], order_[size_t(i)]);
         } catch (...) {

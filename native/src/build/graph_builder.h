@@ -22,8 +22,18 @@ class GraphBuilder {
 public:
     // The storage of index holds all vectors, its graph none.
     GraphBuilder(faiss::IndexHNSW& index, int threads);
+
+    // Takes over the links among the vectors that old has too: from[i] is the
+    // position in old of vector i, or negative. Vectors that lost a neighbour
+    // get new links among that neighbour's. Only the others are inserted.
+    GraphBuilder(faiss::IndexHNSW& index, int threads, const faiss::HNSW& old,
+                 const int64_t* from);
     ~GraphBuilder();
 
+    // How many vectors insert has to insert.
+    int64_t size() const {
+        return int64_t(order_.size());
+    }
     // Inserts the from-th to the (to-1)-th vector in order of insertion, which
     // is by level and random within it. Ranges must follow each other from 0.
     void insert(int64_t from, int64_t to);
@@ -35,6 +45,11 @@ private:
     const float* row(int64_t i) const {
         return storage_.get_xb() + size_t(i) * size_t(storage_.d);
     }
+    void set_order(const std::vector<bool>& linked);
+    void make_scratch(int threads);
+    void carry_links(const faiss::HNSW& old, const int64_t* from);
+    void carry_links_of(Scratch& s, const faiss::HNSW& old, const std::vector<Id>& now, Id id,
+                        Id before);
     void insert_one(Scratch& s, Id id);
     Hit descend(Scratch& s, int from_level, int to_level);
     void collect(Scratch& s, Id id, Hit entry, int level);
@@ -48,7 +63,7 @@ private:
     const faiss::IndexFlat& storage_;
     faiss::HNSW& graph_;
     Codes codes_;
-    std::vector<Id> order_;
+    std::vector<Id> order_; // what is to be inserted
     std::vector<std::atomic<uint8_t>> locks_;
     std::vector<std::unique_ptr<Scratch>> scratch_; // one for each thread
 };
