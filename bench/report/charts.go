@@ -23,7 +23,7 @@ func pictures(p *page, charts []namedChart, section string) {
 func (f Found) charts() []namedChart {
 	var out []namedChart
 	for i, c := range f.Contests {
-		chart := Chart{Title: c.Data + ": recall and speed, in process, one thread", X: "recall@10", Y: "queries per second", LogY: true}
+		chart := Chart{Title: c.Data + ": recall and speed, in process, one thread", X: "recall@10", Y: "1 / median time of a query", LogY: true}
 		for _, r := range c.Rows {
 			if r.Build == nil || len(r.Build.Curve) < 2 || has(chart.Lines, short(r)) {
 				continue

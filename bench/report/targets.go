@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/taksuehiro/vectorstore/bench/result"
 )
@@ -117,7 +118,7 @@ func codesTargets(c result.Codes) []target {
 			peer = r
 		case r.System == WholeFloats:
 			whole = r
-		case r.Own && (own.Build == nil || r.QPS.Median() > own.QPS.Median()):
+		case strings.HasSuffix(r.System, "-sq8") && (own.Build == nil || r.QPS.Median() > own.QPS.Median()):
 			own = r
 		}
 	}

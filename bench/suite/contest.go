@@ -19,9 +19,9 @@ const openRate = 500
 
 // The times of one measurement of one contestant.
 const (
-	warmOne, measureOne   = 200 * time.Millisecond, 1500 * time.Millisecond
-	warmMany, measureMany = 300 * time.Millisecond, 2500 * time.Millisecond
-	measureOpen           = 4 * time.Second
+	warmOne, measureOne   = 200 * time.Millisecond, 1200 * time.Millisecond
+	warmMany, measureMany = 300 * time.Millisecond, 2000 * time.Millisecond
+	measureOpen           = 2 * time.Second
 )
 
 // contestant is one row: a server and how it is asked. Rows of the same server share its process.

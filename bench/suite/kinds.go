@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/result"
@@ -86,17 +85,7 @@ func (s *Suite) kind(ctx context.Context, set *dataset.Set, kind, dir string) (r
 	}
 	defer ix.Close()
 	row.Bytes = ix.SizeBytes()
-	if row.Recall, _, err = recall10(ix, set); err != nil {
-		return row, err
-	}
-	var each result.Samples
-	for i := range set.Shape.Queries {
-		start := time.Now()
-		if _, _, err := ix.Search(set.Query(i), dataset.K, nil); err != nil {
-			return row, err
-		}
-		each = append(each, time.Since(start).Seconds())
-	}
-	row.Latency = each.Median()
-	return row, nil
+	recall, qps, err := recall10(ix, set)
+	row.Recall, row.Latency = recall, 1/qps
+	return row, err
 }
