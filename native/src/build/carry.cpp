@@ -79,15 +79,16 @@ void GraphBuilder::carry_links_of(
         size_t begin, end, to, to_end;
         old.neighbor_range(before, level, &begin, &end);
         graph_.neighbor_range(id, level, &to, &to_end);
-        bool lost = false;
-        s.candidates.clear();
+        s.chosen.clear();     // links that stay
+        s.candidates.clear(); // for the others, what lay behind them
+        size_t lost = 0;
         for (size_t i = begin; i < end && old.neighbors[i] >= 0; i++) {
             const Id neighbour = now[size_t(old.neighbors[i])];
             if (neighbour >= 0) {
-                s.candidates.push_back(Hit{0, neighbour});
+                s.chosen.push_back(Hit{0, neighbour});
                 continue;
             }
-            lost = true;
+            lost++;
             size_t b, e;
             old.neighbor_range(old.neighbors[i], level, &b, &e);
             for (size_t j = b; j < e && old.neighbors[j] >= 0; j++) {
@@ -97,20 +98,41 @@ void GraphBuilder::carry_links_of(
                 }
             }
         }
-        if (lost) {
-            const auto by_position = [](const Hit& a, const Hit& b) {
-                return a.position < b.position;
-            };
-            const auto same = [](const Hit& a, const Hit& b) { return a.position == b.position; };
-            std::sort(s.candidates.begin(), s.candidates.end(), by_position);
-            s.candidates.erase(std::unique(s.candidates.begin(), s.candidates.end(), same),
-                               s.candidates.end());
-            rescore(row(id), size_t(storage_.d), s.candidates, s.rows, s.similar, row(0));
-            choose(s, to_end - to);
-            s.candidates = s.chosen;
+        if (lost > 0) {
+            replace_lost(s, id, s.chosen.size() + lost);
         }
-        for (const Hit& h : s.candidates) {
+        for (const Hit& h : s.chosen) {
             graph_.neighbors[to++] = Id(h.position);
+        }
+    }
+}
+
+// Fills s.chosen up to `most` links with the nearest candidates that are not
+// nearer to a link than to id. Links that stay are not questioned: a graph that
+// grew by insertion has more of them than the choice alone would leave.
+void GraphBuilder::replace_lost(Scratch& s, Id id, size_t most) {
+    const auto by_position = [](const Hit& a, const Hit& b) { return a.position < b.position; };
+    const auto same = [](const Hit& a, const Hit& b) { return a.position == b.position; };
+    std::sort(s.candidates.begin(), s.candidates.end(), by_position);
+    s.candidates.erase(
+            std::unique(s.candidates.begin(), s.candidates.end(), same), s.candidates.end());
+    const auto linked = [&](const Hit& h) {
+        return std::any_of(s.chosen.begin(), s.chosen.end(), [&](const Hit& c) { return same(c, h); });
+    };
+    s.candidates.erase(std::remove_if(s.candidates.begin(), s.candidates.end(), linked),
+                       s.candidates.end());
+    rescore(row(id), size_t(storage_.d), s.candidates, s.rows, s.similar, row(0));
+    s.rows.clear();
+    for (const Hit& h : s.chosen) {
+        s.rows.push_back(row(h.position));
+    }
+    for (const Hit& c : s.candidates) {
+        if (s.chosen.size() == most) {
+            return;
+        }
+        if (apart(s, c)) {
+            s.chosen.push_back(c);
+            s.rows.push_back(row(c.position));
         }
     }
 }

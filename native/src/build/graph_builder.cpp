@@ -184,29 +184,34 @@ void GraphBuilder::collect(Scratch& s, Id id, Hit entry, int level) {
     rescore(row(id), size_t(storage_.d), s.candidates, s.rows, s.similar, row(0));
 }
 
-// Keeps a candidate unless one already kept is nearer to it than the vector
-// being linked: links then lead in different directions.
+// Whether no chosen link (rows in s.rows) is nearer to the candidate than the
+// vector being linked is: links then lead in different directions.
+bool GraphBuilder::apart(const Scratch& s, const Hit& candidate) const {
+    const float* x = row(candidate.position);
+    for (size_t at = 0; at < s.rows.size(); at += 4) {
+        const size_t n = std::min<size_t>(4, s.rows.size() - at);
+        float similar[4];
+        kernels().ip_gather(x, s.rows.data() + at, n, size_t(storage_.d), similar);
+        for (size_t i = 0; i < n; i++) {
+            if (similar[i] > candidate.score) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+// The best of s.candidates that are apart from each other, into s.chosen.
 void GraphBuilder::choose(Scratch& s, size_t most) {
-    const size_t d = size_t(storage_.d);
     s.chosen.clear();
     s.rows.clear();
     for (const Hit& c : s.candidates) {
         if (s.chosen.size() == most) {
             return;
         }
-        const float* x = row(c.position);
-        bool apart = true;
-        for (size_t at = 0; at < s.rows.size() && apart; at += 4) {
-            const size_t n = std::min<size_t>(4, s.rows.size() - at);
-            float similar[4];
-            kernels().ip_gather(x, s.rows.data() + at, n, d, similar);
-            for (size_t i = 0; i < n; i++) {
-                apart = apart && similar[i] <= c.score;
-            }
-        }
-        if (apart) {
+        if (apart(s, c)) {
             s.chosen.push_back(c);
-            s.rows.push_back(x);
+            s.rows.push_back(row(c.position));
         }
     }
 }

@@ -56,6 +56,8 @@ private:
     void link(Scratch& s, Id id, int level);
     void add_link(Scratch& s, Id from, Id to, int level);
     void choose(Scratch& s, size_t most);
+    bool apart(const Scratch& s, const Hit& candidate) const;
+    void replace_lost(Scratch& s, Id id, size_t most);
     size_t copy_links(Scratch& s, Id of, int level);
     void score_codes(Scratch& s, size_t n);
 
