@@ -162,7 +162,7 @@ func TestPageInABrowser(t *testing.T) {
 	})
 	t.Run("a Japanese search finds the vendor and shows its record", func(t *testing.T) {
 		do(t, ctx, chromedp.SendKeys(css("#q"), "冷凍倉庫の温度監視"), chromedp.Click(css(".ask button")))
-		until(t, ctx, "location.search.includes('q=') && document.querySelector('.hit meter')")
+		until(t, ctx, "location.search.includes('q=') && document.querySelector('.hit .bar')")
 		if got := read[string](t, ctx, "document.querySelector('.hit .id').textContent"); got != "V-001" {
 			t.Errorf("first is %s", got)
 		}

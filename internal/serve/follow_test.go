@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -257,65 +256,6 @@ func TestAcceptableNeedsTheSamePointerTwice(t *testing.T) {
 	}
 }
 
-func TestStoreDownAtStartServesTheCacheThenConverges(t *testing.T) {
-	w := newWorld(t)
-	p := w.publish(catalogue()[:3])
-	a := w.start(t)
-	a.serving(p.ID)
-	local := a.local
-	a.close()
-
-	var o outage
-	o.down.Store(true)
-	r := w.start(t, o.on, func(_ *Deps, c *Config) { c.LocalDir, c.StoreTimeout = local, 50*time.Millisecond })
-	r.serving(p.ID)
-	if h := r.health(); h.Source != "local-cache" || h.Snapshot != p.ID {
-		t.Errorf("%+v", h)
-	}
-	if code, _, _ := r.do("GET", "/ready", ""); code != 200 {
-		t.Errorf("/ready %d", code)
-	}
-	r.search(`{"query":"会計"}`)
-	o.down.Store(false)
-	eventually(t, "confirmed", func() bool { return r.health().Source == "dir/current" })
-	if n := r.open.open.Load(); n != 1 {
-		t.Errorf("opened %d times", n)
-	}
-	next := w.publish(catalogue())
-	r.serving(next.ID)
-	if got := r.health().Source; got != "rebuilt->dir/current" {
-		t.Errorf("source %q", got)
-	}
-}
-
-func TestDamagedCacheIsNotServed(t *testing.T) {
-	w := newWorld(t)
-	p := w.publish(catalogue())
-	a := w.start(t)
-	a.serving(p.ID)
-	local := a.local
-	a.close()
-	files, err := filepath.Glob(filepath.Join(local, "server", "*", "*", p.ID, store.FileIndex))
-	must(t, err)
-	if len(files) != 1 {
-		t.Fatalf("cache holds %v", files)
-	}
-	data, err := os.ReadFile(files[0])
-	must(t, err)
-	must(t, os.WriteFile(files[0], flip(data), 0o600))
-
-	var o outage
-	o.down.Store(true)
-	r := w.start(t, o.on, func(_ *Deps, c *Config) { c.LocalDir, c.StoreTimeout = local, 50*time.Millisecond })
-	eventually(t, "start ended", func() bool { return r.follow.view().pollErr != "" })
-	time.Sleep(200 * time.Millisecond)
-	if h := r.health(); h.Source != "none" {
-		t.Errorf("%+v", h)
-	}
-	o.down.Store(false)
-	r.serving(p.ID)
-}
-
 func TestOutageOfARunningServerIsNotFelt(t *testing.T) {
 	w := newWorld(t)
 	p := w.publish(catalogue())
@@ -373,43 +313,6 @@ func TestSnapshotOfAForeignEmbedderIsRefused(t *testing.T) {
 	refuse.Store(true)
 	w.publish(catalogue())
 	eventually(t, "refused", func() bool { return r.reason() == reasonEmbedding })
-}
-
-func TestSecondProcessTakesAPrivateCache(t *testing.T) {
-	w := newWorld(t)
-	p := w.publish(catalogue())
-	a := w.start(t)
-	a.serving(p.ID)
-	b := w.start(t, func(_ *Deps, c *Config) { c.LocalDir = a.local })
-	b.serving(p.ID)
-	private, _ := filepath.Glob(filepath.Join(a.local, "server", "private-*"))
-	if len(private) != 1 {
-		t.Fatalf("private directories: %v", private)
-	}
-	b.close()
-	if exists(private[0]) {
-		t.Error("left behind")
-	}
-}
-
-func TestCacheKeepsCurrentAndPreviousOnly(t *testing.T) {
-	w := newWorld(t)
-	r := w.start(t)
-	var ids []string
-	for i := range 4 {
-		p := w.publish(catalogue()[:2+i])
-		r.serving(p.ID)
-		ids = append(ids, p.ID)
-	}
-	dirs := func() []string {
-		found, _ := filepath.Glob(filepath.Join(r.local, "server", "*", "*", "2*Z-*"))
-		for i, d := range found {
-			found[i] = filepath.Base(d)
-		}
-		slices.Sort(found)
-		return found
-	}
-	eventually(t, "pruned", func() bool { return slices.Equal(dirs(), ids[2:]) })
 }
 
 func TestStatusIsJSON(t *testing.T) {

@@ -5,7 +5,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime/debug"
@@ -92,7 +91,7 @@ func TestSearchingTogetherPays(t *testing.T) {
 	}
 	slices.Sort(lone)
 	slices.Sort(loneOff)
-	t.Log(fmt.Sprintf("%d x %d, 16 clients: %d together, %d alone (%.2fx); 1 client p50 %v and %v", n, dims, together, alone, float64(together)/float64(alone), lone[2], loneOff[2]))
+	t.Logf("%d x %d, 16 clients: %d together, %d alone (%.2fx); 1 client p50 %v and %v", n, dims, together, alone, float64(together)/float64(alone), lone[2], loneOff[2])
 	if float64(together) < margin*float64(alone) {
 		t.Errorf("searching together gives %.2fx, want at least %.1fx", float64(together)/float64(alone), margin)
 	}
