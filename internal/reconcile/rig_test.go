@@ -5,10 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +22,24 @@ import (
 
 const dims = 8
 
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
 // rig is a store in memory with one indexer on it.
 type rig struct {
 	t       *testing.T
@@ -32,7 +50,7 @@ type rig struct {
 	indexes recontest.Indexes
 	cfg     reconcile.Config
 	reg     *prometheus.Registry
-	logs    *bytes.Buffer
+	logs    *lines
 }
 
 func newRig(t *testing.T) *rig {
@@ -42,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	cfg.Builder, cfg.Host, cfg.Dir = "test", "host", tempDir(t)
 	return &rig{
 		t: t, mem: mem, objects: mem, layout: store.NewLayout("p", ""), embed: &recontest.Embedder{Dims: dims},
-		cfg: cfg, logs: &bytes.Buffer{},
+		cfg: cfg, logs: &lines{},
 	}
 }
 
@@ -71,7 +89,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	x, err := reconcile.New(reconcile.Deps{
 		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes, Pickle: recontest.Pickle,
 		Metrics: reconcile.NewMetrics(r.reg),
-		Log:     slog.New(slog.NewJSONHandler(io.Writer(r.logs), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:     slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, r.cfg)
 	if err != nil {
 		r.t.Fatal(err)

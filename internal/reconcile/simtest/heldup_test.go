@@ -39,7 +39,7 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 			before := leader.calls
 			leader.stopAt, leader.stopFor = before+h.at, h.pause
 			w.mu.Unlock()
-			for end := time.Now().Add(12 * time.Second); time.Now().Before(end) && !leader.stopped(); {
+			for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && !leader.stopped(); {
 				nap(ctx, 5*time.Millisecond)
 			}
 			defer func() { calls = leader.calls - before }()
@@ -91,7 +91,7 @@ func atEveryCall(t *testing.T, h heldUp, m mutation) (int, result) {
 	calls, res := heldUpRun(t, h, m)
 	most := calls
 	if h.leader {
-		most = min(calls, 80) // the passes until the collection and the collection itself
+		most = min(calls, 140) // the passes until the collection and the collection itself
 	}
 	for h.at = 0; h.at < most && len(res.fails) == 0; h.at++ {
 		_, res = heldUpRun(t, h, m)

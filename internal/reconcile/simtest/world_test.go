@@ -132,6 +132,7 @@ type proc struct {
 	after   bool          // crash after the call took effect
 	stopAt  int           // call index at which it is stopped, -1 = never
 	stopFor time.Duration
+	freeze  *bool // the stop at stopAt freezes the clock; nil = drawn
 	epoch   int64 // of the lease record it wrote last
 	gcSeen  int   // write counter when it last read gc.json
 	quiet   bool  // no faults for this process
@@ -291,11 +292,14 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	}
 	if stop {
 		// The request has left the building of checks: it is sent when the process wakes up.
-		p.stop(r.IntN(2) == 0)
+		frozen := r.IntN(2) == 0
+		if p.freeze != nil {
+			frozen = *p.freeze
+		}
+		p.stop(frozen)
 		time.AfterFunc(stopFor, p.cont)
-		p.waitRunning()
-	}
-	if err := nap(ctx, delay); err != nil {
+		p.waitRunning() // and is sent at once, before anybody can tell it that it is late
+	} else if err := nap(ctx, delay); err != nil {
 		return err
 	}
 	if before {
