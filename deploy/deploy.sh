@@ -84,7 +84,7 @@ stable() {
 	for ((look = 0; look <= TIMEOUT / POLL; look++)); do
 		state=$(run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" | jq -c --arg arn "$2" '.services[0]
 			| (.deployments[] | select(.status == "PRIMARY")) as $p
-			| {running: .runningCount, desired: .desiredCount, arn: $p.taskDefinition, rollout: ($p.rolloutState // "COMPLETED"),
+			| {running: .runningCount, desired: .desiredCount, arn: .taskDefinition, rollout: ($p.rolloutState // "COMPLETED"),
 			   deployments: (.deployments | length), failed: (any(.deployments[]; .taskDefinition == $arn and .rolloutState == "FAILED"))}') || return 1
 		line=$(jq -r '"\(.rollout), \(.running) of \(.desired) running"' <<<"$state")
 		[ "$line" = "$last" ] || say "  $PROJECT-$1: $line"

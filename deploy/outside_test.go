@@ -54,6 +54,7 @@ func startEmulator(t *testing.T) *emulator {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
 	cmd := exec.Command(server, "-H", "127.0.0.1", "-p", port)
+	cmd.Env = append(os.Environ(), "MOTO_ECS_SERVICE_RUNNING=2") // of every service, whatever it wants
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,9 +159,17 @@ func TestFromNothingToTheSecondReleaseOnAnEmulatedAccount(t *testing.T) {
 		arn := e.aws("ecs", "describe-services", "--cluster", "vectorstore", "--services", "vectorstore-server", "--query", "services[0].taskDefinition")
 		return e.aws("ecs", "describe-task-definition", "--task-definition", arn, "--query", "taskDefinition.containerDefinitions[0].image")
 	}
-	// The emulated service never runs a task: the new revision is not stable, and the old one is put back.
+	// Two tasks run where the indexer wants one: it never gets stable, and both services are put back.
 	out := e.run(1, "./deploy.sh", "--params", "p.json")
-	if !strings.Contains(out, "updating to vectorstore-server:") || !strings.Contains(out, "rolling back vectorstore-server") || !strings.HasSuffix(image(), ":"+oldTag) {
+	if !strings.Contains(out, "vectorstore-indexer: not stable after") || !strings.Contains(out, "rolling back vectorstore-server") || !strings.HasSuffix(image(), ":"+oldTag) {
 		t.Errorf("the service has %s:\n%s", image(), out)
+	}
+	e.aws("ecs", "update-service", "--cluster", "vectorstore", "--service", "vectorstore-indexer", "--desired-count", "1")
+	out = e.run(0, "./deploy.sh", "--params", "p.json")
+	if !strings.Contains(out, "done: both services run "+newTag) || !strings.HasSuffix(image(), ":"+newTag) {
+		t.Errorf("the service has %s:\n%s", image(), out)
+	}
+	if out = e.run(0, "./deploy.sh", "--params", "p.json", newTag); !strings.Contains(out, "nothing to do") {
+		t.Error(out)
 	}
 }
