@@ -201,8 +201,13 @@ bool GraphBuilder::apart(const Scratch& s, const Hit& candidate) const {
     return true;
 }
 
-// The best of s.candidates that are apart from each other, into s.chosen.
+// The best of s.candidates that are apart from each other, into s.chosen; all of
+// them where there is room, as FAISS does: narrow beams give denser graphs.
 void GraphBuilder::choose(Scratch& s, size_t most) {
+    if (s.candidates.size() < most) {
+        s.chosen = s.candidates;
+        return;
+    }
     s.chosen.clear();
     s.rows.clear();
     for (const Hit& c : s.candidates) {
