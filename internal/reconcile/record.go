@@ -78,8 +78,6 @@ func (p *pass) summarise(ctx context.Context, out Outcome) {
 	switch out.Result {
 	case ResultFailed, ResultHeld:
 		level = slog.LevelWarn
-	case ResultUnchanged:
-		level = slog.LevelDebug
 	}
 	attrs := []any{
 		"result", out.Result, "seconds", out.Seconds, "snapshot", out.SnapshotID, "source_etag", p.source.ETag,
