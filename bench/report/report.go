@@ -214,7 +214,7 @@ func (f Found) builds(p *page) {
 		p.say("## Rebuilding with 1 %% of the rows changed, %s, %s\n", r.Data, r.Kind)
 		p.table([]string{"", "s", "recall@10"}, [][]string{
 			{"full build", seconds(r.Full.Median()), fmt.Sprintf("%.3f", r.Recall)},
-			{"reusing the last snapshot's quantizer", seconds(r.Reuse.Median()), fmt.Sprintf("%.3f", r.RecallR)},
+			{"carrying the last graph over", seconds(r.Reuse.Median()), fmt.Sprintf("%.3f", r.RecallR)},
 		})
 	}
 	if f.Kinds == nil {

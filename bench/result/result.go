@@ -132,7 +132,7 @@ type CodesRow struct {
 	Bytes  int64   `json:"bytes"` // resident
 }
 
-// Rebuild compares building anew with reusing the last snapshot's quantizer.
+// Rebuild compares building anew with carrying the last graph over.
 type Rebuild struct {
 	Machine Machine `json:"machine"`
 	Data    string  `json:"data"`

@@ -32,6 +32,7 @@ func allSteps() []step {
 		{"codes", func(s *Suite, ctx context.Context) error {
 			return errors.Join(s.Codes(ctx, s.tall()), s.Codes(ctx, s.wide()))
 		}},
+		{"rebuild", func(s *Suite, ctx context.Context) error { return s.Rebuild(ctx, s.tall()) }},
 		{"kinds", (*Suite).Kinds},
 		{"replica", func(s *Suite, ctx context.Context) error { return s.Replica(ctx, s.tall()) }},
 		{"million", (*Suite).Million},
