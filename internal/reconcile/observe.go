@@ -105,6 +105,10 @@ func (p *pass) repairPointer(ctx context.Context, info store.Info, invalid error
 	if top := highestGeneration(beats, next.Lineage); top > next.Generation {
 		next.Generation = top + 1
 	}
+	// An invalid pointer carries no epoch that would stop a leader of the past.
+	if err := p.lease.confirm(ctx); err != nil {
+		return false, fail(Promoted, "PointerInvalid", transient, err)
+	}
 	if err := p.lease.check(); err != nil {
 		return false, err
 	}

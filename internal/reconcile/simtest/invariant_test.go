@@ -75,8 +75,10 @@ func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.R
 	switch {
 	case key == w.layout.GC():
 		o.p.gcSeen = w.state.writes
-	case key == w.layout.Control() && o.p.indexer && w.state.pointer.ID != "":
-		w.state.reign = max(w.state.reign, o.p.epoch) // past the fence
+	case key == w.layout.Control() && o.p.indexer && o.p.epoch > w.state.reign:
+		if now, _ := decode[store.Pointer](w.mem.Data(w.layout.Pointer())); now.Kind == store.KindPointer {
+			w.state.reign = o.p.epoch // past the fence
+		}
 	}
 	return o.Objects.Get(ctx, key, g)
 }
