@@ -22,6 +22,8 @@ type queryVectors struct {
 	timeout time.Duration
 	m       *metrics
 	flight  singleflight.Group
+	calls   sync.WaitGroup // callers of flights that are under way
+	closed  chan struct{}
 
 	mu      sync.Mutex
 	dims    int
@@ -36,7 +38,7 @@ type vectorKey struct {
 }
 
 func newQueryVectors(timeout time.Duration, m *metrics) *queryVectors {
-	return &queryVectors{timeout: timeout, m: m, breaker: &breaker{}}
+	return &queryVectors{timeout: timeout, m: m, breaker: &breaker{}, closed: make(chan struct{})}
 }
 
 // lookup returns the cache and the breaker for what by names. Another length of vectors starts a new cache.
@@ -77,9 +79,17 @@ func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, 
 	}
 	// The call outlives the first caller's request: others wait for its result.
 	flight := fmt.Sprintf("%s\x00%s\x00%d\x00%s\x00%s", by.Provider, by.Model, by.Dims, by.Version, text)
+	v.calls.Add(1)
 	done := v.flight.DoChan(flight, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.timeout)
 		defer cancel()
+		go func() {
+			select {
+			case <-v.closed:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
 		vec, err := e.EmbedQuery(ctx, text)
 		if err == nil && len(vec) != by.Dims {
 			err = fmt.Errorf("%d dimensions came back, expected %d", len(vec), by.Dims)
@@ -93,13 +103,24 @@ func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, 
 	})
 	select {
 	case r := <-done:
+		v.calls.Done()
 		if r.Err != nil {
 			return nil, fmt.Errorf("%w: %w", errProvider, r.Err)
 		}
 		return r.Val.([]float32), nil
 	case <-ctx.Done():
+		go func() {
+			<-done
+			v.calls.Done()
+		}()
 		return nil, context.Cause(ctx)
 	}
+}
+
+// close ends the calls under way; none may begin any more.
+func (v *queryVectors) close() {
+	close(v.closed)
+	v.calls.Wait()
 }
 
 // The breaker opens after this many failures in a row and lets one call through every so often, doubling.

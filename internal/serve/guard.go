@@ -125,14 +125,8 @@ func remote(s string) netip.Addr {
 	return a.Unmap()
 }
 
-// admit applies keys and the rate limit; false when it answered already.
+// admit applies the rate limit, first so that it slows down guessing too, and the keys; false when it answered already.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
-	if len(s.keys) > 0 && !s.keys.accepts(bearer(r)) {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="vectorstore"`)
-		s.countRefusal(r, http.StatusUnauthorized)
-		problem(w, http.StatusUnauthorized, "a valid bearer key is required")
-		return false
-	}
 	if s.limit != nil {
 		if ok, wait := s.limit.allow(clientOf(r, s.cfg.TrustedProxies)); !ok {
 			w.Header().Set("Retry-After", strconv.Itoa(wait))
@@ -140,6 +134,12 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 			problem(w, http.StatusTooManyRequests, "too many requests from this client")
 			return false
 		}
+	}
+	if len(s.keys) > 0 && !s.keys.accepts(bearer(r)) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="vectorstore"`)
+		s.countRefusal(r, http.StatusUnauthorized)
+		problem(w, http.StatusUnauthorized, "a valid bearer key is required")
+		return false
 	}
 	return true
 }

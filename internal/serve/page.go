@@ -155,6 +155,12 @@ func (s *Server) handlePage(w http.ResponseWriter, r *http.Request) {
 
 // fillPage adds filters and results. The status is that of the search.
 func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, snap *snapshot, q pageQuery, start time.Time) (int, error) {
+	if s.limit != nil && (d.Asked || q.key != "") {
+		if ok, wait := s.limit.allow(clientOf(r, s.cfg.TrustedProxies)); !ok {
+			w.Header().Set("Retry-After", strconv.Itoa(wait))
+			return http.StatusTooManyRequests, errBusy
+		}
+	}
 	if d.NeedsKey && !s.keys.accepts(q.key) {
 		if !d.Asked && q.key == "" {
 			return http.StatusOK, nil
@@ -163,12 +169,6 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 	}
 	if snap == nil {
 		return http.StatusServiceUnavailable, errNoSnapshot
-	}
-	if d.Asked && s.limit != nil {
-		if ok, wait := s.limit.allow(clientOf(r, s.cfg.TrustedProxies)); !ok {
-			w.Header().Set("Retry-After", strconv.Itoa(wait))
-			return http.StatusTooManyRequests, errBusy
-		}
 	}
 	d.facets(snap, q)
 	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.SearchTimeout, errDeadline)

@@ -173,6 +173,7 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 		cancel()
 	}
 	wg.Wait()
+	s.searcher.vectors.close()
 	s.holder.publish(nil)
 	s.holder.wait()
 	s.log.Info("server stopped")

@@ -45,7 +45,7 @@ type holder struct {
 
 	mu      sync.Mutex
 	current *snapshot
-	frees   sync.WaitGroup
+	open    sync.WaitGroup // snapshots published and not freed yet
 }
 
 // acquire returns the published snapshot with a reference, or nil. The reference is taken inside the lock that
@@ -69,7 +69,10 @@ func (h *holder) release(s *snapshot) {
 	switch {
 	case refs == 0:
 		// Unmapping a large index takes milliseconds that the last reader should not wait for.
-		h.frees.Go(func() { h.free(s) })
+		go func() {
+			defer h.open.Done()
+			h.free(s)
+		}()
 	case refs < 0:
 		panic(fmt.Sprintf("snapshot %s released more often than acquired", s.id()))
 	}
@@ -81,6 +84,7 @@ func (h *holder) publish(next *snapshot) {
 	old := h.current
 	if next != nil {
 		next.refs++
+		h.open.Add(1)
 	}
 	h.current = next
 	h.mu.Unlock()
@@ -129,5 +133,5 @@ func (h *holder) id() string {
 	return h.current.id()
 }
 
-// wait returns when every snapshot that was retired has been freed.
-func (h *holder) wait() { h.frees.Wait() }
+// wait returns when every snapshot that was published has been freed; publish(nil) comes first.
+func (h *holder) wait() { h.open.Wait() }

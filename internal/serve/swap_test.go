@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -307,4 +308,28 @@ func TestFullQueueIs503AndASlowAnswer504(t *testing.T) {
 	close(gate)
 	wg.Wait()
 	r.search(`{"query":"会計","mode":"semantic"}`)
+}
+
+func TestRoomIsMadeOnlyOnceTheLastReaderIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		freed := 0
+		h := &holder{free: func(*snapshot) { freed++ }}
+		h.publish(&snapshot{})
+		reader := h.acquire()
+		h.publish(nil)
+		done := false
+		go func() {
+			h.wait()
+			done = true
+		}()
+		synctest.Wait()
+		if done || freed != 0 {
+			t.Error("freed under a reader")
+		}
+		h.release(reader)
+		synctest.Wait()
+		if !done || freed != 1 {
+			t.Errorf("done %v, freed %d times", done, freed)
+		}
+	})
 }
