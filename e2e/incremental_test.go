@@ -11,9 +11,10 @@ import (
 // TestOnePercentChangedBuysAndCostsLittle builds a catalogue through an embedding server of 1,000 texts a second and
 // then one in which 1 % changed: exactly those texts are bought, and the pass takes a fraction of the full build.
 func TestOnePercentChangedBuysAndCostsLittle(t *testing.T) {
-	n, kinds := 10_000, []string{"flat"}
+	// At CI size a pass is mostly fixed costs, and the machine may be busy with other tests: the bound is wide there.
+	n, kinds, limit := 10_000, []string{"flat"}, 0.6
 	if soak() {
-		n, kinds = 100_000, []string{"flat", "ivf", "hnsw"}
+		n, kinds, limit = 100_000, []string{"flat", "ivf", "hnsw"}, 0.15
 	}
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
@@ -38,8 +39,8 @@ func TestOnePercentChangedBuysAndCostsLittle(t *testing.T) {
 			if p.Stats.Changed < n/200 || p.Stats.Changed > n/50 || again != p.Stats.Changed || p.Stats.Embedded != again {
 				t.Errorf("%d vendors changed, %d texts were bought, the manifest says %+v", p.Stats.Changed, again, p.Stats)
 			}
-			if ratio := incremental / full; kind != "hnsw" && ratio > 0.15 {
-				t.Errorf("the pass took %.3f of the full build, want at most 0.15", ratio)
+			if ratio := incremental / full; kind != "hnsw" && ratio > limit {
+				t.Errorf("the pass took %.3f of the full build, want at most %v", ratio, limit)
 			}
 		})
 	}
