@@ -125,6 +125,10 @@ func TestUnknownFieldsAreIgnoredAndTypesAreNot(t *testing.T) {
 			t.Errorf("%s: %d %s", body, code, data)
 		}
 	}
+	many := strings.TrimSuffix(strings.Repeat(`{"query":"x","k":100},`, maxBatchResults/100+1), ",")
+	if code, _, data := r.do("POST", "/search/batch", `{"queries":[`+many+`]}`); code != 422 || !strings.Contains(string(data), "results in all") {
+		t.Errorf("%d %s", code, data)
+	}
 	code, _, data := r.do("POST", "/search/batch", `{"queries":[{"query":"x"},{"query":"x","k":0}]}`)
 	if code != 422 || !strings.Contains(string(data), `body.queries[1].k`) {
 		t.Errorf("%d %s", code, data)

@@ -22,8 +22,9 @@ const (
 	maxK         = 100
 	defaultK     = 5
 	maxDims      = 65536 // of a vector in a body, before the snapshot's dims are known
-	// maxBatch bounds the queries of a batch: 4,096 answers of 100 records are what one request may make us render.
-	maxBatch = 4096
+	maxBatch     = 4096  // queries of a batch
+	// maxBatchResults bounds the sum of k in a batch: 50,000 records of 1 KiB are 50 MiB of answer.
+	maxBatchResults = 50_000
 )
 
 // query is one parsed search.
@@ -85,6 +86,13 @@ func parseBatch(body []byte, defaultMode string) ([]query, error) {
 	}
 	if err == nil && (!found || len(all) == 0) {
 		err = wrong("body.queries", "is required, with at least one search")
+	}
+	results := 0
+	for _, q := range all {
+		results += q.k
+	}
+	if err == nil && results > maxBatchResults {
+		err = wrong("body.queries", "ask for %d results in all, the limit is %d", results, maxBatchResults)
 	}
 	return all, located("body", err)
 }

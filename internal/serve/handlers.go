@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,13 +23,36 @@ func putBuffer(b *bytes.Buffer) {
 	}
 }
 
-// answer renders the answer to a parsed body from one snapshot.
+// Requests that may hold a body at a time: 1,024 of 1 MiB, 4 of 16 MiB with answers of 50 MiB. Beyond it 503, before
+// the body is read.
+const (
+	maxSearches = 1024
+	maxBatches  = 4
+)
+
+// slots counts requests under way.
+type slots struct {
+	most int64
+	used atomic.Int64
+}
+
+func (s *slots) enter() bool {
+	if s.used.Add(1) > s.most {
+		s.used.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *slots) leave() { s.used.Add(-1) }
+
+// answerFunc renders the answer to a parsed body from one snapshot.
 type answerFunc func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error)
 
 // handleSearch is POST /search.
 func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	s.handle(w, r, start, maxBody, func(body []byte) (answerFunc, error) {
+	s.handle(w, r, start, &s.searches, maxBody, func(body []byte) (answerFunc, error) {
 		q, err := parseSearch(body, s.cfg.DefaultMode)
 		return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
 			hits, err := s.searcher.search(ctx, snap, q)
@@ -43,7 +67,7 @@ func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
 // handleBatch is POST /search/batch.
 func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	s.handle(w, r, start, maxBatchBody, func(body []byte) (answerFunc, error) {
+	s.handle(w, r, start, &s.batches, maxBatchBody, func(body []byte) (answerFunc, error) {
 		qs, err := parseBatch(body, s.cfg.DefaultMode)
 		return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
 			all, err := s.searcher.batch(ctx, snap, qs)
@@ -56,7 +80,7 @@ func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 }
 
 // handle reads and parses a body, takes one reference and answers from it.
-func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time, limit int64, parse func([]byte) (answerFunc, error)) {
+func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time, under *slots, limit int64, parse func([]byte) (answerFunc, error)) {
 	s.m.inFlight.Inc()
 	defer s.m.inFlight.Dec()
 	code := http.StatusInternalServerError // unless something else is answered: a panic
@@ -64,6 +88,11 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 		s.m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
 		s.m.totalSeconds.Observe(time.Since(start).Seconds())
 	}()
+	if !under.enter() {
+		code = s.fail(w, r, errBusy)
+		return
+	}
+	defer under.leave()
 	out := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(out)
 	id, data, err := s.respond(w, r, limit, parse, out.AvailableBuffer())

@@ -42,6 +42,9 @@ type Server struct {
 	limit    *limiter
 	page     *page
 
+	searches slots // of /search
+	batches  slots // of /search/batch
+
 	draining atomic.Bool
 	drain    chan struct{}
 	once     sync.Once
@@ -74,6 +77,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		limit:  newLimiter(cfg.RateLimit),
 		drain:  make(chan struct{}),
 	}
+	s.searches.most, s.batches.most = maxSearches, maxBatches
 	var err error
 	if s.keys, err = newKeyring(cfg.APIKeys); err != nil {
 		return nil, err

@@ -308,6 +308,14 @@ func TestFullQueueIs503AndASlowAnswer504(t *testing.T) {
 	close(gate)
 	wg.Wait()
 	r.search(`{"query":"会計","mode":"semantic"}`)
+	if n := r.searches.used.Load(); n != 0 {
+		t.Errorf("%d requests are still counted", n)
+	}
+	r.batches.used.Store(maxBatches)
+	if code, h, _ := r.do("POST", "/search/batch", `{"queries":[{"query":"会計"}]}`); code != 503 || h.Get("Retry-After") == "" {
+		t.Errorf("a batch too many: %d", code)
+	}
+	r.batches.used.Store(0)
 }
 
 func TestRoomIsMadeOnlyOnceTheLastReaderIsGone(t *testing.T) {
