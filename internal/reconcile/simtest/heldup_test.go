@@ -59,7 +59,7 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 		if h.at < 0 && !h.leader && (err != nil || w.state.pointer.ID != old) {
 			w.violate("the command fails when nobody stops it: %v", err)
 		}
-		res = result{fails: w.fails, trace: w.trace, tally: w.tally}
+		res = w.result()
 	})
 	return calls, res
 }

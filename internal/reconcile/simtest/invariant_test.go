@@ -117,7 +117,8 @@ func (o *watched) write(key string, data []byte, put func() (store.Info, error))
 	if strings.HasPrefix(key, w.layout.Replicas()) {
 		w.state.beats[key] = w.state.writes
 	} else {
-		w.note("%s writes %s%s", o.p.name, key, gist(key, data))
+		name := o.p.name
+		w.remember(func() string { return name + " writes " + key + gist(key, data) })
 	}
 	w.state.written(o.p, key, old, data)
 	return info, nil
@@ -298,8 +299,11 @@ func (s *invariants) leaseWritten(p *proc, old, data []byte) {
 
 func (s *invariants) statusWritten(p *proc, old, data []byte) {
 	s.w.tally["check status"]++
-	next, _ := decode[store.Status](data)
-	prev, ok := decode[store.Status](old)
+	type head struct {
+		Epoch int64 `json:"epoch"`
+	}
+	next, _ := decode[head](data)
+	prev, ok := decode[head](old)
 	if ok && next.Epoch < prev.Epoch {
 		s.w.violate("%s lowered the epoch of the status from %d to %d", p.name, prev.Epoch, next.Epoch)
 	}

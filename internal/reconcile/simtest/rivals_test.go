@@ -36,7 +36,7 @@ func playDuel(t *testing.T, m mutation, play func(d *duel)) (calls int, res resu
 		d.s.end()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		res = result{fails: w.fails, trace: w.trace, tally: w.tally}
+		res = w.result()
 	})
 	return calls, res
 }

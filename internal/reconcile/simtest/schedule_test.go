@@ -35,7 +35,7 @@ func runSchedule(t *testing.T, seed uint64, o options) (res result) {
 		s.play(o)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		res = result{fails: w.fails, trace: w.trace, tally: w.tally}
+		res = w.result()
 	})
 	return res
 }
@@ -76,7 +76,7 @@ func (s *schedule) play(o options) {
 	}
 	length := o.length
 	if length == 0 {
-		length = time.Duration(45+rng.IntN(60)) * time.Second
+		length = time.Duration(30+rng.IntN(50)) * time.Second
 	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		nap(ctx, time.Duration(500+rng.IntN(6000))*time.Millisecond)

@@ -119,7 +119,7 @@ func crashRun(t *testing.T, sc scenario, k int, after, keepDisk bool, m mutation
 		if k >= 0 && (ptr.Source.SHA256 != want || st.LastPass.Result != reconcile.ResultUnchanged || w.state.damaged[ptr.ID]) {
 			w.violate("the successor did not converge: pointer %s, last pass %s %s", ptr.ID, st.LastPass.Result, st.LastPass.Message)
 		}
-		res = result{fails: w.fails, trace: w.trace, tally: w.tally}
+		res = w.result()
 		nap(ctx, time.Minute)
 	})
 	return calls, res

@@ -1,7 +1,6 @@
 package simtest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,7 +40,7 @@ type world struct {
 	mutate mutation
 
 	mu    sync.Mutex
-	trace []string // the last events, for a failing seed
+	trace []event // the last ones, for a failing seed
 	procs map[string]*proc
 	state invariants
 	fails []string
@@ -86,18 +86,40 @@ func memoryDir() string {
 
 func (w *world) close() { os.RemoveAll(w.dir) }
 
-// note adds an event to the trace. w.mu is held.
-func (w *world) note(format string, args ...any) {
+// event is something that happened; it is put into words only when somebody wants to read it.
+type event struct {
+	at   time.Duration
+	text func() string
+}
+
+// remember adds an event to the trace. w.mu is held.
+func (w *world) remember(text func() string) {
 	if len(w.trace) > 4000 {
 		w.trace = append(w.trace[:0], w.trace[2000:]...)
 	}
-	w.trace = append(w.trace, fmt.Sprintf("%8.3fs ", time.Since(w.start).Seconds())+fmt.Sprintf(format, args...))
+	w.trace = append(w.trace, event{time.Since(w.start), text})
+}
+
+// note adds an event to the trace. w.mu is held.
+func (w *world) note(format string, args ...any) {
+	w.remember(func() string { return fmt.Sprintf(format, args...) })
 }
 
 func (w *world) say(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note(format, args...)
+}
+
+// result of what was played so far; the trace only when something is broken or asked for. w.mu is held.
+func (w *world) result() result {
+	r := result{fails: w.fails, tally: w.tally}
+	if len(w.fails) > 0 || *traceFlag {
+		for _, e := range w.trace {
+			r.trace = append(r.trace, fmt.Sprintf("%8.3fs %s", e.at.Seconds(), e.text()))
+		}
+	}
+	return r
 }
 
 // violate records a broken invariant. w.mu is held.
@@ -362,26 +384,38 @@ func nap(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// logs goes to the trace.
+// logs is a slog.Handler that keeps records in the trace.
 type logs struct {
-	w    *world
-	name string
+	p     *proc
+	attrs []slog.Attr
 }
 
-func (p *proc) logger() *slog.Logger {
-	h := slog.NewTextHandler(&logs{w: p.w, name: p.name}, &slog.HandlerOptions{
-		Level: slog.LevelInfo,
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
+func (p *proc) logger() *slog.Logger { return slog.New(logs{p: p}) }
+
+func (l logs) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+func (l logs) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logs{l.p, append(slices.Clone(l.attrs), attrs...)}
+}
+
+func (l logs) WithGroup(string) slog.Handler { return l }
+
+func (l logs) Handle(_ context.Context, r slog.Record) error {
+	r = r.Clone()
+	w := l.p.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.remember(func() string {
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s: %s %q", l.p.name, r.Level, r.Message)
+		for _, a := range l.attrs {
+			fmt.Fprintf(&b, " %s", a)
+		}
+		r.Attrs(func(a slog.Attr) bool {
+			fmt.Fprintf(&b, " %s", a)
+			return true
+		})
+		return b.String()
 	})
-	return slog.New(h)
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.w.say("%s: %s", l.name, bytes.TrimSpace(b))
-	return len(b), nil
+	return nil
 }
