@@ -116,6 +116,7 @@ func (f Found) markdown(charts []namedChart) string {
 	f.million(&p)
 	f.replica(&p)
 	f.machine(&p)
+	f.loads(&p)
 	return p.String()
 }
 
@@ -282,6 +283,40 @@ func (f Found) machine(p *page) {
 	}
 	slices.SortFunc(rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
 	p.table([]string{"", "version"}, rows)
+}
+
+// loads says how busy the machine was when each section was measured.
+func (f Found) loads(p *page) {
+	var rows [][]string
+	row := func(name string, m result.Machine) {
+		rows = append(rows, []string{name, m.At.Format("2006-01-02 15:04 MST"), fmt.Sprintf("%.1f", m.Load)})
+	}
+	for _, c := range f.Contests {
+		row("search, "+c.Data, c.Machine)
+	}
+	for _, l := range f.Limits {
+		row("limits, "+l.Data, l.Machine)
+	}
+	for _, c := range f.Codes {
+		row("8-bit storage, "+c.Data, c.Machine)
+	}
+	if f.Rebuild != nil {
+		row("rebuild", f.Rebuild.Machine)
+	}
+	if f.Kinds != nil {
+		row("kinds", f.Kinds.Machine)
+	}
+	if f.Million != nil {
+		row("end to end", f.Million.Machine)
+	}
+	if f.Replica != nil {
+		row("replica", f.Replica.Machine)
+	}
+	if f.Idle != nil {
+		row("idle", f.Idle.Machine)
+	}
+	p.say("Load average before each part; what exceeds the part's own work was other people's and made the absolute numbers worse:\n")
+	p.table([]string{"part", "when", "load"}, rows)
 }
 
 // newest machine description of all results.

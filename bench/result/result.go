@@ -22,6 +22,8 @@ type Machine struct {
 	Versions map[string]string `json:"versions"`
 	Command  string            `json:"command"`
 	Note     string            `json:"note,omitempty"`
+	// Load is the load average of the last minute before measuring: above 1, others were computing too.
+	Load float64 `json:"load"`
 }
 
 // Samples of one figure, one per interleaved round, in order.

@@ -17,7 +17,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
-// Million runs the real binaries on a million records: catalogue to promoted snapshot, a server on it, and the swap to
+// Million runs the real binaries on Records records, a million unless the run says otherwise: catalogue to promoted snapshot, a server on it, and the swap to
 // the next snapshot (1 % of the records edited) under load.
 func (s *Suite) Million(ctx context.Context) error {
 	dir, err := s.scratch("million")
@@ -25,7 +25,7 @@ func (s *Suite) Million(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) // tens of GB
-	run := &endToEnd{s: s, dir: dir, out: result.Million{Machine: s.machine(ctx), Records: 1_000_000}}
+	run := &endToEnd{s: s, dir: dir, out: result.Million{Machine: s.machine(ctx), Records: s.Records}}
 	if s.Quick {
 		run.out.Records = 20_000
 	}

@@ -20,14 +20,15 @@ import (
 
 // Config of a run.
 type Config struct {
-	Repo   string // root of the repository
-	Cache  string // data sets, indexes, peers' programs and results; many GB at full size
-	Bin    string // where bin/server and bin/indexer are
-	Rounds int    // of every measurement
-	Builds int    // of every index
-	Quick  bool   // small data, short times: does everything work, not how fast is it
-	Log    io.Writer
-	Note   string // printed with the machine
+	Repo    string // root of the repository
+	Cache   string // data sets, indexes, peers' programs and results; many GB at full size
+	Bin     string // where bin/server and bin/indexer are
+	Rounds  int    // of every measurement
+	Builds  int    // of every index
+	Records int    // of the end-to-end run
+	Quick   bool   // small data, short times: does everything work, not how fast is it
+	Log     io.Writer
+	Note    string // printed with the machine
 }
 
 // Suite runs benchmarks.
@@ -96,6 +97,9 @@ func (s *Suite) machine(ctx context.Context) result.Machine {
 	}
 	if s.Quick {
 		m.Command = "make bench-quick"
+	}
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+		fmt.Sscan(string(load), &m.Load) // 0 when unreadable
 	}
 	var kb int64
 	fmt.Sscanf(procField("/proc/meminfo", "MemTotal"), "%d kB", &kb) // 0 when unreadable: shown as such
