@@ -22,9 +22,10 @@ type building struct {
 	Provider wire.Provider `embed:""`
 	Model    wire.Model    `embed:""`
 
-	Concurrency int    `name:"embedding-concurrency" env:"EMBEDDING_CONCURRENCY" default:"4" help:"Calls to the embedding provider in flight at most."`
-	MaxTokens   int    `name:"max-embed-tokens" env:"MAX_EMBED_TOKENS" default:"0" help:"Token budget of one build: above it the build is held before any purchase; 0 is off."`
-	IndexKind   string `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, ivf or hnsw."`
+	Concurrency int     `name:"embedding-concurrency" env:"EMBEDDING_CONCURRENCY" default:"4" help:"Calls to the embedding provider in flight at most."`
+	MaxTokens   int     `name:"max-embed-tokens" env:"MAX_EMBED_TOKENS" default:"0" help:"Token budget of one build: above it the build is held before any purchase; 0 is off."`
+	Price       float64 `name:"embedding-price" env:"EMBEDDING_PRICE" default:"-1" placeholder:"USD" help:"Price of a million tokens, for plans and budgets; default the list price of a known model."`
+	IndexKind   string  `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, hnsw, ivf, hnsw-sq8 or ivf-sq8 (a byte per component)."`
 
 	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"30s" help:"How often the catalogue is looked at."`
 	Lease   time.Duration `name:"lease-ttl" env:"LEASE_TTL" default:"30s" help:"How long a silent leader keeps others from taking over."`
@@ -55,6 +56,9 @@ func (s building) config(e embed.Embedder, build wire.Build, dir string) reconci
 	cfg.MaxEmbedTokens = s.MaxTokens
 	if usd, known := embed.Price(e.Spec().Model, 1_000_000); known {
 		cfg.TokenPrice = usd
+	}
+	if s.Price >= 0 {
+		cfg.TokenPrice = s.Price
 	}
 	cfg.Builder = "vectorstore " + build.String()
 	cfg.Host, _ = os.Hostname() // for people only; "" is shown as unknown
