@@ -128,6 +128,12 @@ func plainCodes(h unsafe.Pointer) error {
 	return native(func() C.int { return C.vs_plain_codes(h) })
 }
 
+// codeRange sets what trained, empty lists of codes encode: the least components
+// and the widths above them.
+func codeRange(h unsafe.Pointer, low, width []float32) error {
+	return native(func() C.int { return C.vs_code_range(h, fptr(low), fptr(width)) })
+}
+
 // quantizeGraph moves a finished graph to an empty index over codes.
 func quantizeGraph(floats, codes unsafe.Pointer) error {
 	return native(func() C.int { return C.vs_quantize_graph(floats, codes) })

@@ -3,6 +3,7 @@ package vecindex
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // trainPerList vectors of each list train the centroids: about the least that
@@ -25,6 +26,11 @@ func (b *Builder) trainAndPlace(ctx context.Context) error {
 	}
 	freeBlock(sample)
 	sample = nil
+	if b.params.codes() {
+		if err := b.setCodeRange(); err != nil {
+			return err
+		}
+	}
 	for i, rows := range b.held {
 		if err := b.place(ctx, rows); err != nil {
 			return err
@@ -33,6 +39,24 @@ func (b *Builder) trainAndPlace(ctx context.Context) error {
 		b.held[i] = nil
 	}
 	return nil
+}
+
+// setCodeRange lets the codes reach over all rows. Trained on a sample, they
+// would cut off what lies outside it.
+func (b *Builder) setCodeRange() error {
+	low := slices.Clone(b.held[0][:b.dims])
+	high := slices.Clone(low)
+	for _, chunk := range b.held {
+		for at := 0; at < len(chunk); at += b.dims {
+			for i, v := range chunk[at : at+b.dims] {
+				low[i], high[i] = min(low[i], v), max(high[i], v)
+			}
+		}
+	}
+	for i := range high {
+		high[i] -= low[i]
+	}
+	return codeRange(b.h, low, high)
 }
 
 // sample copies at most want rows, evenly spaced over the build, so that the

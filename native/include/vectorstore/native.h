@@ -59,6 +59,10 @@ void vs_graph_free(vs_graph* g);
 /* Makes an untrained IVF SQ8 index encode vectors instead of residuals. */
 int vs_plain_codes(void* index);
 
+/* Sets the range that a trained, still empty IVF SQ8 index encodes: d least
+ * components and d widths. Its own training saw only a sample. */
+int vs_code_range(void* index, const float* low, const float* width);
+
 /* Moves the graph of a finished HNSW index over floats to an empty one of the
  * same shape over SQ8, encoding the vectors. The first is of no further use. */
 int vs_quantize_graph(void* floats, void* codes);

@@ -8,6 +8,8 @@
 
 #include <vectorstore/native.h>
 
+#include <algorithm>
+
 struct vs_graph {
     template <class... Args>
     explicit vs_graph(Args&&... args) : impl(std::forward<Args>(args)...) {}
@@ -65,6 +67,17 @@ int vs_plain_codes(void* index) {
         auto* ivf = dynamic_cast<faiss::IndexIVFScalarQuantizer*>(static_cast<faiss::Index*>(index));
         vs::require(ivf && !ivf->is_trained, "not an untrained IVF SQ index");
         ivf->by_residual = false;
+    });
+}
+
+int vs_code_range(void* index, const float* low, const float* width) {
+    return vs::guarded([&] {
+        auto* ivf = dynamic_cast<faiss::IndexIVFScalarQuantizer*>(static_cast<faiss::Index*>(index));
+        const size_t d = ivf ? size_t(ivf->d) : 0;
+        vs::require(ivf && ivf->is_trained && ivf->ntotal == 0 && ivf->sq.trained.size() == 2 * d,
+                    "not a trained, empty IVF SQ8 index");
+        std::copy_n(low, d, ivf->sq.trained.begin());
+        std::copy_n(width, d, ivf->sq.trained.begin() + ptrdiff_t(d));
     });
 }
 
