@@ -109,13 +109,16 @@ func (f *follower) finish(ctx context.Context, l loaded) {
 // publish makes s the served snapshot.
 func (f *follower) publish(s *snapshot, since time.Time) {
 	from := f.holder.id()
-	f.holder.publish(s)
-	f.m.served(s.pointer)
-	f.m.swaps.WithLabelValues(swapOK).Inc()
-	if !s.fallback && !s.cached {
+	taken := !s.fallback && !s.cached
+	if taken {
 		f.mu.Lock()
 		delete(f.state.quarantine, keyOf(s.pointer))
 		f.mu.Unlock()
+	}
+	f.holder.publish(s)
+	f.m.served(s.pointer)
+	f.m.swaps.WithLabelValues(swapOK).Inc()
+	if taken {
 		if err := f.cache.commit(s.pointer); err != nil {
 			f.log.Warn("local cache not updated", "error", err)
 		}
