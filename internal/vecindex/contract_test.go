@@ -98,6 +98,25 @@ func TestFewerResultsThanKArePaddedAndNeverFewerThanThereAre(t *testing.T) {
 	}
 }
 
+func TestListsWithTooLittleInThemStillGiveKHits(t *testing.T) {
+	const n, dims, k = 400, 16, 60
+	rows := vectors(n, dims, 1)
+	x := build(t, Params{Kind: IVF, NList: 40, NProbe: 1}, rows, dims)
+	even := roaring.New()
+	for p := 0; p < n; p += 2 {
+		even.Add(uint32(p))
+	}
+	for name, allow := range map[string]*roaring.Bitmap{"all": nil, "half": even} {
+		pos, _, err := x.Search(rows[:5*dims], k, allow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.Index(pos, -1); i >= 0 {
+			t.Errorf("%s: row %d has %d hits, want %d", name, i/k, i%k, k)
+		}
+	}
+}
+
 func TestAFilterFarFromTheQueryStillFindsItsBest(t *testing.T) {
 	const n, dims, k = 4000, 24, 10
 	rows := vectors(n, dims, 1)

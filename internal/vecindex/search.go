@@ -23,8 +23,8 @@ type filter struct {
 // score 0.
 //
 // allow restricts the results to its members; nil allows all. A search under a
-// filter returns min(k, members) hits for every row, and its recall does not
-// fall with the selection: narrow selections are scanned exactly.
+// filter returns min(k, members) hits for every row, without one min(k, Len),
+// and its recall does not fall with the selection: narrow ones are scanned.
 func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
 	return x.run(queries, k, allow, x.approximate)
 }
@@ -107,11 +107,26 @@ func (x *Index) searchWith(p Params, j job) error {
 		to := min(from+group, j.nq)
 		queries, out := j.queries[from*x.dims:to*x.dims], j.out.slice(from*j.k, to*j.k)
 		complete, err := x.s.search(queries, to-from, j.k, width, f, budget, out)
-		if err != nil || complete {
+		if err != nil || (complete && filled(out, j.k, j.count)) {
 			return err
+		}
+		// Out of budget, or fewer hits than there are: a part of the graph that
+		// no link leads to, or probed lists with too little in them.
+		if j.allow == nil {
+			return x.s.scan(queries, to-from, j.k, 0, x.n, out)
 		}
 		return x.s.scanSelected(queries, to-from, j.k, j.allow.ToArray(), out)
 	})
+}
+
+// filled says whether every row has k hits, or all of count.
+func filled(out hits, k, count int) bool {
+	for last := min(k, count) - 1; last < len(out.pos); last += k {
+		if out.pos[last] < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // scansFor says whether scanning what is allowed is the better search.

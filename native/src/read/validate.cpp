@@ -38,7 +38,10 @@ void check_levels(const faiss::HNSW& g, size_t n) {
     const int levels = int(cum.size()) - 1;
     require(levels >= 1 && cum[0] == 0, "wrong graph levels");
     for (int l = 0; l < levels; l++) {
-        require(cum[l + 1] >= cum[l] && cum[l + 1] <= kMaxLinks, "wrong number of links");
+        // Searches size their buffers by the ground level.
+        require(cum[l + 1] >= cum[l] && cum[l + 1] <= kMaxLinks &&
+                        cum[l + 1] - cum[l] <= cum[1],
+                "wrong number of links");
     }
     require(cum[1] > 0, "wrong number of links");
     for (double p : g.assign_probas) {
