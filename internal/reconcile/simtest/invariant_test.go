@@ -75,10 +75,11 @@ func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.R
 	switch {
 	case key == w.layout.GC():
 		o.p.gcSeen = w.state.writes
-	case key == w.layout.Control() && o.p.indexer && o.p.epoch > w.state.reign:
-		if now, _ := decode[store.Pointer](w.mem.Data(w.layout.Pointer())); now.Kind == store.KindPointer {
-			w.state.reign = o.p.epoch // past the fence
-		}
+	case key == w.layout.Pointer() && o.p.indexer && o.p.epoch > w.state.reign:
+		now, _ := decode[store.Pointer](w.mem.Data(key))
+		o.p.sees = now.Kind == store.KindPointer
+	case key == w.layout.Control() && o.p.indexer && o.p.sees:
+		w.state.reign = max(w.state.reign, o.p.epoch) // past the fence of the pointer that it saw
 	}
 	return o.Objects.Get(ctx, key, g)
 }

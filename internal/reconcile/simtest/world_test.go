@@ -156,6 +156,7 @@ type proc struct {
 	stopFor time.Duration
 	freeze  *bool // the stop at stopAt freezes the clock; nil = drawn
 	epoch   int64 // of the lease record it wrote last
+	sees    bool  // a pointer, when it last read it
 	gcSeen  int   // write counter when it last read gc.json
 	quiet   bool  // no faults for this process
 }
@@ -305,6 +306,9 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	if r.Float64() < c.slow {
 		delay = time.Duration(r.Float64() * float64(c.maxDelay))
 		w.tally["fault: slow request"]++
+		if op == store.OpPutFile && delay > 3*time.Second {
+			w.state.interrupted() // too slow for the last flush of a pass that lost its lease
+		}
 	}
 	w.mu.Unlock()
 
