@@ -20,6 +20,9 @@ type sizeTask struct {
 
 type sizeReport struct{ RSS, Size int64 }
 
+// runtimeNoise is by how much the Go runtime's own memory moves meanwhile.
+const runtimeNoise = 512 << 10
+
 func TestSizesAreWithinATenthOfWhatOpeningTakes(t *testing.T) {
 	const n, dims = 20_000, 256
 	rows := vectors(n, dims, 1)
@@ -56,7 +59,7 @@ func TestSizesAreWithinATenthOfWhatOpeningTakes(t *testing.T) {
 		for name, v := range map[string]int64{
 			"SizeBytes": r.Size, "SizeBytes when built": x.SizeBytes(), "PredictBytes": predicted,
 		} {
-			if math.Abs(float64(v-r.RSS)) > 0.1*float64(r.RSS) {
+			if math.Abs(float64(v-r.RSS)) > 0.1*float64(r.RSS)+runtimeNoise {
 				t.Errorf("%s: %s is %.2f MB, RSS grew by %.2f", p.Kind, name, mb(v), mb(r.RSS))
 			}
 		}
@@ -98,7 +101,7 @@ func TestSizeChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Freed memory goes back: this is what a server counts on between swaps.
-	if left := rss() - before; left > r.RSS/10 {
+	if left := rss() - before; left > r.RSS/10+2*runtimeNoise {
 		t.Errorf("%.2f MB left after Close", mb(left))
 	}
 	out, err := json.Marshal(r)
