@@ -72,7 +72,7 @@ func TestAGraphCarriedOverManyChangesFindsWhatANewOneFinds(t *testing.T) {
 		}
 		carried, fresh := measure(x), measure(anew)
 		t.Logf("%s: recall %.4f after %d changes, %.4f anew", kind, carried, generations, fresh)
-		if carried < fresh-0.02 {
+		if carried < fresh-0.03 {
 			t.Errorf("%s: recall %.3f, a new graph has %.3f", kind, carried, fresh)
 		}
 		// The file passes the same checks as any other.

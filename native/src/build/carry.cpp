@@ -107,9 +107,10 @@ void GraphBuilder::carry_links_of(
     }
 }
 
-// Fills s.chosen up to `most` links with the nearest candidates that are not
-// nearer to a link than to id. Links that stay are not questioned: a graph that
-// grew by insertion has more of them than the choice alone would leave.
+// Fills s.chosen up to `most` links: with the nearest candidates that are not
+// nearer to a link than to id, then with the nearest of the others. Links that
+// stay are not questioned; a graph that grew by insertion has more of them than
+// the choice alone would leave, and loses recall without them.
 void GraphBuilder::replace_lost(Scratch& s, Id id, size_t most) {
     const auto by_position = [](const Hit& a, const Hit& b) { return a.position < b.position; };
     const auto same = [](const Hit& a, const Hit& b) { return a.position == b.position; };
@@ -133,6 +134,14 @@ void GraphBuilder::replace_lost(Scratch& s, Id id, size_t most) {
         if (apart(s, c)) {
             s.chosen.push_back(c);
             s.rows.push_back(row(c.position));
+        }
+    }
+    for (const Hit& c : s.candidates) {
+        if (s.chosen.size() == most) {
+            return;
+        }
+        if (!linked(c)) {
+            s.chosen.push_back(c);
         }
     }
 }
