@@ -128,6 +128,7 @@ func (f Found) method(p *page) {
 	p.say("- p50: one client over one kept-alive connection. q/s: %d clients, each sending its next request at the last answer. Bodies are serialised beforehand; JSON numbers are the shortest that give the float32 back.", clients(f))
 	p.say("- Open loop: requests are due on a fixed schedule and latency counts from when a request was due, so that a stall shows in all that it held up.")
 	p.say("- Our answers carry the whole record of every hit; the peers answer with ids and scores only. The AVX2 rows preload this project's AVX2 kernels into Debian's library, as a wheel compiled for AVX2 would run.")
+	p.say("- CPU per answer: processor time of all the server's processes during the q/s measurement, divided by the answers. Unlike the other columns it hardly depends on what else runs on the machine.")
 	p.say("- Memory: resident after all queries were asked once, pages shared by workers counted once.\n")
 }
 
@@ -161,9 +162,9 @@ func contest(p *page, c result.Contest) {
 		if len(r.OpenP50) > 0 {
 			open = fmt.Sprintf("%.2f / %.2f / %.2f", 1000*r.OpenP50.Median(), 1000*r.OpenP99.Median(), 1000*r.OpenP999.Median())
 		}
-		rows = append(rows, []string{name, recall, ms(r.One.Median()), count(r.Many.Median()), open, build, megabytes(r.Memory), fmt.Sprint(r.Failed)})
+		rows = append(rows, []string{name, recall, ms(r.One.Median()), count(r.Many.Median()), count(1e6 * r.CPU.Median()), open, build, megabytes(r.Memory), fmt.Sprint(r.Failed)})
 	}
-	p.table([]string{"system", "recall@10 (beam)", "1 client p50, ms", fmt.Sprintf("%d clients q/s", c.Clients),
+	p.table([]string{"system", "recall@10 (beam)", "1 client p50, ms", fmt.Sprintf("%d clients q/s", c.Clients), "server's CPU per answer, µs",
 		fmt.Sprintf("open loop %.0f/s: p50 / p99 / p99.9, ms", c.OpenRate), "build, s", "memory, MB", "failed"}, rows)
 }
 

@@ -78,6 +78,7 @@ type Row struct {
 	Memory   int64   `json:"memory"` // PSS of the loaded server, bytes
 	One      Samples `json:"one"`    // p50 in seconds, one client
 	Many     Samples `json:"many"`   // answers per second, Clients clients
+	CPU      Samples `json:"cpu"`    // seconds of the server's processor time per answer, Clients clients
 	OpenP50  Samples `json:"open_p50,omitempty"`
 	OpenP99  Samples `json:"open_p99,omitempty"`
 	OpenP999 Samples `json:"open_p999,omitempty"`

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
@@ -226,24 +225,38 @@ func (s *Suite) rounds(ctx context.Context, all []contestant, set *dataset.Set, 
 	}
 	for round := range s.Rounds {
 		for i, c := range all {
-			if err := s.round(ctx, targets[i], &rows[i]); err != nil {
+			if err := s.round(ctx, c.server.proc, targets[i], &rows[i]); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			r := rows[i]
-			s.logf("round %d: %-60s p50 %.3f ms, %8.0f q/s", round+1, strings.TrimSpace(c.name), 1000*r.One[round], r.Many[round])
+			s.logf("round %d: %-60s p50 %.3f ms, %8.0f q/s, %.0f us", round+1, c.name, 1000*r.One[round], r.Many[round], 1e6*r.CPU.Median())
 		}
 	}
 	return nil
 }
 
-func (s *Suite) round(ctx context.Context, t load.Target, row *result.Row) error {
+func (s *Suite) round(ctx context.Context, server *proc.Proc, t load.Target, row *result.Row) error {
 	one, err := load.Closed(ctx, t, 1, s.duration(warmOne), s.duration(measureOne))
 	if err != nil {
 		return err
 	}
-	many, err := load.Closed(ctx, t, manyClients, s.duration(warmMany), s.duration(measureMany))
+	if _, err := load.Closed(ctx, t, manyClients, 0, s.duration(warmMany)); err != nil {
+		return err
+	}
+	before, err := server.Cost()
 	if err != nil {
 		return err
+	}
+	many, err := load.Closed(ctx, t, manyClients, 0, s.duration(measureMany))
+	if err != nil {
+		return err
+	}
+	after, err := server.Cost()
+	if err != nil {
+		return err
+	}
+	if many.Requests > 0 {
+		row.CPU = append(row.CPU, (after.CPU-before.CPU).Seconds()/float64(many.Requests))
 	}
 	row.One = append(row.One, one.Quantile(0.5).Seconds())
 	row.Many = append(row.Many, many.Rate())

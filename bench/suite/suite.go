@@ -67,9 +67,12 @@ func Results(cache string, quick bool) string {
 	return filepath.Join(cache, "results")
 }
 
-// scratch makes a directory for the indexes and stores of one data set, empty unless keep.
+// scratch makes an empty directory for the indexes and stores of one data set.
 func (s *Suite) scratch(name string) (string, error) {
 	dir := filepath.Join(s.Cache, "work", name)
+	if s.Quick {
+		dir = filepath.Join(s.Cache, "work-quick", name)
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
