@@ -329,3 +329,34 @@ func TestStatusIsJSON(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+func TestLoadThatWasRolledBackMeanwhileIsNotPublished(t *testing.T) {
+	w := newWorld(t)
+	m, digest := w.build(catalogue()[:3])
+	w.promote(m, digest)
+	entered, gate := make(chan struct{}, 8), make(chan struct{})
+	var hold atomic.Bool
+	r := w.start(t, func(d *Deps, _ *Config) {
+		open := d.Open
+		d.Open = func(path string, p store.IndexParams) (Index, error) {
+			if hold.Load() {
+				entered <- struct{}{}
+				<-gate
+			}
+			return open(path, p)
+		}
+	})
+	r.serving(m.ID)
+	hold.Store(true)
+	bad := w.publish(catalogue())
+	<-entered
+	w.promote(m, digest) // the operator takes it back while it is being opened
+	eventually(t, "the rollback is seen", func() bool { return r.follow.view().desired.Generation == 3 })
+	close(gate)
+	eventually(t, "the load has ended", func() bool { return r.health().Generation == 3 && r.m.residentBytes() == 4*3*testDims })
+	for _, s := range r.follow.view().swaps {
+		if s.ID == bad.ID {
+			t.Error("the snapshot that was taken back was served")
+		}
+	}
+}
