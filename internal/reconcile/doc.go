@@ -55,6 +55,8 @@
 //     the pointer before it sets its hold. Holds live at least a minute, whatever the grace.
 //   - Holds and retirements are dated by the store's clock at the moment of promotion, not at the start of the
 //     pass: a build may take longer than the grace.
+//   - The monotonic clock of a suspended machine stands still, so its leader believes in a lease that is long gone.
+//     Data is safe behind the epochs; money is not, so every window of texts asks the store for the lease first.
 //   - The files are looked at after the hold is set, so that ids can leave `deleting` a grace after the last
 //     object is gone without ever becoming promotable again.
 //   - A stopped uploader may wake up and store the manifest of a snapshot whose files were collected as an

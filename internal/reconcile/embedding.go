@@ -53,7 +53,10 @@ func (p *pass) embed(ctx context.Context) error {
 	var failed error
 	step := p.cfg.EmbedWindow
 	for start := 0; start < len(c.missing) && failed == nil; start += step {
-		if failed = p.lease.check(); failed != nil {
+		// Asked of the store, not of the clock: a machine that was suspended since the texts were found missing
+		// would buy what another leader has bought meanwhile.
+		if failed = p.lease.confirm(ctx); failed != nil {
+			failed = fail(Built, "LeaseUnreadable", transient, stopped(ctx, failed))
 			break
 		}
 		batch, err := p.embedWindow(ctx, c.missing[start:min(start+step, len(c.missing))])

@@ -32,9 +32,9 @@ type mutant struct {
 }
 
 var mutants = []mutant{
-	{"the pointer's If-Match is left out", dropIfMatch, byTakeover(false)},
-	{"no fence write at takeover", skipFence, byTakeover(false)},
-	{"the pointer's epoch is not looked at", blindToEpoch, byTakeover(true)},
+	{"the pointer's If-Match is left out", dropIfMatch, byTakeover},
+	{"no fence write at takeover", skipFence, byTakeover},
+	{"the pointer's epoch is not looked at", blindToEpoch, byFrozenClock},
 	{"the manifest is not written last", manifestFirst, bySweep},
 	{"control is read before the pointer", controlFirst, bySuspension},
 	{"no holds", skipHolds, byHeldUp},

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // duel is a leader in a pass that has something to promote, and what happens to it at a certain call.
@@ -48,13 +50,19 @@ func (d *duel) made() int {
 	return d.leader.calls
 }
 
+// atPromotion stands for the call that promotes, whichever its number.
+const atPromotion = -1
+
 // takeover stops the leader at its k-th call for longer than its lease, and puts the catalogue back meanwhile: the
 // rival has nothing to promote, so only its fence tells the leader's requests that they are late.
 func takeover(k int, frozen bool) func(*duel) {
 	return func(d *duel) {
 		ctx := d.w.t.Context()
 		d.w.mu.Lock()
-		d.leader.stopAt, d.leader.stopFor, d.leader.freeze = d.before+k, 40*time.Second, &frozen
+		d.leader.stopFor, d.leader.freeze = 40*time.Second, &frozen
+		if d.leader.stopAt = d.before + k; k == atPromotion {
+			d.leader.stopAt, d.leader.stopOn = -1, store.OpPut+" "+d.w.layout.Pointer()
+		}
 		d.w.mu.Unlock()
 		for range 3000 {
 			if d.leader.stopped() {
@@ -84,13 +92,22 @@ func suspension(k int) func(*duel) {
 	}
 }
 
-// aPass is at least the calls of the leader's pass, renewals and polls before it included.
-const aPass = 120
+// aPass counts the calls of the leader from the edit to the end of its pass, renewals and polls included, with some
+// to spare: jitter moves the pass among them.
+func aPass(t *testing.T) int {
+	var n int
+	playDuel(t, nil, func(d *duel) {
+		d.s.promoted(d.w.state.pointer.ID)
+		nap(d.w.t.Context(), time.Second)
+		n = d.made() - d.before
+	})
+	return n + 15
+}
 
 // eachCall plays a duel for every call of the pass until an invariant breaks.
 func eachCall(t *testing.T, m mutation, play func(k int) func(*duel)) result {
 	var res result
-	for k := 0; k < aPass && len(res.fails) == 0; k++ {
+	for k, n := atPromotion, aPass(t); k < n && len(res.fails) == 0; k++ {
 		_, res = playDuel(t, m, play(k))
 		if m == nil {
 			seen.add("leader interrupted at every call, with a rival", res)
@@ -116,10 +133,15 @@ func TestLeaderAgainstRivalsAndOperators(t *testing.T) {
 	}
 }
 
-func byTakeover(frozen bool) func(*testing.T, mutation) []string {
-	return func(t *testing.T, m mutation) []string {
-		return eachCall(t, m, func(k int) func(*duel) { return takeover(k, frozen) }).fails
-	}
+// byTakeover stops the leader's promotion on its way until a rival has taken over.
+func byTakeover(t *testing.T, m mutation) []string {
+	_, res := playDuel(t, m, takeover(atPromotion, false))
+	return res.fails
+}
+
+// byFrozenClock stops the leader's machine at every call of a pass.
+func byFrozenClock(t *testing.T, m mutation) []string {
+	return eachCall(t, m, func(k int) func(*duel) { return takeover(k, true) }).fails
 }
 
 func bySuspension(t *testing.T, m mutation) []string { return eachCall(t, m, suspension).fails }

@@ -153,6 +153,7 @@ type proc struct {
 	crashAt int           // call index, -1 = never
 	after   bool          // crash after the call took effect
 	stopAt  int           // call index at which it is stopped, -1 = never
+	stopOn  string        // op and key of the call at which it is stopped, "" = none
 	stopFor time.Duration
 	freeze  *bool // the stop at stopAt freezes the clock; nil = drawn
 	epoch   int64 // of the lease record it wrote last
@@ -295,7 +296,10 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	p.calls++
 	p.perKey[op+key]++
 	crash, after := n == p.crashAt, p.after
-	stop, stopFor := n == p.stopAt, p.stopFor
+	stop, stopFor := n == p.stopAt || p.stopOn == op+" "+key, p.stopFor
+	if stop {
+		p.stopOn = ""
+	}
 	r := p.draw(op, key, p.perKey[op+key])
 	c := w.chaos
 	if w.calm || p.quiet {
