@@ -20,13 +20,14 @@ import (
 
 // Config of a run.
 type Config struct {
-	Repo    string // root of the repository
-	Cache   string // data sets, indexes, peers' programs and results; many GB at full size
-	Bin     string // where bin/server and bin/indexer are
-	Rounds  int    // of every measurement
-	Builds  int    // of every index
-	Records int    // of the end-to-end run
-	Quick   bool   // small data, short times: does everything work, not how fast is it
+	Repo    string  // root of the repository
+	Cache   string  // data sets, indexes, peers' programs and results; many GB at full size
+	Bin     string  // where bin/server and bin/indexer are
+	Rounds  int     // of every measurement
+	Builds  int     // of every index
+	Records int     // of the end-to-end run
+	Share   float64 // of the rows of the two data sets, 1 is the published size; below it the measuring times are halved
+	Quick   bool    // small data, short times: does everything work, not how fast is it
 	Log     io.Writer
 	Note    string // printed with the machine
 }
@@ -43,6 +44,9 @@ func (s *Suite) tall() dataset.Shape { return s.shape("tall", 100_000, 384, 1000
 func (s *Suite) shape(name string, n, dims, queries int, seed uint64) dataset.Shape {
 	if s.Quick {
 		n, queries = n/10, queries/10
+	}
+	if s.Share > 0 {
+		n = int(float64(n) * s.Share)
 	}
 	return dataset.Shape{Name: name, N: n, Dims: dims, Queries: queries, Seed: seed}
 }
@@ -81,8 +85,11 @@ func (s *Suite) scratch(name string) (string, error) {
 
 // duration is d, or a tenth of it in a quick run.
 func (s *Suite) duration(d time.Duration) time.Duration {
-	if s.Quick {
+	switch {
+	case s.Quick:
 		return d / 10
+	case s.Share > 0 && s.Share < 1:
+		return d / 2
 	}
 	return d
 }

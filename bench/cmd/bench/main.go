@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	fs.IntVar(&c.Rounds, "rounds", 5, "interleaved rounds of every measurement")
 	fs.IntVar(&c.Builds, "builds", 1, "how often every index is built")
 	fs.IntVar(&c.Records, "records", 1_000_000, "of the end-to-end run; a million need 12 GB of memory and 30 GB of disk")
+	fs.Float64Var(&c.Share, "share", 1, "of the rows of the data sets; below 1 the measuring times are halved")
 	fs.BoolVar(&c.Quick, "quick", false, "small data and short times: checks that everything works")
 	fs.StringVar(&c.Note, "note", "", "printed with the machine")
 	only := fs.String("only", "", "comma-separated steps; default all: "+strings.Join(suite.StepNames(), ","))
