@@ -103,6 +103,9 @@ func (f Found) markdown(charts []namedChart) string {
 	var p page
 	p.say("# Benchmarks\n")
 	p.say("Written by `make bench`; do not edit. Only ratios inside one table are worth comparing: the machine is shared and noisy.\n")
+	if m, ok := f.newest(); ok && m.Note != "" {
+		p.say("%s\n", m.Note)
+	}
 	f.targets(&p)
 	f.method(&p)
 	for _, c := range f.Contests {
@@ -274,9 +277,6 @@ func (f Found) machine(p *page) {
 	}
 	p.say("## Machine and versions\n")
 	p.say("%s, %d cores, %d GB, %s. `%s`, finished %s.", m.CPU, m.Cores, m.Memory>>30, m.System, m.Command, m.At.Format("2006-01-02 15:04 MST"))
-	if m.Note != "" {
-		p.say("%s", m.Note)
-	}
 	p.say("")
 	var rows [][]string
 	for name, v := range m.Versions {
