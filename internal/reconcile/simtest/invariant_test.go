@@ -207,6 +207,10 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 	if !s.valid[next.Source.SHA256] {
 		s.w.violate("%s promoted %s, built from a catalogue that was never valid", p.name, next.ID)
 	}
+	if created && p.indexer && p.epoch < s.reign {
+		s.pointer = next // the one write that nothing fences; the leader's fence follows
+		return
+	}
 	at := fmt.Sprintf("%s|%d", next.Lineage, next.Generation)
 	if id, seen := s.once[at]; seen && id != next.ID {
 		s.w.violate("generation %d names %s and %s", next.Generation, id, next.ID)

@@ -62,7 +62,7 @@ func TestRandomSchedules(t *testing.T) { playMany(t, "random schedules", *seedsF
 
 // TestRandomSchedulesWithServers adds real servers that answer queries all the time.
 func TestRandomSchedulesWithServers(t *testing.T) {
-	playMany(t, "random schedules with real servers", *seedsFlag/20, options{servers: true})
+	playMany(t, "random schedules with real servers", *seedsFlag/50, options{servers: true})
 }
 
 // workers play seeds at a time, each in bubbles of its own.

@@ -76,7 +76,7 @@ func (s *schedule) play(o options) {
 	}
 	length := o.length
 	if length == 0 {
-		length = time.Duration(30+rng.IntN(50)) * time.Second
+		length = time.Duration(20+rng.IntN(40)) * time.Second
 	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		nap(ctx, time.Duration(500+rng.IntN(6000))*time.Millisecond)
