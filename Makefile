@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 
 include native.mk
--include tools.mk deploy.mk
+include tools.mk deploy.mk bench.mk
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)

@@ -37,11 +37,11 @@ func TestProvidersKeyIsNowhereToBeFound(t *testing.T) {
 
 	// A key of the same look that the provider refuses, quoting it as providers do.
 	const wrong = "sk-proj-Wr0ngKeyThatMustNotLeak98765"
-	stdout, stderr, code := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large", "LEASE_TTL", "200ms"), "reconcile", "--dry-run")
+	stdout, stderr, _ := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large", "LEASE_TTL", "200ms"), "reconcile", "--dry-run")
 	said["plan"] = []byte(stdout + stderr)
 	ix.Signal(15)
 	ix.Wait(t)
-	stdout, stderr, code = harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large"), "reconcile", "--once")
+	stdout, stderr, code := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large"), "reconcile", "--once")
 	said["refused"] = []byte(stdout + stderr)
 	if code != 1 || !strings.Contains(stderr, "OPENAI_API_KEY") {
 		t.Errorf("a wrong key: exit %d, and it does not say which setting to mend: %s", code, stderr)
