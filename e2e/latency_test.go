@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/time/rate"
+
+	"github.com/taksuehiro/vectorstore/e2e/harness"
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
+)
+
+// query is one of many different searches, so that no cache answers all of them.
+func query(i int) string {
+	return fmt.Sprintf(`{"query":"物流 倉庫 %d","k":10,"mode":"semantic"}`, i%500)
+}
+
+// saturate asks with so many clients for a while and returns the answers a second.
+func saturate(t *testing.T, url string, clients int, lasts time.Duration) float64 {
+	t.Helper()
+	var mu sync.Mutex
+	total := 0
+	var wg sync.WaitGroup
+	end := time.Now().Add(lasts)
+	for c := range clients {
+		wg.Go(func() {
+			for i := c; time.Now().Before(end); i += clients {
+				if _, err := harness.Search(url, query(i)); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				total++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return float64(total) / lasts.Seconds()
+}
+
+// openLoop sends perSecond requests until ctx ends, whether or not the ones before were answered, and counts latency
+// from when each was due.
+func openLoop(ctx context.Context, url string, perSecond float64) (h *hdrhistogram.Histogram, failed []error) {
+	h = hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
+	limit := rate.NewLimiter(rate.Limit(perSecond), 1)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i := 0; ; i++ {
+		r := limit.Reserve()
+		due := time.Now().Add(r.Delay())
+		select {
+		case <-ctx.Done():
+			wg.Wait()
+			return h, failed
+		case <-time.After(r.Delay()):
+		}
+		wg.Go(func() {
+			_, err := harness.Search(url, query(i))
+			took := time.Since(due)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = append(failed, err)
+				return
+			}
+			_ = h.RecordValue(took.Microseconds())
+		})
+	}
+}
+
+// TestSwapsHardlyShowInTheTail measures p99 at half the saturating load, without swaps and with one after the other.
+func TestSwapsHardlyShowInTheTail(t *testing.T) {
+	n, lasts := 3_000, 4*time.Second
+	if soak() {
+		n, lasts = 100_000, 40*time.Second
+	}
+	b := dirBackend(t)
+	env := with(b.env, "INDEX_KIND", "hnsw", "EMBEDDING_DIMENSIONS", "384", "POLL_INTERVAL", "200ms")
+	ix := harness.StartIndexer(t, env)
+	var ids []string
+	for rev := 1; rev <= 2; rev++ {
+		data := catalogue(t, vendorstest.Options{N: n, Seed: 1, Rev: rev, Changed: 0.02})
+		b.put(t, b.layout.Source, data)
+		sha := store.ManifestDigest(data)
+		harness.Within(t, 5*time.Minute, "snapshot", func() error {
+			p, _, err := store.ReadPointer(t.Context(), b.objects, b.layout, "")
+			if err != nil || p.Source.SHA256 != sha {
+				return fmt.Errorf("%s, %v", p.ID, err)
+			}
+			if rev > len(ids) {
+				ids = append(ids, p.ID)
+			}
+			return nil
+		})
+	}
+	ix.Signal(15)
+	ix.Wait(t)
+	s := harness.StartServer(t, env)
+	harness.Within(t, 2*time.Minute, "ready", func() error {
+		if len(s.Lines("server ready")) == 0 {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	full := saturate(t, s.URL, 8, lasts/4)
+
+	phase := func(swapping bool) (*hdrhistogram.Histogram, int) {
+		ctx, stop := context.WithTimeout(t.Context(), lasts)
+		defer stop()
+		var h *hdrhistogram.Histogram
+		var failed []error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h, failed = openLoop(ctx, s.URL, full/2)
+		}()
+		swaps := len(s.Lines("snapshot swapped"))
+		for i := 0; swapping && ctx.Err() == nil; i++ {
+			id := ids[i%2]
+			if _, stderr, code := harness.Run(t, "indexer", env, "pin", id); code != 0 {
+				t.Errorf("pin: %s", stderr)
+			}
+			for ctx.Err() == nil {
+				if a, err := harness.Do("GET", s.URL+"/health", nil); err == nil && a.JSON(t)["snapshot"] == id {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		}
+		<-done
+		for _, err := range failed {
+			t.Error(err)
+		}
+		return h, len(s.Lines("snapshot swapped")) - swaps
+	}
+	quiet, _ := phase(false)
+	busy, swaps := phase(true)
+	ratio := float64(busy.ValueAtQuantile(99)) / float64(quiet.ValueAtQuantile(99))
+	t.Logf("%d vendors, %.0f q/s saturated, %.0f offered: p50/p99 %.2f/%.2f ms without swaps, %.2f/%.2f ms during %d swaps: p99 %.2fx", n, full, full/2,
+		float64(quiet.ValueAtQuantile(50))/1e3, float64(quiet.ValueAtQuantile(99))/1e3,
+		float64(busy.ValueAtQuantile(50))/1e3, float64(busy.ValueAtQuantile(99))/1e3, swaps, ratio)
+	if swaps < 1 {
+		t.Error("no swap happened")
+	}
+	// At CI size a swap is over in a moment and the tail is the machine's: there only failures count.
+	if soak() && ratio > 1.5 {
+		t.Errorf("p99 is %.2fx while swapping, want at most 1.5x", ratio)
+	}
+}
