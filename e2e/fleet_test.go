@@ -63,7 +63,7 @@ func (p *probe) record(url string, f harness.Found, err error) {
 func TestFleetBehindABalancerFailsNothing(t *testing.T) {
 	swaps, outage, rest := 30, 3*time.Second, time.Duration(0)
 	if os.Getenv("VECTORSTORE_SOAK") != "" {
-		outage, rest = 20*time.Second, 15*time.Second // 30 swaps over ten minutes
+		outage, rest = 20*time.Second, 19*time.Second // 30 swaps over ten minutes
 	}
 	b := s3Backend(t, s3test.Versitygw)
 	env := with(b.env, "GATE_MAX_REMOVED", "1", "POLL_INTERVAL", "100ms", "RESYNC_INTERVAL", "150ms", "LEASE_TTL", "2s", "DRAIN_TIME", "1s")
