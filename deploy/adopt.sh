@@ -185,8 +185,9 @@ main() {
 		shift
 	done
 	[ -n "$file" ] || usage_error "--params FILE is missing"
-	need aws jq
+	need jq
 	load_params "$file"
+	need aws
 	check_account
 	row ok "account" "$ACCOUNT, $REGION"
 	WORK=$(mktemp -d)

@@ -199,8 +199,9 @@ main() {
 		shift
 	done
 	[ -n "$file" ] || usage_error "--params FILE is missing"
-	need aws jq curl diff
+	need jq
 	load_params "$file"
+	need aws curl diff
 	check_account
 	PROJECT=$(param Project) CLUSTER=$(param ClusterName) REPOSITORY=$(param RepositoryName)
 	if [ -z "$tag" ]; then

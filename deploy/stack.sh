@@ -43,8 +43,9 @@ main() {
 	done
 	[ -n "$file" ] || usage_error "--params FILE is missing"
 	[ -n "$name" ] || usage_error "which stack: core or pipeline?"
-	need aws jq
+	need jq
 	load_params "$file"
+	need aws
 
 	local stack given=() placeholder
 	if [ "$name" = core ]; then stack=$(param CoreStack); else stack=$(param PipelineStack); fi
