@@ -55,7 +55,7 @@ func memoryCgroup(t *testing.T, limit int64) (procs string) {
 // TestSwapThatDoesNotFitIsRefusedAndTheServerLives gives a server a real cgroup of one and a half times its index.
 func TestSwapThatDoesNotFitIsRefusedAndTheServerLives(t *testing.T) {
 	t.Parallel()
-	const n, dims = 16_000, 4096
+	const n, dims = 8_000, 8192
 	const index = int64(n) * dims * 4 // 250 MiB
 	procs := memoryCgroup(t, index*3/2)
 	b := dirBackend(t)
