@@ -11,9 +11,11 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/langchain"
+	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
@@ -93,7 +95,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, use func(*reconcile.R
 	}
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
-		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle,
+		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle, Lexical: indexWords,
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))
 	if err != nil {
@@ -116,6 +118,17 @@ func observer(m *reconcile.Metrics, log *slog.Logger) embed.Observer {
 			log.Info("embedding server lacks a feature", "feature", feature, "message", message)
 		},
 	}
+}
+
+func indexWords(n int, words func(i int) (vendors.Words, error)) ([][]byte, error) {
+	x, err := lexical.Build(n, func(i int) (lexical.Fields, error) {
+		w, err := words(i)
+		return lexical.Fields(w), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x.Arrays(), nil
 }
 
 func writePickle(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error {

@@ -81,6 +81,9 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
 		Embedder: func(e store.Embedding) (serve.Embedder, error) {
 			return c.Provider.ForSnapshot(ctx, e)
 		},
+		OpenLexical: func(arrays [][]byte, n int) (serve.Lexical, error) {
+			return lexical.From(arrays, n)
+		},
 		BuildLexical:  buildLexical,
 		Fuse:          lexical.Fuse,
 		ReleaseMemory: vecindex.ReleaseMemory,

@@ -1,5 +1,5 @@
-// Package lexical finds records by the words in them: Okapi BM25 over an inverted index in memory, built when a
-// snapshot is loaded. It needs no dictionary: Japanese is cut into pairs of neighbouring characters and single kanji,
+// Package lexical finds records by the words in them: Okapi BM25 over an inverted index of flat arrays, which is built
+// with a snapshot and mapped by the replicas that load it. It needs no dictionary: Japanese is cut into pairs of neighbouring characters and single kanji,
 // other writing into words, and both are compared in NFKC, without case, with hiragana as katakana. Names, product
 // names and codes are kept a second time as a whole, so that they are found first when they are the whole question,
 // however they are punctuated, and before the rest when they stand in it.
@@ -16,7 +16,7 @@
 //	bleve, index on disk  5.7 s     16.1 MB          7.8 ms
 //	bleve, in memory      155 s     356 MB           35 ms
 //
-// A replica builds the index whenever it loads a snapshot, beside the one it serves, so time and memory of building
-// decide; and bleve would still need the names kept apart to put exact ones first. The benchmarks of this package
+// The index is built for every snapshot and opened beside the one that is served, so time and memory of both decide;
+// and bleve would still need the names kept apart to put exact ones first. The benchmarks of this package
 // repeat its half of the table.
 package lexical

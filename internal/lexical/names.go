@@ -72,7 +72,7 @@ func (x *Index) named(compactName []rune) []name {
 	h := hash(compactName)
 	from, _ := slices.BinarySearchFunc(x.exact, name{uint32(h >> 32), uint32(h), 0}, compareNames)
 	to := from
-	for to < len(x.exact) && x.exact[to].hash() == h {
+	for to < len(x.exact) && x.exact[to].hash() == h && int(x.exact[to].pos) < x.n {
 		to++
 	}
 	return x.exact[from:to]

@@ -124,8 +124,11 @@ func (x *Index) tallyTerm(t *tally, w wanted, reach float64) {
 		if v >= 0x80 {
 			v, n = binary.Uvarint(list)
 		}
-		list = list[n:]
 		pos += uint32(v >> 3)
+		if n <= 0 || int(pos) >= x.n {
+			return // not what Build writes
+		}
+		list = list[n:]
 		tf := frequencies[v&7]
 		t.add(pos, gain*tf/(tf+k1*(1-b)+long*float32(x.lengths[pos])))
 	}

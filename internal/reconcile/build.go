@@ -15,30 +15,38 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // buildRows is how many vectors are handed to the index at a time: 1,024 × 1,536 × 4 bytes = 6 MiB.
 const buildRows = 1024
 
-// build writes the index and the old readers' documents into scratch and composes the manifest.
+// build writes the index, what searches by word and filter, and the old readers' documents into scratch and composes the
+// manifest.
 func (p *pass) build(ctx context.Context) error {
 	began := p.Clock.Elapsed()
 	c := p.files
 	p.step("build", int64(len(c.keys)))
 	g, gctx := errgroup.WithContext(ctx) // one core each
+	names := []string{store.FileIndex}
 	g.Go(func() error { return p.buildIndex(gctx) })
-	g.Go(func() error { return p.writePickle(gctx) })
+	if p.Pickle != nil {
+		names = append(names, store.FilePickle)
+		g.Go(func() error { return p.writePickle(gctx) })
+	}
+	if p.Lexical != nil {
+		names = append(names, store.FileWords)
+		g.Go(func() error { return p.writeWords(gctx) })
+	}
+	names = append(names, store.FileFilters)
+	g.Go(func() error { return p.writeFilters(gctx) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	p.step("hash", 0)
-	files := make([]store.File, 0, 4)
-	for _, name := range []string{store.FileIndex, store.FilePickle} {
-		path := filepath.Join(p.dir, name)
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && name == store.FilePickle {
-			continue
-		}
-		f, err := store.HashFile(ctx, path)
+	files := make([]store.File, 0, len(names)+len(c.entries))
+	for _, name := range names {
+		f, err := store.HashFile(ctx, filepath.Join(p.dir, name))
 		if err != nil {
 			return fail(Built, "NoScratch", transient, stopped(ctx, err))
 		}
@@ -124,10 +132,45 @@ func (p *pass) buildIndex(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) writePickle(ctx context.Context) (err error) {
-	if p.Pickle == nil {
-		return nil
+// writeWords writes the index of words that replicas search by.
+func (p *pass) writeWords(ctx context.Context) error {
+	docs := p.files.docs
+	arrays, err := p.Lexical(docs.Len(), func(i int) (vendors.Words, error) {
+		raw, err := docs.Metadata(i)
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return vendors.Words{}, err
+		}
+		return vendors.WordsOf(raw)
+	})
+	if err != nil {
+		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index words: %w", err)))
 	}
+	return p.writeArrays(store.FileWords, arrays)
+}
+
+// writeFilters writes the values that replicas filter and count by.
+func (p *pass) writeFilters(ctx context.Context) error {
+	docs := p.files.docs
+	a, err := vendors.BuildAttributes(docs.Len(), func(i int) ([]byte, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return docs.Metadata(i)
+	})
+	if err != nil {
+		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index filters: %w", err)))
+	}
+	return p.writeArrays(store.FileFilters, a.Arrays())
+}
+
+func (p *pass) writeArrays(name string, arrays [][]byte) error {
+	if err := store.WriteArrays(filepath.Join(p.dir, name), arrays); err != nil {
+		return fail(Built, "NoScratch", transient, fmt.Errorf("write %s: %w", name, err))
+	}
+	return nil
+}
+
+func (p *pass) writePickle(ctx context.Context) (err error) {
 	f, err := os.Create(filepath.Join(p.dir, store.FilePickle))
 	if err != nil {
 		return fail(Built, "NoScratch", transient, err)

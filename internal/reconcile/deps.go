@@ -9,6 +9,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Embedder turns texts into unit vectors of the configured dimensions.
@@ -57,6 +58,9 @@ type Index interface {
 // PickleWriter writes the documents of a snapshot in the form that old readers load beside index.faiss.
 type PickleWriter func(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error
 
+// LexicalBuilder indexes the words of n records, words(i) in catalogue order, and returns the arrays that replicas open.
+type LexicalBuilder func(n int, words func(i int) (vendors.Words, error)) (arrays [][]byte, err error)
+
 // Progress shows people how far a pass is. Steps do not overlap.
 type Progress interface {
 	// Step starts a named step of total units (0 = unknown), ending the one before it.
@@ -92,9 +96,10 @@ type Deps struct {
 	Layout   store.Layout
 	Embedder Embedder
 	Indexes  Indexes
-	Pickle   PickleWriter // nil: snapshots carry no index.pkl
-	Progress Progress     // nil: none shown
-	Metrics  *Metrics     // nil: not counted
+	Pickle   PickleWriter   // nil: snapshots carry no index.pkl
+	Lexical  LexicalBuilder // nil: snapshots carry no words.idx
+	Progress Progress       // nil: none shown
+	Metrics  *Metrics       // nil: not counted
 	Log      *slog.Logger
 	Clock    Clock // zero: SystemClock
 }

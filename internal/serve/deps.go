@@ -46,9 +46,11 @@ type Deps struct {
 	Predict func(p store.IndexParams, n, dims int) int64
 	// Embedder returns what embeds queries for a snapshot, or why this process cannot.
 	Embedder func(store.Embedding) (Embedder, error)
-	// BuildLexical indexes the words of n records; words reads one, in catalogue order. Fuse merges a ranking by meaning
-	// with one of Lexical into at most k positions, best first, with scores in 0..1. Without them lexical and hybrid
-	// searches go by meaning alone.
+	// OpenLexical opens the arrays of words.idx, which it keeps, for n records; an error means that this process knows
+	// them not. BuildLexical then indexes the words of n records itself; words reads one, in catalogue order. Fuse merges
+	// a ranking by meaning with one of Lexical into at most k positions, best first, with scores in 0..1. Without them
+	// lexical and hybrid searches go by meaning alone.
+	OpenLexical  func(arrays [][]byte, n int) (Lexical, error)
 	BuildLexical func(n int, words func(i int) (vendors.Words, error)) (Lexical, error)
 	Fuse         func(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int64, scores []float32)
 	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.

@@ -127,10 +127,15 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 func (l *loader) room(m store.Manifest) error {
 	limit := l.deps.MemoryLimit()
 	need := l.deps.Predict(m.Index, m.Stats.Vectors, m.Spec.Embedding.Dims)
-	// Words and filters: a pair of Japanese characters is 6 bytes of text and about 2 of postings; filters hold less.
-	// While they are built the garbage collector may let twice that stand.
-	docs, _ := m.File(store.FileDocuments)
-	need += docs.Size
+	_, words := m.File(store.FileWords)
+	_, filters := m.File(store.FileFilters)
+	if !words || !filters {
+		// They will be built: a pair of Japanese characters is 6 bytes of text and about 2 of postings; filters hold
+		// less. While they are built the garbage collector may let twice that stand. Mapped files take none: the
+		// system drops their pages when memory is short.
+		docs, _ := m.File(store.FileDocuments)
+		need += docs.Size
+	}
 	limitGoHeap(limit, l.native()+need)
 	err := fits(need, l.deps.MemoryUsed(), limit)
 	var tight *tightError
@@ -157,7 +162,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 	defer stalled.Stop()
 	o := store.FetchOptions{Reuse: l.cache.reuse, Progress: func(_, _ int64) { stalled.Reset(stallAfter) }}
 	if polite {
-		o.Parallel = 2 // one range hashed while the next arrives: about one core
+		o.Parallel, o.Around = 1, lowly // one range hashed while the next arrives: about one core
 	}
 	if err := store.Fetch(ctx, l.deps.Objects, l.deps.Layout, wanted(m), tmp, o); err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
@@ -195,15 +200,11 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 	defer l.m.phase(phaseOpen, time.Now())
 	s := &snapshot{manifest: m, dir: dir, loadedAt: time.Now()}
 	defer func() {
-		if err == nil {
-			return
-		}
-		if s.index != nil {
-			l.m.closed(s.index)
-			err = errors.Join(err, s.index.Close())
-		}
-		if s.docs != nil {
-			err = errors.Join(err, s.docs.Close())
+		if err != nil {
+			if s.index != nil {
+				l.m.closed(s.index)
+			}
+			err = errors.Join(err, s.close())
 		}
 	}()
 	if s.index, err = l.deps.Open(filepath.Join(dir, store.FileIndex), m.Index); err != nil {
@@ -219,18 +220,55 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 		return nil, fmt.Errorf("index has %d x %d, there are %d documents, the manifest says %d x %d",
 			n, s.index.Dims(), s.docs.Len(), m.Stats.Vectors, m.Spec.Embedding.Dims)
 	}
-	if s.attrs, err = vendors.BuildAttributes(s.docs.Len(), s.docs.Metadata); err != nil {
+	if err := l.openFilters(s); err != nil {
 		return nil, err
 	}
-	if l.deps.BuildLexical != nil && l.deps.Fuse != nil {
-		s.fuse = l.deps.Fuse
-		if s.words, err = l.deps.BuildLexical(s.docs.Len(), s.wordsOf); err != nil {
-			return nil, err
-		}
+	if err := l.openWords(s); err != nil {
+		return nil, err
 	}
 	s.filters = pickFacets(s.docs.Len(), s.docs.Metadata)
 	s.lane = newLane(s.index, m.Index.Kind, l.cores)
 	return s, nil
+}
+
+// openFilters maps filters.idx. A snapshot of an older or newer release may have none that this process reads: then it
+// is made from the records, as long as that takes.
+func (l *loader) openFilters(s *snapshot) (err error) {
+	if arrays, ok := s.arrays(store.FileFilters); ok {
+		if s.attrs, err = vendors.AttributesFrom(arrays, s.docs.Len(), s.docs.Metadata); err == nil {
+			return nil
+		}
+	}
+	s.attrs, err = vendors.BuildAttributes(s.docs.Len(), s.docs.Metadata)
+	return err
+}
+
+// openWords is openFilters for words.idx.
+func (l *loader) openWords(s *snapshot) (err error) {
+	if l.deps.BuildLexical == nil || l.deps.Fuse == nil {
+		return nil
+	}
+	s.fuse = l.deps.Fuse
+	if arrays, ok := s.arrays(store.FileWords); ok && l.deps.OpenLexical != nil {
+		if s.words, err = l.deps.OpenLexical(arrays, s.docs.Len()); err == nil {
+			return nil
+		}
+	}
+	s.words, err = l.deps.BuildLexical(s.docs.Len(), s.wordsOf)
+	return err
+}
+
+// arrays maps a file of arrays of the snapshot; ok is false when it has none that can be read.
+func (s *snapshot) arrays(name string) (views [][]byte, ok bool) {
+	if _, ok := s.manifest.File(name); !ok {
+		return nil, false
+	}
+	mapped, views, err := store.OpenArrays(filepath.Join(s.dir, name))
+	if err != nil {
+		return nil, false
+	}
+	s.mapped = append(s.mapped, mapped)
+	return views, true
 }
 
 // wordsOf reads what record i is found by.
@@ -265,12 +303,15 @@ func (l *loader) warm(ctx context.Context, s *snapshot) {
 	}
 }
 
-// politely runs f on a thread of its own at low priority: hashing, parsing and FAISS's reading then take the time
-// that queries leave. The thread ends with f, because its priority cannot be raised again.
+// politely runs f in a goroutine that is lowly.
 func politely(f func()) {
-	go func() {
-		runtime.LockOSThread()
-		_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) // refused: then at normal priority
-		f()
-	}()
+	go func() { _ = lowly(func() error { f(); return nil }) }()
+}
+
+// lowly runs f at low priority: hashing, parsing and FAISS's reading then take the time that queries leave. The
+// goroutine keeps its thread, whose priority cannot be raised again, and both end together.
+func lowly(f func() error) error {
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19) // refused: then at normal priority
+	return f()
 }

@@ -20,6 +20,7 @@ type snapshot struct {
 	loadedAt time.Time
 	index    Index
 	docs     *store.Docs
+	mapped   []*store.Arrays // that attrs and words are views of
 	attrs    *vendors.Attributes
 	words    Lexical // nil: not wired
 	fuse     func(k int, semantic, lexical []int64, lexicalScores []float32) ([]int64, []float32)
@@ -34,9 +35,20 @@ type snapshot struct {
 func (s *snapshot) id() string { return s.manifest.ID }
 func (s *snapshot) dims() int  { return s.index.Dims() }
 
-// close frees what the snapshot holds. Only holder calls it, after the last release.
+// close frees what the snapshot holds, also when it was opened in part. Of a published one only holder calls it, after
+// the last release.
 func (s *snapshot) close() error {
-	return errors.Join(s.index.Close(), s.docs.Close())
+	var err error
+	if s.index != nil {
+		err = s.index.Close()
+	}
+	if s.docs != nil {
+		err = errors.Join(err, s.docs.Close())
+	}
+	for _, m := range s.mapped {
+		err = errors.Join(err, m.Close())
+	}
+	return err
 }
 
 // holder publishes one snapshot and counts who uses it.

@@ -28,6 +28,9 @@ type FetchOptions struct {
 	Reuse    func(File) (path string, ok bool)
 	Parallel int // ranges in flight; default 4
 	Progress Progress
+	// Around runs the work of each goroutine that is started, so that the caller can say at what priority; nil just
+	// calls it.
+	Around func(work func() error) error
 }
 
 // Fetch brings the files of m (leave out of m.Files what is not wanted) into dir and returns only when the size and
@@ -55,7 +58,7 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 	if parallel < 1 {
 		parallel = defaultParallel
 	}
-	if err := download(ctx, objects, l.Snapshot(m.ID), missing, dir, parallel, meter); err != nil {
+	if err := download(ctx, objects, l.Snapshot(m.ID), missing, dir, parallel, o.Around, meter); err != nil {
 		return fmt.Errorf("fetch %s: %w", m.ID, err)
 	}
 	return nil
@@ -110,7 +113,12 @@ type part struct {
 
 // download fills dir with files found under the key prefix. Ranges start in file order, so the hasher, which
 // follows in the same order, waits only for what is on its way.
-func download(ctx context.Context, objects Objects, prefix string, files []File, dir string, parallel int, meter *meter) error {
+func download(ctx context.Context, objects Objects, prefix string, files []File, dir string, parallel int,
+	around func(func() error) error, meter *meter,
+) error {
+	if around == nil {
+		around = func(work func() error) error { return work() }
+	}
 	local := make([]*os.File, len(files))
 	defer func() {
 		for _, f := range local {
@@ -150,17 +158,21 @@ func download(ctx context.Context, objects Objects, prefix string, files []File,
 	})
 	for range min(parallel, len(parts)) {
 		g.Go(func() error {
-			buf := make([]byte, copyBuffer)
-			for p := range todo {
-				if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, meter); err != nil {
-					return err
+			return around(func() error {
+				buf := make([]byte, copyBuffer)
+				for p := range todo {
+					if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, meter); err != nil {
+						return err
+					}
+					close(p.done)
 				}
-				close(p.done)
-			}
-			return nil
+				return nil
+			})
 		})
 	}
-	g.Go(func() error { return hashParts(ctx, files, parts, local) })
+	g.Go(func() error {
+		return around(func() error { return hashParts(ctx, files, parts, local) })
+	})
 	err := g.Wait()
 	for i, f := range local {
 		if f == nil {

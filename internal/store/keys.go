@@ -34,6 +34,8 @@ const (
 	FilePickle    = "index.pkl"
 	FileDocuments = "documents.jsonl"
 	FileOffsets   = "documents.idx"
+	FileWords     = "words.idx"   // lexical index, of lexical.Version
+	FileFilters   = "filters.idx" // attributes, of vendors.AttributesVersion
 	FileManifest  = "manifest.json"
 	FileVerdict   = "verdict.json"
 )

@@ -2,11 +2,11 @@ package vendors
 
 import (
 	"fmt"
-	"hash/maphash"
 	"math"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
 )
 
 // Bounds of what is indexed. Whatever lies beyond them is still answered rightly, only slower.
@@ -27,26 +27,18 @@ const (
 	fewRecords = 8
 )
 
-// Attributes answers filters and counts values over the records of one catalogue, from memory. It is immutable and
-// safe for concurrent use. It keeps the function it was built with, and calls it for paths and texts that it does not
-// hold in memory.
-//
-// Strings are told apart by a 64-bit hash with a random key: among a million values of a path, two are confused with
-// a probability of 1e12/2^65 = 3e-8.
-type Attributes struct {
-	n        int
-	raw      func(i int) ([]byte, error)
-	seed     maphash.Seed
-	paths    map[string]*attribute
-	partial  bool // there are paths beyond maxPaths
-	bitmaps  int
-	resident int64
+// attributesBuilder collects the values of every path, record after record.
+type attributesBuilder struct {
+	n       int
+	paths   map[string]*attribute
+	partial bool // there are paths beyond maxPaths
+	bitmaps int
 }
 
 // attribute is everything that one path leads to.
 type attribute struct {
 	present *roaring.Bitmap        // the path leads to a value
-	simple  [3]*roaring.Bitmap     // by kind: null, false, true
+	simple  [3]*roaring.Bitmap     // by kind: null, false, true; nil for none
 	common  map[uint64]*commonText // strings with a bitmap, by hash
 	rare    []entry                // the other strings by hash, sorted
 	numbers []entry                // numbers in order, sorted
@@ -55,41 +47,6 @@ type attribute struct {
 type commonText struct {
 	text    string
 	records *roaring.Bitmap
-}
-
-// entry is a key of 64 bits and a record that has it. Three words of 32 bits pack without padding.
-type entry struct {
-	hi, lo, pos uint32
-}
-
-func (e entry) key() uint64 { return uint64(e.hi)<<32 | uint64(e.lo) }
-
-func newEntry(key uint64, pos uint32) entry { return entry{uint32(key >> 32), uint32(key), pos} }
-
-func compareEntries(a, b entry) int {
-	if a.key() != b.key() {
-		if a.key() < b.key() {
-			return -1
-		}
-		return 1
-	}
-	return int(int64(a.pos) - int64(b.pos))
-}
-
-// numberKey maps doubles to integers in the same order.
-func numberKey(f float64) uint64 {
-	bits := math.Float64bits(f)
-	if bits>>63 == 0 {
-		return bits | 1<<63
-	}
-	return ^bits
-}
-
-func keyNumber(key uint64) float64 {
-	if key>>63 == 1 {
-		return math.Float64frombits(key &^ (1 << 63))
-	}
-	return math.Float64frombits(^key)
 }
 
 // step is a key on the way to a path. Steps are only needed while building.
@@ -106,38 +63,34 @@ func BuildAttributes(n int, raw func(i int) ([]byte, error)) (*Attributes, error
 	if n < 0 || n > math.MaxUint32 {
 		return nil, fmt.Errorf("attributes of %d records: want 0..%d", n, uint32(math.MaxUint32))
 	}
-	a := &Attributes{n: n, raw: raw, seed: maphash.MakeSeed(), paths: make(map[string]*attribute)}
+	a := &attributesBuilder{n: n, paths: make(map[string]*attribute)}
 	root := &step{next: make(map[string]*step)}
 	var t tree
 	for i := range n {
-		if err := a.load(&t, i); err != nil {
+		if err := t.load(raw, i); err != nil {
 			return nil, err
 		}
 		a.object(root, &t, 0, uint32(i))
 	}
-	for _, at := range a.paths {
-		at.finish()
-		a.resident += at.size()
-	}
-	return a, nil
+	return a.finish(raw)
 }
 
 // load reads record i into t.
-func (a *Attributes) load(t *tree, i int) error {
-	raw, err := a.raw(i)
+func (t *tree) load(raw func(i int) ([]byte, error), i int) error {
+	in, err := raw(i)
 	if err != nil {
 		return fmt.Errorf("read record %d: %w", i, err)
 	}
-	if len(raw) > maxRecord {
+	if len(in) > maxRecord {
 		return fmt.Errorf("record %d: %s", i, KindRecordSize)
 	}
-	if f := t.parse(raw, maxDepth); f != nil {
+	if f := t.parse(in, maxDepth); f != nil {
 		return fmt.Errorf("record %d: %w", i, &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail})
 	}
 	return nil
 }
 
-func (a *Attributes) object(s *step, t *tree, i int, pos uint32) {
+func (a *attributesBuilder) object(s *step, t *tree, i int, pos uint32) {
 	if t.nodes[i].kind != kindObject {
 		return
 	}
@@ -151,7 +104,7 @@ func (a *Attributes) object(s *step, t *tree, i int, pos uint32) {
 }
 
 // step finds the step from s by the key of member i. Keys with dots and nested keys may be the same path.
-func (a *Attributes) step(s *step, t *tree, i int) *step {
+func (a *attributesBuilder) step(s *step, t *tree, i int) *step {
 	n := &t.nodes[i]
 	if !n.keyEscaped {
 		if next := s.next[string(t.raw[n.key.lo:n.key.hi])]; next != nil {
@@ -177,7 +130,7 @@ func (a *Attributes) step(s *step, t *tree, i int) *step {
 	return next
 }
 
-func (a *Attributes) value(s *step, t *tree, i int, pos uint32) {
+func (a *attributesBuilder) value(s *step, t *tree, i int, pos uint32) {
 	switch k := t.nodes[i].kind; k {
 	case kindObject:
 		a.object(s, t, i, pos)
@@ -203,12 +156,12 @@ func (a *Attributes) value(s *step, t *tree, i int, pos uint32) {
 	}
 }
 
-func (a *Attributes) text(at *attribute, t *tree, i int, pos uint32) {
+func (a *attributesBuilder) text(at *attribute, t *tree, i int, pos uint32) {
 	b := t.bytesOf(i)
 	if t.nodes[i].escaped {
 		b = []byte(t.str(i))
 	}
-	hash := maphash.Bytes(a.seed, b) // equals maphash.String of the same text
+	hash := xxhash.Sum64(b)
 	if c := at.common[hash]; c != nil {
 		c.records.Add(pos)
 		return
@@ -251,20 +204,3 @@ func sortEntries(e []entry) []entry {
 	slices.SortFunc(e, compareEntries)
 	return slices.Clone(slices.Compact(e))
 }
-
-// size estimates resident bytes: entries 12 each, a map entry with its header about 100.
-func (at *attribute) size() int64 {
-	s := int64(len(at.rare)+len(at.numbers))*12 + int64(at.present.GetSizeInBytes()) + 200
-	for _, b := range at.simple {
-		if b != nil {
-			s += int64(b.GetSizeInBytes()) + 100
-		}
-	}
-	for _, c := range at.common {
-		s += int64(len(c.text)) + int64(c.records.GetSizeInBytes()) + 200
-	}
-	return s
-}
-
-// SizeBytes is about what the Attributes takes in memory.
-func (a *Attributes) SizeBytes() int64 { return a.resident }

@@ -2,9 +2,11 @@ package vendors
 
 import (
 	"cmp"
-	"hash/maphash"
 	"math"
 	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // maxFacetReads bounds how many records are read to put values of equal count in order, about 5 us each. When more
@@ -21,7 +23,7 @@ type FacetCount struct {
 // first, equal counts in the order strings, numbers, booleans, null and within those by value. A record that has a
 // value several times counts once. Unknown fields have no values.
 func (a *Attributes) Facets(field string, limit int) []FacetCount {
-	at := a.paths[field]
+	at := a.field(field)
 	if limit <= 0 || at == nil && !a.partial {
 		return nil
 	}
@@ -35,22 +37,22 @@ func (a *Attributes) Facets(field string, limit int) []FacetCount {
 	return slices.Clip(counts[:min(limit, len(counts))])
 }
 
-func (a *Attributes) counts(at *attribute, field string, limit int) []FacetCount {
+func (a *Attributes) counts(at *field, path string, limit int) []FacetCount {
 	var counts []FacetCount
 	for k, value := range [...]any{nil, false, true} {
-		if b := at.simple[k]; b != nil {
-			counts = append(counts, FacetCount{value, int(b.GetCardinality())})
+		if n := a.bitmap(at.simple[k]).GetCardinality(); n > 0 {
+			counts = append(counts, FacetCount{value, int(n)})
 		}
 	}
-	for _, c := range at.common {
-		counts = append(counts, FacetCount{c.text, int(c.records.GetCardinality())})
+	for _, t := range a.texts[at.texts.from:at.texts.to] {
+		counts = append(counts, FacetCount{strings.Clone(a.str(t.chars)), int(t.count)})
 	}
-	for run := range runs(at.numbers) {
+	for run := range runs(a.list(at.numbers)) {
 		if x := keyNumber(run[0].key()); !math.IsInf(x, 0) { // JSON has no name for those
 			counts = append(counts, FacetCount{x, len(run)})
 		}
 	}
-	return append(counts, a.rareFacets(at, field, limit, counts)...)
+	return append(counts, a.rareFacets(at, path, limit, counts)...)
 }
 
 // runs yields the stretches of entries with the same key.
@@ -70,12 +72,12 @@ func runs(e []entry) func(yield func([]entry) bool) {
 }
 
 // rareFacets reads the texts of those rare values that can be among the first limit: the texts are not in memory.
-func (a *Attributes) rareFacets(at *attribute, field string, limit int, others []FacetCount) []FacetCount {
+func (a *Attributes) rareFacets(at *field, path string, limit int, others []FacetCount) []FacetCount {
 	var sizes []int
 	for _, c := range others {
 		sizes = append(sizes, c.Count)
 	}
-	for run := range runs(at.rare) {
+	for run := range runs(a.list(at.rare)) {
 		sizes = append(sizes, len(run))
 	}
 	least := 0 // the count of the last value to be shown
@@ -84,7 +86,7 @@ func (a *Attributes) rareFacets(at *attribute, field string, limit int, others [
 		least = sizes[limit-1]
 	}
 	var surely, perhaps [][]entry
-	for run := range runs(at.rare) {
+	for run := range runs(a.list(at.rare)) {
 		if len(run) > least {
 			surely = append(surely, run)
 		} else if len(run) == least {
@@ -96,7 +98,7 @@ func (a *Attributes) rareFacets(at *attribute, field string, limit int, others [
 	var t tree
 	var counts []FacetCount
 	for _, run := range append(surely, perhaps...) {
-		if text, ok := a.rareText(&t, field, run[0]); ok {
+		if text, ok := a.rareText(&t, path, run[0]); ok {
 			counts = append(counts, FacetCount{text, len(run)})
 		}
 	}
@@ -105,14 +107,14 @@ func (a *Attributes) rareFacets(at *attribute, field string, limit int, others [
 
 // rareText finds the text with the entry's hash in the entry's record.
 func (a *Attributes) rareText(t *tree, field string, e entry) (text string, ok bool) {
-	if a.load(t, int(e.pos)) != nil {
+	if t.load(a.raw, int(e.pos)) != nil {
 		return "", false
 	}
 	t.follow(0, field, func(i int) {
 		t.leaves(i, func(i int) {
 			if !ok && t.nodes[i].kind == kindString {
 				text = t.str(i)
-				ok = maphash.String(a.seed, text) == e.key()
+				ok = xxhash.Sum64String(text) == e.key()
 			}
 		})
 	})
@@ -133,7 +135,7 @@ func (a *Attributes) scanFacets(field string) []FacetCount {
 	var t tree
 	counts := make(map[any]int)
 	for i := range a.n {
-		if a.load(&t, i) != nil {
+		if t.load(a.raw, i) != nil {
 			continue
 		}
 		seen := make(map[any]bool)

@@ -1,10 +1,11 @@
 package vendors
 
 import (
-	"hash/maphash"
+	"cmp"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cespare/xxhash/v2"
 )
 
 // Select returns the positions of the records that match f. The bitmap is the caller's.
@@ -13,7 +14,7 @@ func (a *Attributes) Select(f Filter) *roaring.Bitmap {
 	all.AddRange(0, uint64(a.n))
 	for i := range f.conditions {
 		c := &f.conditions[i]
-		at := a.paths[c.path]
+		at := a.field(c.path)
 		switch {
 		case at != nil:
 			all.And(a.meeting(at, c))
@@ -33,24 +34,24 @@ func (a *Attributes) Select(f Filter) *roaring.Bitmap {
 func (a *Attributes) scan(among *roaring.Bitmap, c *condition) {
 	var t tree
 	for _, pos := range among.ToArray() {
-		if a.load(&t, int(pos)) != nil || !c.matches(&t) {
+		if t.load(a.raw, int(pos)) != nil || !c.matches(&t) {
 			among.Remove(pos)
 		}
 	}
 }
 
-// meeting returns the records that meet a condition on at. It may be a bitmap of the index: not to be changed.
-func (a *Attributes) meeting(at *attribute, c *condition) *roaring.Bitmap {
+// meeting returns the records that meet a condition on at.
+func (a *Attributes) meeting(at *field, c *condition) *roaring.Bitmap {
 	switch {
 	case c.exists != nil && *c.exists:
-		return at.present
+		return a.bitmap(at.present)
 	case c.exists != nil:
-		return roaring.Flip(at.present, 0, uint64(a.n))
+		return roaring.Flip(a.bitmap(at.present), 0, uint64(a.n))
 	case c.within != nil:
 		if c.within.lo > c.within.hi {
 			return roaring.New()
 		}
-		return a.records(between(at.numbers, numberKey(c.within.lo), numberKey(c.within.hi)))
+		return a.records(between(a.list(at.numbers), numberKey(c.within.lo), numberKey(c.within.hi)))
 	}
 	sets := make([]*roaring.Bitmap, 0, len(c.any))
 	for _, s := range c.any {
@@ -65,26 +66,27 @@ func (a *Attributes) meeting(at *attribute, c *condition) *roaring.Bitmap {
 }
 
 // equal returns the records that have s at the path, nil for none.
-func (a *Attributes) equal(at *attribute, s scalar) *roaring.Bitmap {
+func (a *Attributes) equal(at *field, s scalar) *roaring.Bitmap {
 	switch s.kind {
 	case kindString:
-		hash := maphash.String(a.seed, s.text)
-		rare := between(at.rare, hash, hash)
-		c := at.common[hash]
-		switch {
-		case c == nil && len(rare) == 0:
-			return nil
-		case c == nil:
+		hash := xxhash.Sum64String(s.text)
+		texts := a.texts[at.texts.from:at.texts.to]
+		if i, ok := slices.BinarySearchFunc(texts, hash, func(t text, hash uint64) int { return cmp.Compare(t.hash, hash) }); ok {
+			return a.bitmap(texts[i].records) // a hash is either here or rare
+		}
+		if rare := between(a.list(at.rare), hash, hash); len(rare) > 0 {
 			return a.records(rare)
 		}
-		return c.records // a hash is either common or rare
+		return nil
 	case kindNumber:
 		key := numberKey(s.number)
-		return a.records(between(at.numbers, key, key))
+		return a.records(between(a.list(at.numbers), key, key))
 	default:
-		return at.simple[s.kind]
+		return a.bitmap(at.simple[s.kind])
 	}
 }
+
+func (a *Attributes) list(e extent) []entry { return a.entries[e.from:e.to] }
 
 // between returns the entries with lo <= key <= hi of sorted entries.
 func between(e []entry, lo, hi uint64) []entry {
@@ -104,7 +106,9 @@ func (a *Attributes) records(e []entry) *roaring.Bitmap {
 	if len(e) > a.n/64 {
 		dense := make([]uint64, (a.n+63)/64)
 		for i := range e {
-			dense[e[i].pos/64] |= 1 << (e[i].pos % 64)
+			if pos := e[i].pos; int(pos) < a.n {
+				dense[pos/64] |= 1 << (pos % 64)
+			}
 		}
 		return roaring.FromDense(dense, true)
 	}

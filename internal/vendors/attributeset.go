@@ -1,0 +1,262 @@
+package vendors
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"unsafe"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// AttributesVersion is raised when the meaning of the arrays of Attributes changes. Others are not opened: whoever
+// has the records builds them again.
+const AttributesVersion = 1
+
+// Attributes answers filters and counts values over the records of one catalogue. It is immutable and safe for
+// concurrent use. It keeps the function it was made with, and calls it for paths and texts beyond the bounds.
+//
+// It is a handful of flat arrays, so that a snapshot can carry it and a replica map it: nothing is decoded when it is
+// opened, and a search reads the one or two bitmaps that its filter names.
+//
+// Strings are told apart by their 64-bit XXH64 hash: among a million values of a path, two are confused with a
+// probability of 1e12/2^65 = 3e-8.
+type Attributes struct {
+	n       int
+	raw     func(i int) ([]byte, error)
+	partial bool    // there are paths beyond maxPaths
+	fields  []field // by name
+	texts   []text  // of one field behind the other, by hash
+	entries []entry
+	chars   []byte // names of fields, strings
+	bitmaps []byte // roaring bitmaps in their portable format
+}
+
+// extent is a range of another array. It holds no padding, as all that follows: the arrays are written as they are.
+type extent struct{ from, to uint64 }
+
+// field is everything that one path leads to.
+type field struct {
+	name    extent    // in chars
+	present extent    // in bitmaps: the path leads to a value
+	simple  [3]extent // in bitmaps, by kind: null, false, true; empty for none
+	texts   extent    // in texts: strings with a bitmap
+	rare    extent    // in entries: the other strings by hash
+	numbers extent    // in entries, in order
+}
+
+// text is a string that many records share.
+type text struct {
+	hash    uint64
+	count   uint64 // records
+	chars   extent
+	records extent // in bitmaps
+}
+
+// entry is a key of 64 bits and a record that has it.
+type entry struct {
+	hi, lo, pos uint32
+}
+
+func (e entry) key() uint64 { return uint64(e.hi)<<32 | uint64(e.lo) }
+
+func newEntry(key uint64, pos uint32) entry { return entry{uint32(key >> 32), uint32(key), pos} }
+
+func compareEntries(a, b entry) int {
+	if a.key() != b.key() {
+		return cmp.Compare(a.key(), b.key())
+	}
+	return cmp.Compare(a.pos, b.pos)
+}
+
+// numberKey maps doubles to integers in the same order.
+func numberKey(f float64) uint64 {
+	bits := math.Float64bits(f)
+	if bits>>63 == 0 {
+		return bits | 1<<63
+	}
+	return ^bits
+}
+
+func keyNumber(key uint64) float64 {
+	if key>>63 == 1 {
+		return math.Float64frombits(key &^ (1 << 63))
+	}
+	return math.Float64frombits(^key)
+}
+
+// finish lays everything out in the flat arrays.
+func (b *attributesBuilder) finish(raw func(i int) ([]byte, error)) (*Attributes, error) {
+	a := &Attributes{n: b.n, raw: raw, partial: b.partial}
+	for _, path := range slices.Sorted(maps.Keys(b.paths)) {
+		at := b.paths[path]
+		at.finish()
+		f := field{name: a.addChars(path)}
+		var err error
+		if f.present, err = a.addBitmap(at.present); err != nil {
+			return nil, err
+		}
+		for k, set := range at.simple {
+			if set == nil {
+				continue
+			}
+			if f.simple[k], err = a.addBitmap(set); err != nil {
+				return nil, err
+			}
+		}
+		f.texts.from = uint64(len(a.texts))
+		for _, hash := range slices.Sorted(maps.Keys(at.common)) {
+			c := at.common[hash]
+			t := text{hash: hash, count: c.records.GetCardinality(), chars: a.addChars(c.text)}
+			if t.records, err = a.addBitmap(c.records); err != nil {
+				return nil, err
+			}
+			a.texts = append(a.texts, t)
+		}
+		f.texts.to = uint64(len(a.texts))
+		f.rare, f.numbers = a.addEntries(at.rare), a.addEntries(at.numbers)
+		a.fields = append(a.fields, f)
+		delete(b.paths, path)
+	}
+	a.entries, a.bitmaps = slices.Clip(a.entries), slices.Clip(a.bitmaps)
+	return a, nil
+}
+
+func (a *Attributes) addChars(s string) extent {
+	from := uint64(len(a.chars))
+	a.chars = append(a.chars, s...)
+	return extent{from, uint64(len(a.chars))}
+}
+
+func (a *Attributes) addEntries(e []entry) extent {
+	from := uint64(len(a.entries))
+	a.entries = append(a.entries, e...)
+	return extent{from, uint64(len(a.entries))}
+}
+
+func (a *Attributes) addBitmap(b *roaring.Bitmap) (extent, error) {
+	data, err := b.ToBytes()
+	if err != nil {
+		return extent{}, fmt.Errorf("write bitmap: %w", err)
+	}
+	for len(a.bitmaps)%8 != 0 {
+		a.bitmaps = append(a.bitmaps, 0)
+	}
+	from := uint64(len(a.bitmaps))
+	a.bitmaps = append(a.bitmaps, data...)
+	return extent{from, uint64(len(a.bitmaps))}, nil
+}
+
+// Arrays returns the arrays that AttributesFrom takes: views, not to be changed.
+func (a *Attributes) Arrays() [][]byte {
+	head := []uint64{AttributesVersion, uint64(a.n), 0}
+	if a.partial {
+		head[2] = 1
+	}
+	return [][]byte{bytesOf(head), bytesOf(a.fields), bytesOf(a.texts), bytesOf(a.entries), a.chars, a.bitmaps}
+}
+
+// AttributesFrom opens what Arrays returned, for the same records. The arrays are kept, as raw is: both must stay as
+// they are for as long as the Attributes is used. Arrays of another version or of other records are an error.
+func AttributesFrom(arrays [][]byte, n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
+	if len(arrays) != 6 {
+		return nil, fmt.Errorf("attributes: %d arrays, want 6", len(arrays))
+	}
+	head, err := viewOf[uint64](arrays[0])
+	if err != nil || len(head) != 3 || head[0] != AttributesVersion {
+		return nil, fmt.Errorf("attributes: not of version %d", AttributesVersion)
+	}
+	if head[1] != uint64(n) {
+		return nil, fmt.Errorf("attributes of %d records, want %d", head[1], n)
+	}
+	a := &Attributes{n: n, raw: raw, partial: head[2] != 0, chars: arrays[4], bitmaps: arrays[5]}
+	var errs [3]error
+	a.fields, errs[0] = viewOf[field](arrays[1])
+	a.texts, errs[1] = viewOf[text](arrays[2])
+	a.entries, errs[2] = viewOf[entry](arrays[3])
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("attributes: %w", err)
+	}
+	return a, a.check()
+}
+
+// check tells whether every range lies where it belongs. What the ranges hold is read later, with care.
+func (a *Attributes) check() error {
+	good := true
+	within := func(e extent, size int) { good = good && e.from <= e.to && e.to <= uint64(size) }
+	for i := range a.fields {
+		f := &a.fields[i]
+		within(f.name, len(a.chars))
+		within(f.present, len(a.bitmaps))
+		for _, s := range f.simple {
+			within(s, len(a.bitmaps))
+		}
+		within(f.texts, len(a.texts))
+		within(f.rare, len(a.entries))
+		within(f.numbers, len(a.entries))
+	}
+	for i := range a.texts {
+		within(a.texts[i].chars, len(a.chars))
+		within(a.texts[i].records, len(a.bitmaps))
+	}
+	if !good {
+		return errors.New("attributes: a range is out of bounds")
+	}
+	return nil
+}
+
+// SizeBytes is about what the Attributes takes in memory, or of the file that it is mapped from.
+func (a *Attributes) SizeBytes() int64 {
+	var n int64
+	for _, array := range a.Arrays() {
+		n += int64(len(array))
+	}
+	return n
+}
+
+// field finds a path, nil for none.
+func (a *Attributes) field(path string) *field {
+	i, ok := slices.BinarySearchFunc(a.fields, path, func(f field, path string) int {
+		return cmp.Compare(a.str(f.name), path)
+	})
+	if !ok {
+		return nil
+	}
+	return &a.fields[i]
+}
+
+// str is a view: see AttributesFrom for how long it lives.
+func (a *Attributes) str(e extent) string {
+	return unsafe.String(unsafe.SliceData(a.chars[e.from:e.to]), int(e.to-e.from))
+}
+
+// bitmap reads a bitmap in place; it copies itself when it is changed. A damaged one is empty.
+func (a *Attributes) bitmap(e extent) *roaring.Bitmap {
+	b := roaring.New()
+	if e.from == e.to {
+		return b
+	}
+	if _, err := b.FromBuffer(a.bitmaps[e.from:e.to]); err != nil {
+		return roaring.New()
+	}
+	return b
+}
+
+// viewOf reads b as a slice of T, which holds no pointers. Files of arrays are mapped and their arrays aligned.
+func viewOf[T any](b []byte) ([]T, error) {
+	var t T
+	size := int(unsafe.Sizeof(t))
+	if len(b)%size != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%unsafe.Alignof(t) != 0 {
+		return nil, fmt.Errorf("array of %d bytes: want whole, aligned elements of %d", len(b), size)
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/size), nil
+}
+
+// bytesOf is the memory of s.
+func bytesOf[T any](s []T) []byte {
+	var t T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(t)))
+}
