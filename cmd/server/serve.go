@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -50,9 +51,21 @@ func (c serveCmd) config(log *slog.Logger, b wire.Build) serve.Config {
 	cfg.TrustedProxies, cfg.MaxQueue = c.TrustedProxies, c.MaxQueue
 	cfg.SwapWhenTight, cfg.DefaultMode = c.SwapWhenTight, c.DefaultMode
 	cfg.AllowedOrigins, cfg.APIKeys, cfg.RateLimit = list(c.AllowedOrigins), list(c.APIKeys), c.RateLimit
+	cfg.Cores = c.cores()
 	cfg.Build = serve.Build{Version: b.Version, Commit: b.Commit, FAISS: vecindex.Version()}
 	cfg.Log = log
 	return cfg
+}
+
+// loading is how many goroutines of a load compute at a time: one downloads, one hashes, one opens.
+const loading = 3
+
+// cores fixes how many searches run at a time and lets Go run loads beside them. Loads run on threads of low priority;
+// such a thread, while the system makes it wait, keeps the right to run Go code, and the queries must not lack it.
+func (serveCmd) cores() int {
+	n := vecindex.Cores()
+	runtime.GOMAXPROCS(n + loading)
+	return n
 }
 
 // Run serves until a signal: SIGTERM drains first, SIGINT (or a second signal) does not.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	PollInterval   time.Duration // POLL_INTERVAL, jittered by ±10 %
 	DrainTime      time.Duration // DRAIN_TIME: served after /ready turned 503
 	TrustedProxies int           // TRUSTED_PROXIES: hops of X-Forwarded-For believed
+	Cores          int           // searches that compute at a time
 	MaxQueue       int           // MAX_QUEUE: searches waiting for a core; beyond it 503
 	SwapWhenTight  string        // SWAP_WHEN_TIGHT: refuse or drop
 	DefaultMode    string        // DEFAULT_MODE of a text query
@@ -57,6 +59,7 @@ func Defaults() Config {
 		LocalDir:      "./vectorstore",
 		PollInterval:  10 * time.Second,
 		DrainTime:     15 * time.Second,
+		Cores:         runtime.GOMAXPROCS(0),
 		MaxQueue:      256,
 		SwapWhenTight: TightRefuse,
 		DefaultMode:   ModeHybrid,

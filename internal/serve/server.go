@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,7 +71,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		cfg: cfg, deps: deps, log: cfg.Log,
 		m:      newMetrics(deps.Registerer, cfg.Build),
 		holder: &holder{},
-		cores:  newCores(runtime.GOMAXPROCS(0), cfg.MaxQueue),
+		cores:  newCores(cfg.Cores, cfg.MaxQueue),
 		recent: &recentQueries{},
 		limit:  newLimiter(cfg.RateLimit),
 		drain:  make(chan struct{}),

@@ -19,6 +19,10 @@ type cores struct {
 	build chan struct{}
 }
 
+// Cores is how many searches compute at a time, GOMAXPROCS when it is first
+// asked for: a program that raises GOMAXPROCS for other work asks before.
+func Cores() int { return cap(sharedCores().slots) }
+
 // sharedCores is the process's; its size is fixed at the first search.
 var sharedCores = sync.OnceValue(func() *cores { return newCores(runtime.GOMAXPROCS(0)) })
 

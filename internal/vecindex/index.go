@@ -32,7 +32,7 @@ type Index struct {
 
 // newIndex takes over ix, except when it fails. h is ix's handle.
 func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
-	s, err := newSearcher(h, walksOnCodes(p, int(ix.Ntotal()), ix.D()))
+	s, err := newSearcher(h, usesCodes(p, int(ix.Ntotal()), ix.D()))
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,7 @@ type searcher struct {
 	c *C.vs_searcher
 }
 
-// newSearcher makes 8-bit codes for walking a graph when codes is set.
+// newSearcher makes 8-bit codes for walking and scanning when codes is set.
 func newSearcher(h unsafe.Pointer, codes bool) (searcher, error) {
 	var s searcher
 	var with C.int
@@ -191,10 +191,11 @@ func searchError(rc C.int) error {
 	return nil
 }
 
-// scan searches the positions [begin, end) exhaustively.
-func (s searcher) scan(queries []float32, nq, k, begin, end int, out hits) error {
+// scan searches the positions [begin, end) exhaustively. floor has a score for
+// each query that is shared with other parts of the same search, or is nil.
+func (s searcher) scan(queries []float32, nq, k, begin, end int, floor []float32, out hits) error {
 	return searchError(C.vs_scan(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k),
-		C.int64_t(begin), C.int64_t(end), fptr(out.scores), iptr(out.pos)))
+		C.int64_t(begin), C.int64_t(end), (*C.float)(unsafe.SliceData(floor)), fptr(out.scores), iptr(out.pos)))
 }
 
 // scanSelected searches the given positions exhaustively.

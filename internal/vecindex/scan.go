@@ -2,12 +2,13 @@ package vecindex
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
 const (
-	// pieceBytes of vectors are scanned between two looks at who is waiting:
-	// about 0.2 ms, against some microseconds for the call and the merge.
+	// pieceBytes of vectors or codes are scanned between two looks at who is
+	// waiting: about 0.2 ms, against some microseconds for the call and the merge.
 	pieceBytes = 2 << 20
 	// queryGroup queries share one pass over the vectors: by then the scan is
 	// bound by arithmetic, and their scores of a block fit the cache.
@@ -16,43 +17,49 @@ const (
 	mergeLimit = 1 << 20
 )
 
-// split is how a scan of n rows for nq queries is cut: pieces of step rows.
-func split(n, dims, nq, k int) (pieces, step int) {
-	step = max(1, pieceBytes/(dims*4))
+// split is how a scan of n rows of rowBytes for nq queries is cut: pieces of step
+// rows.
+func split(n, rowBytes, nq, k int) (pieces, step int) {
+	step = max(1, pieceBytes/rowBytes)
 	if most := mergeLimit / (nq * k); (n+step-1)/step > max(1, most) {
 		step = (n + max(1, most) - 1) / max(1, most)
 	}
 	return (n + step - 1) / step, step
 }
 
-// scanner searches rows [from, to) of what is scanned.
-type scanner func(queries []float32, nq, from, to int, out hits) error
+// scanner searches rows [from, to) of what is scanned. floor is what other pieces
+// have found to be reached, a score for each query.
+type scanner func(queries []float32, nq, from, to int, floor []float32, out hits) error
 
-// scanAll scans n rows for the job's queries, on idle cores too.
-func scanAll(c *cores, j job, dims, n int, scan scanner) error {
+// scanAll scans n rows of rowBytes for the job's queries, on idle cores too.
+func scanAll(c *cores, j job, dims, rowBytes, n int, scan scanner) error {
 	for from := 0; from < j.nq; from += queryGroup {
 		to := min(from+queryGroup, j.nq)
 		group := job{
 			queries: j.queries[from*dims : to*dims], nq: to - from, k: j.k,
 			out: j.out.slice(from*j.k, to*j.k),
 		}
-		if err := scanGroup(c, group, dims, n, scan); err != nil {
+		if err := scanGroup(c, group, rowBytes, n, scan); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func scanGroup(c *cores, j job, dims, n int, scan scanner) error {
-	pieces, step := split(n, dims, j.nq, j.k)
+func scanGroup(c *cores, j job, rowBytes, n int, scan scanner) error {
+	pieces, step := split(n, rowBytes, j.nq, j.k)
 	if pieces <= 1 {
-		return c.each(1, func(int) error { return scan(j.queries, j.nq, 0, n, j.out) })
+		return c.each(1, func(int) error { return scan(j.queries, j.nq, 0, n, nil, j.out) })
+	}
+	floor := make([]float32, j.nq)
+	for q := range floor {
+		floor[q] = float32(math.Inf(-1))
 	}
 	size := j.nq * j.k
 	partial := newHits(pieces * size)
 	err := c.each(pieces, func(p int) error {
 		out := partial.slice(p*size, (p+1)*size)
-		return scan(j.queries, j.nq, p*step, min((p+1)*step, n), out)
+		return scan(j.queries, j.nq, p*step, min((p+1)*step, n), floor, out)
 	})
 	if err != nil {
 		return err

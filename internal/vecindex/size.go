@@ -1,7 +1,5 @@
 package vecindex
 
-import "runtime"
-
 // PredictBytes is the C heap that an index of n vectors of dims components
 // will hold, so that a server can refuse a snapshot before loading it.
 func PredictBytes(p Params, n, dims int) int64 {
@@ -21,9 +19,9 @@ func PredictBytes(p Params, n, dims int) int64 {
 		// one vector in M reaches; an offset and a level per vector.
 		links := 2*float64(p.M) + float64(p.M)/float64(p.M-1)
 		total += int64(float64(rows)*links)*4 + rows*(8+4) + marks(p, n)
-		if walksOnCodes(p, n, dims) {
-			total += rows * int64(dims)
-		}
+	}
+	if usesCodes(p, n, dims) {
+		total += rows * int64(dims)
 	}
 	return total
 }
@@ -34,14 +32,14 @@ func marks(p Params, n int) int64 {
 	if !p.graph() {
 		return 0
 	}
-	return int64(n) * int64(runtime.GOMAXPROCS(0))
+	return int64(n) * int64(Cores())
 }
 
-// codesBytes of vectors and more are walked by 8-bit codes. Below, they lie in
-// the processor's caches, and an eighth of a millisecond is not worth a quarter
-// more memory.
+// codesBytes of vectors and more are walked or scanned by 8-bit codes. Below, they
+// lie in the processor's caches, and an eighth of a millisecond is not worth a
+// quarter more memory.
 const codesBytes = 8 << 20
 
-func walksOnCodes(p Params, n, dims int) bool {
-	return p.Kind == HNSW && int64(n)*int64(dims)*4 >= codesBytes
+func usesCodes(p Params, n, dims int) bool {
+	return (p.Kind == HNSW || p.Kind == Flat) && int64(n)*int64(dims)*4 >= codesBytes
 }

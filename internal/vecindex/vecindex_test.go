@@ -166,7 +166,7 @@ func TestAFilteredWalkKeepsItsRecallAsTheSelectionNarrows(t *testing.T) {
 	all := clustered(n+40, dims)
 	rows, queries := all[:n*dims], all[n*dims:]
 	p := Params{Kind: HNSW}.withDefaults(n)
-	if !walksOnCodes(p, n, dims) {
+	if !usesCodes(p, n, dims) {
 		t.Fatal("too small for codes")
 	}
 	x := build(t, p, rows, dims)

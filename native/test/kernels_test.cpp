@@ -197,6 +197,25 @@ void codes(const vs::Kernels& k, size_t d, size_t slack) {
             check("u8_gather", 0, out[i] - want, 0);
             check("u8_dot", d, k.u8_dot(wf.data(), at[i], d) / 255, want / 128 / 255);
         }
+        for (size_t nq = 1; nq <= 7; nq++) {
+            const size_t wd = w.size(), ld = n + 3;
+            std::vector<int8_t> ws(nq * wd);
+            for (size_t q = 0; q < nq; q++) {
+                for (size_t j = 0; j < d; j++) {
+                    ws[q * wd + j] = int8_t(w[j] / int(q + 1));
+                }
+            }
+            std::vector<int32_t> sums(nq * ld, -7);
+            k.u8_block(ws.data(), nq, wd, bytes, n, d, sums.data(), ld);
+            for (size_t q = 0; q < nq; q++) {
+                for (size_t i = 0; i < ld; i++) {
+                    const double want = i < n
+                            ? sum(d, [&](size_t j) { return double(ws[q * wd + j]) * at[i][j]; })
+                            : -7;
+                    check("u8_block", 0, sums[q * ld + i] - want, 0);
+                }
+            }
+        }
     }
 }
 

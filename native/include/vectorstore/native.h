@@ -76,14 +76,16 @@ int vs_quantize_graph(void* floats, void* codes);
 typedef struct vs_searcher vs_searcher;
 
 /* with_codes: make 8-bit codes of the vectors, a byte per component, and walk a
- * graph on them; results are scored by the vectors all the same. */
+ * graph or scan on them; results are those of the vectors all the same. */
 int vs_searcher_new(void* index, int with_codes, vs_searcher** out);
 void vs_searcher_free(vs_searcher* s);
 
 /* Heap of the searcher itself, in bytes. */
 size_t vs_searcher_bytes(const vs_searcher* s);
 
-/* Exhaustive search of the positions [begin, end). */
+/* Exhaustive search of the positions [begin, end). floor, which may be null, is nq
+ * scores that the parts of one search share, from -infinity on: vectors below
+ * them may be left out, as k others have reached them. */
 int vs_scan(
         const vs_searcher* s,
         int64_t nq,
@@ -91,6 +93,7 @@ int vs_scan(
         int64_t k,
         int64_t begin,
         int64_t end,
+        float* floor,
         float* scores,
         int64_t* positions);
 

@@ -19,7 +19,7 @@ vs::Queries queries(const vs_searcher* s, int64_t nq, const float* rows, int64_t
                     float* scores, int64_t* positions) {
     vs::require(s && rows && scores && positions, "null argument");
     vs::require(nq >= 1 && k >= 1, "k and the number of queries must be positive");
-    return vs::Queries{rows, nq, k, scores, positions};
+    return vs::Queries{rows, nq, k, scores, positions, nullptr};
 }
 
 } // namespace
@@ -42,9 +42,10 @@ size_t vs_searcher_bytes(const vs_searcher* s) {
 }
 
 int vs_scan(const vs_searcher* s, int64_t nq, const float* rows, int64_t k, int64_t begin,
-            int64_t end, float* scores, int64_t* positions) {
+            int64_t end, float* floor, float* scores, int64_t* positions) {
     return vs::guarded([&] {
-        const auto q = queries(s, nq, rows, k, scores, positions);
+        auto q = queries(s, nq, rows, k, scores, positions);
+        q.floor = floor;
         vs::require(begin >= 0 && begin <= end && end <= s->impl.size(), "range out of bounds");
         s->impl.scan(q, begin, end);
     });

@@ -81,9 +81,59 @@ Codes::Codes(const float* rows, size_t n, size_t d)
     if (!data_) {
         throw std::bad_alloc();
     }
+    std::vector<float> back(d);
     for (size_t i = 0; i < n; i++) {
-        range_.encode(rows + i * d, data_.get() + i * d);
+        const float* row = rows + i * d;
+        uint8_t* code = data_.get() + i * d;
+        range_.encode(row, code);
+        range_.decode(code, back.data());
+        float length = 0, error = 0, reach = 0;
+        for (size_t j = 0; j < d; j++) {
+            const float e = row[j] - back[j], c = float(code[j]) - 127.5f;
+            length += row[j] * row[j];
+            error += e * e;
+            reach += c * c;
+        }
+        length_ = std::max(length_, std::sqrt(double(length)));
+        error_ = std::max(error_, std::sqrt(double(error)));
+        reach_ = std::max(reach_, std::sqrt(double(reach)));
     }
+    // The sums above are of d rounded terms.
+    const double rounded = 1 + double(d) * 0x1p-23;
+    length_ *= rounded;
+    error_ *= rounded;
+    reach_ *= rounded;
+}
+
+// With q the query, x a vector, y what its code c stands for and w + r the
+// weights before rounding:
+//
+//   <q, x> = <q, y> + <q, x - y>                       |second| <= |q| error
+//   <q, y> = bias + scale (<w, c> + <r, c>)
+//   <r, c> = 127.5 sum(r) + <r, c - 127.5>             |second| <= |r| reach
+//
+// The middle of the codes is moved into the bias, so that only what differs
+// between vectors is uncertain. To this comes what float arithmetic makes of
+// <q, x> itself.
+void Codes::prepare(const float* query, BoundedQuery& out) const {
+    CodeQuery rounded;
+    range_.prepare(query, rounded);
+    out.w = std::move(rounded.w);
+    out.scale = rounded.scale;
+    double bias = 0, norm = 0, left = 0, left2 = 0;
+    for (size_t j = 0; j < d_; j++) {
+        const double q = query[j], width = range_.width()[j];
+        bias += q * (range_.low()[j] + width * (0.5 / 255));
+        norm += q * q;
+        if (out.scale > 0) {
+            const double r = q * width / 255 / out.scale - out.w[j];
+            left += r;
+            left2 += r * r;
+        }
+    }
+    out.bias = bias + out.scale * 127.5 * left;
+    out.slack = std::sqrt(norm) * (error_ + length_ * double(d_) * 0x1p-22) +
+            out.scale * std::sqrt(left2) * reach_;
 }
 
 } // namespace vs

@@ -18,6 +18,15 @@ struct CodeQuery {
     float bias = 0;
 };
 
+// A query prepared to be compared with codes: <query, vector> differs from
+// bias + scale * sum(w[j] * code[j]) by slack at most, whatever the vector.
+struct BoundedQuery {
+    std::vector<int8_t> w; // padded likewise
+    double scale = 0;
+    double bias = 0;
+    double slack = 0;
+};
+
 // A query prepared to be scored by stored vectors: itself for floats, and
 // score = bias + sum(w[j] * code[j]) for codes.
 struct ExactQuery {
@@ -68,6 +77,7 @@ public:
     size_t bytes() const {
         return n_ * d_;
     }
+    void prepare(const float* query, BoundedQuery& out) const;
 
 private:
     struct Free {
@@ -77,6 +87,9 @@ private:
     size_t n_;
     size_t d_;
     CodeRange range_;
+    // The most that any vector has of: its length, its distance from what its
+    // code stands for, the length of its code measured from the middle, 127.5.
+    double length_ = 0, error_ = 0, reach_ = 0;
     std::unique_ptr<uint8_t[], Free> data_; // starts at a cache line
 };
 

@@ -3,6 +3,8 @@
 
 #include "../kernels/kernels.h"
 
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace vs {
@@ -42,6 +44,87 @@ void Searcher::scan_block(
     }
 }
 
+namespace {
+
+// The parts of a scan share what each has found to be reached.
+float known(const Queries& q, size_t j) {
+    float floor = -std::numeric_limits<float>::infinity();
+    if (q.floor) {
+        __atomic_load(q.floor + j, &floor, __ATOMIC_RELAXED);
+    }
+    return floor;
+}
+
+void raise(const Queries& q, size_t j, float reached) {
+    float floor = known(q, j);
+    while (q.floor && floor < reached &&
+           !__atomic_compare_exchange(
+                   q.floor + j, &floor, &reached, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+// The least sum of codes whose vector can reach a score.
+int32_t least_sum(const BoundedQuery& q, float score) {
+    if (!(q.scale > 0)) {
+        return std::numeric_limits<int32_t>::min();
+    }
+    const double sum = std::floor((double(score) - q.slack - q.bias) / q.scale);
+    return int32_t(std::clamp<double>(
+            sum, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
+}
+
+bool any_from(const int32_t* sums, size_t n, int32_t least) {
+    int found = 0;
+    for (size_t i = 0; i < n; i++) {
+        found |= sums[i] >= least;
+    }
+    return found != 0;
+}
+
+} // namespace
+
+// Every vector is looked at by its code, a quarter of the memory and of the
+// arithmetic. Only those that may be among the k best, for all that the code
+// leaves open, are scored by their floats: the result is that of the full scan.
+void Searcher::scan_codes(
+        const Queries& q, std::vector<TopK>& best, int64_t begin, int64_t end) const {
+    const size_t nq = size_t(q.n), step = 4 * block_rows(d_), wd = (d_ + 63) / 64 * 64;
+    const auto* floats = reinterpret_cast<const float*>(base_);
+    std::vector<BoundedQuery> prepared(nq);
+    std::vector<int8_t> w(nq * wd);
+    for (size_t j = 0; j < nq; j++) {
+        codes_->prepare(q.rows + j * d_, prepared[j]);
+        std::copy(prepared[j].w.begin(), prepared[j].w.end(), w.begin() + ptrdiff_t(j * wd));
+    }
+    std::vector<int32_t> sums(nq * step);
+    for (int64_t at = begin; at < end; at += int64_t(step)) {
+        const size_t n = std::min<size_t>(step, size_t(end - at));
+        kernels().u8_block(w.data(), nq, wd, codes_->row(size_t(at)), n, d_, sums.data(), step);
+        for (size_t j = 0; j < nq; j++) {
+            TopK& top = best[j];
+            const float floor = known(q, j);
+            int32_t least = least_sum(prepared[j], std::max(floor, top.threshold()));
+            constexpr size_t kChunk = 64;
+            for (size_t from = 0; from < n; from += kChunk) {
+                const int32_t* s = sums.data() + j * step + from;
+                const size_t m = std::min(kChunk, n - from);
+                if (!any_from(s, m, least)) {
+                    continue;
+                }
+                for (size_t i = 0; i < m; i++) {
+                    if (s[i] < least) {
+                        continue;
+                    }
+                    const int64_t p = at + int64_t(from + i);
+                    top.push(kernels().inner_product(q.rows + j * d_, floats + size_t(p) * d_, d_), p);
+                    least = least_sum(prepared[j], std::max(floor, top.threshold()));
+                }
+            }
+            raise(q, j, top.threshold());
+        }
+    }
+}
+
 void Searcher::scan(const Queries& q, int64_t begin, int64_t end) const {
     if (!base_ || !floats_) {
         // Storage order differs from positions, or rows are codes.
@@ -51,7 +134,11 @@ void Searcher::scan(const Queries& q, int64_t begin, int64_t end) const {
         return;
     }
     auto best = collectors(q);
-    scan_block(q.rows, size_t(q.n), best, begin, end);
+    if (codes_) {
+        scan_codes(q, best, begin, end);
+    } else {
+        scan_block(q.rows, size_t(q.n), best, begin, end);
+    }
     finish(q, best);
 }
 

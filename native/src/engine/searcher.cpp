@@ -45,7 +45,7 @@ Searcher::Searcher(const faiss::Index& index, bool with_codes)
     }
     hnsw_ = dynamic_cast<const faiss::IndexHNSW*>(&index);
     attach_flat(hnsw_ ? *hnsw_->storage : index);
-    if (hnsw_ && with_codes && floats_) {
+    if (with_codes && floats_) {
         codes_ = std::make_unique<Codes>(reinterpret_cast<const float*>(base_), size_t(n_), d_);
     }
 }

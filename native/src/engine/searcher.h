@@ -41,6 +41,9 @@ struct Queries {
     int64_t k;
     float* scores;      // n x k
     int64_t* positions; // n x k
+    // n scores that k vectors are known to reach, shared by the parts of a scan
+    // that run at once and raise them; null when there are no others.
+    float* floor = nullptr;
 };
 
 // One byte per vector, reset every 255 searches instead of every search.
@@ -86,7 +89,7 @@ class Searcher {
 public:
     // Throws when the index is not one of flat, HNSW over flat or SQ8, IVF flat
     // or IVF SQ8 without residuals, with inner product and positions as ids.
-    // With codes, a graph over floats is walked on 8-bit codes made here.
+    // With codes, floats are walked and scanned by 8-bit codes made here.
     Searcher(const faiss::Index& index, bool with_codes);
 
     int64_t size() const {
@@ -146,6 +149,7 @@ private:
     void attach_lists(const faiss::IndexIVF& index);
     void scan_block(const float* q, size_t nq, std::vector<TopK>& best, int64_t begin,
                     int64_t end) const;
+    void scan_codes(const Queries& q, std::vector<TopK>& best, int64_t begin, int64_t end) const;
     void rescore(const ExactQuery& q, TopK& candidates, TopK& best) const;
 
     size_t d_ = 0;

@@ -50,27 +50,35 @@ inline V widen(const uint8_t* p) {
 
 using CV = __m256i;
 using CX = __m256i; // 16 weights as 16-bit numbers
+using CR = __m256i; // 16 codes, likewise
 constexpr size_t CW = 16;
 
 inline CV code_zero() { return _mm256_setzero_si256(); }
 inline CX code_weights(const int8_t* w) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w)));
 }
-inline CV code_step(CV acc, const uint8_t* p, CX x) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_cvtepu8_epi16(v), x));
+inline CR code_load(const uint8_t* p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline CV code_tail(CV acc, const uint8_t* p, CX x, size_t n) {
+inline CR code_load_tail(const uint8_t* p, size_t n) {
     uint8_t t[CW] = {};
     for (size_t i = 0; i < n; i++) {
         t[i] = p[i];
     }
-    return code_step(acc, t, x);
+    return code_load(t);
+}
+inline CV code_step(CV acc, CR c, CX x) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(c, x));
 }
 inline int32_t code_sum(CV v) {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+inline void code_sum4(const CV* v, int32_t* out) {
+    const __m256i s = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                     _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
 }
 
 #include "impl.h"

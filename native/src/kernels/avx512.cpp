@@ -35,18 +35,29 @@ inline V widen(const uint8_t* p) {
 // Codes times weights in one instruction, four products a lane.
 using CV = __m512i;
 using CX = __m512i; // 64 weights
+using CR = __m512i; // 64 codes
 constexpr size_t CW = 64;
 
 inline CV code_zero() { return _mm512_setzero_si512(); }
 inline CX code_weights(const int8_t* w) { return _mm512_loadu_si512(w); }
-inline CV code_step(CV acc, const uint8_t* p, CX x) {
-    return _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(p), x);
+inline CR code_load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+inline CR code_load_tail(const uint8_t* p, size_t n) {
+    return _mm512_maskz_loadu_epi8((__mmask64(1) << n) - 1, p);
 }
-inline CV code_tail(CV acc, const uint8_t* p, CX x, size_t n) {
-    const __mmask64 mask = (__mmask64(1) << n) - 1;
-    return _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(mask, p), x);
-}
+inline CV code_step(CV acc, CR c, CX x) { return _mm512_dpbusd_epi32(acc, c, x); }
 inline int32_t code_sum(CV v) { return _mm512_reduce_add_epi32(v); }
+inline void code_sum4(const CV* v, int32_t* out) {
+    const __m512i ab = _mm512_add_epi32(
+            _mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    const __m512i cd = _mm512_add_epi32(
+            _mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    const __m512i abcd =
+            _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(
+            _mm512_castsi512_si256(abcd), _mm512_extracti64x4_epi64(abcd, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                     _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+}
 
 #include "impl.h"
 

@@ -48,6 +48,7 @@ using CV = __m128i;
 struct CX {
     __m128i low, high; // 16 weights as 16-bit numbers
 };
+using CR = CX; // 16 codes, likewise
 constexpr size_t CW = 16;
 
 inline CV code_zero() { return _mm_setzero_si128(); }
@@ -55,22 +56,31 @@ inline CX code_weights(const int8_t* w) {
     const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w));
     return {_mm_srai_epi16(_mm_unpacklo_epi8(v, v), 8), _mm_srai_epi16(_mm_unpackhi_epi8(v, v), 8)};
 }
-inline CV code_step(CV acc, const uint8_t* p, CX x) {
+inline CR code_load(const uint8_t* p) {
     const __m128i z = _mm_setzero_si128();
     const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    acc = _mm_add_epi32(acc, _mm_madd_epi16(_mm_unpacklo_epi8(v, z), x.low));
-    return _mm_add_epi32(acc, _mm_madd_epi16(_mm_unpackhi_epi8(v, z), x.high));
+    return {_mm_unpacklo_epi8(v, z), _mm_unpackhi_epi8(v, z)};
 }
-inline CV code_tail(CV acc, const uint8_t* p, CX x, size_t n) {
+inline CR code_load_tail(const uint8_t* p, size_t n) {
     uint8_t t[CW] = {};
     for (size_t i = 0; i < n; i++) {
         t[i] = p[i];
     }
-    return code_step(acc, t, x);
+    return code_load(t);
+}
+inline CV code_step(CV acc, CR c, CX x) {
+    acc = _mm_add_epi32(acc, _mm_madd_epi16(c.low, x.low));
+    return _mm_add_epi32(acc, _mm_madd_epi16(c.high, x.high));
 }
 inline int32_t code_sum(CV v) {
     v = _mm_add_epi32(v, _mm_shuffle_epi32(v, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32(v, 0xb1)));
+}
+inline void code_sum4(const CV* v, int32_t* out) {
+    const __m128i ab = _mm_add_epi32(_mm_unpacklo_epi32(v[0], v[1]), _mm_unpackhi_epi32(v[0], v[1]));
+    const __m128i cd = _mm_add_epi32(_mm_unpacklo_epi32(v[2], v[3]), _mm_unpackhi_epi32(v[2], v[3]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                     _mm_add_epi32(_mm_unpacklo_epi64(ab, cd), _mm_unpackhi_epi64(ab, cd)));
 }
 
 #include "impl.h"

@@ -2,8 +2,9 @@
 // defines, in an unnamed namespace, V (a vector register), W (floats in it),
 // zero, set1, load, load_tail(p, n < W), store, add, sub, mul, fma(a, b, c) =
 // a*b+c, absv, maxv, hsum, hmax, widen(W bytes to floats), and CHAINS, ROWS
-// (rows of a block held in registers); for codes CV, CX, CW and the code_*
-// functions; then it includes this file.
+// (rows of a block held in registers); for codes CV (sums), CX (weights), CR
+// (codes), CW (how many at once) and the code_* functions; then it includes this
+// file.
 //
 // Nothing here may call a function that other files could share: the linker
 // would keep one copy, perhaps the one built for the wider instruction set.
@@ -328,14 +329,14 @@ inline __attribute__((always_inline)) void u8_gather4(
             if (i % 64 == 0) {
                 __builtin_prefetch(ahead[b] + i);
             }
-            acc[b] = code_step(acc[b], r[b] + i, x);
+            acc[b] = code_step(acc[b], code_load(r[b] + i), x);
         }
     }
     if (i < d) {
         const CX x = code_weights(w + i);
 #pragma GCC unroll 4
         for (size_t b = 0; b < 4; b++) {
-            acc[b] = code_tail(acc[b], r[b] + i, x, d - i);
+            acc[b] = code_step(acc[b], code_load_tail(r[b] + i, d - i), x);
         }
     }
 #pragma GCC unroll 4
@@ -357,12 +358,94 @@ void u8_gather(const int8_t* w, const uint8_t* const* rows, size_t n, size_t d, 
         CV acc = code_zero();
         size_t i = 0;
         for (; i + CW <= d; i += CW) {
-            acc = code_step(acc, rows[r] + i, code_weights(w + i));
+            acc = code_step(acc, code_load(rows[r] + i), code_weights(w + i));
         }
         if (i < d) {
-            acc = code_tail(acc, rows[r] + i, code_weights(w + i), d - i);
+            acc = code_step(acc, code_load_tail(rows[r] + i, d - i), code_weights(w + i));
         }
         out[r] = code_sum(acc);
+    }
+}
+
+// out[a*ld + b] for NQ queries and four rows held in registers.
+template <size_t NQ>
+inline __attribute__((always_inline)) void u8_tile(
+        const int8_t* w, size_t wd, const uint8_t* rows, size_t d, int32_t* out, size_t ld) {
+    CV acc[NQ][4];
+#pragma GCC unroll 4
+    for (size_t a = 0; a < NQ; a++) {
+#pragma GCC unroll 4
+        for (size_t b = 0; b < 4; b++) {
+            acc[a][b] = code_zero();
+        }
+    }
+    const auto step = [&](size_t i, auto load) __attribute__((always_inline)) {
+        CR c[4];
+#pragma GCC unroll 4
+        for (size_t b = 0; b < 4; b++) {
+            c[b] = load(rows + b * d + i);
+        }
+#pragma GCC unroll 4
+        for (size_t a = 0; a < NQ; a++) {
+            const CX x = code_weights(w + a * wd + i);
+#pragma GCC unroll 4
+            for (size_t b = 0; b < 4; b++) {
+                acc[a][b] = code_step(acc[a][b], c[b], x);
+            }
+        }
+    };
+    size_t i = 0;
+    for (; i + CW <= d; i += CW) {
+        if (NQ == 1 && i % 64 == 0) { // more queries wait for arithmetic, not for memory
+#pragma GCC unroll 4
+            for (size_t b = 0; b < 4; b++) {
+                __builtin_prefetch(rows + b * d + i + kAhead);
+            }
+        }
+        step(i, [](const uint8_t* p) __attribute__((always_inline)) { return code_load(p); });
+    }
+    if (i < d) {
+        step(i, [&](const uint8_t* p) __attribute__((always_inline)) {
+            return code_load_tail(p, d - i);
+        });
+    }
+#pragma GCC unroll 4
+    for (size_t a = 0; a < NQ; a++) {
+        code_sum4(acc[a], out + a * ld);
+    }
+}
+
+template <size_t NQ>
+void u8_block_of(const int8_t* w, size_t wd, const uint8_t* rows, size_t n, size_t d,
+                 int32_t* out, size_t ld) {
+    size_t r = 0;
+    for (; r + 4 <= n; r += 4) {
+        u8_tile<NQ>(w, wd, rows + r * d, d, out + r, ld);
+    }
+    for (; r < n; r++) {
+        const uint8_t* row = rows + r * d;
+        for (size_t a = 0; a < NQ; a++) {
+            u8_gather(w + a * wd, &row, 1, d, out + a * ld + r);
+        }
+    }
+}
+
+void u8_block(const int8_t* w, size_t nq, size_t wd, const uint8_t* rows, size_t n, size_t d,
+              int32_t* out, size_t ld) {
+    size_t a = 0;
+    for (; a + kQueries <= nq; a += kQueries) {
+        u8_block_of<kQueries>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
+    }
+    switch (nq - a) {
+        case 3:
+            u8_block_of<3>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
+            break;
+        case 2:
+            u8_block_of<2>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
+            break;
+        case 1:
+            u8_block_of<1>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
+            break;
     }
 }
 
@@ -382,5 +465,5 @@ float u8_dot(const float* w, const uint8_t* row, size_t d) {
 constexpr Kernels kernel_set(const char* name) {
     return Kernels{name,       inner_product, l2sqr, norm_l2sqr,  l1,        linf,
                    add_arrays, add_scalar,    sub_arrays, madd,   madd_argmin, ip_rows,
-                   l2_rows,    ip_gather,     u8_gather,  u8_dot, ip_block};
+                   l2_rows,    ip_gather,     u8_gather,  u8_block, u8_dot, ip_block};
 }

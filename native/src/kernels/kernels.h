@@ -39,7 +39,12 @@ struct Kernels {
     void (*u8_gather)(const int8_t* w, const uint8_t* const* rows, size_t n, size_t d,
                       int32_t* out);
 
-    // The same with float weights for one row.
+    // out[j*ld + i] = the sum over t of w[j*wd + t] * rows[i*d + t]: nq queries,
+    // wd weights apart, against n rows that follow each other.
+    void (*u8_block)(const int8_t* w, size_t nq, size_t wd, const uint8_t* rows, size_t n,
+                     size_t d, int32_t* out, size_t ld);
+
+    // The same sum with float weights for one row.
     float (*u8_dot)(const float* w, const uint8_t* row, size_t d);
 
     // out[j*ld + i] = <q + j*d, rows + i*d>: nq queries against n rows, so that
