@@ -127,7 +127,7 @@ func TestASplitScanAnswersLikeOneInOrder(t *testing.T) {
 	x := build(t, Params{Kind: Flat}, rows, dims)
 	queries := vectors(5, dims, 3)
 	whole := newHits(5 * k)
-	if err := x.s.scan(queries, 5, k, 0, n, whole); err != nil {
+	if err := x.s.scan(queries, 5, k, 0, n, nil, whole); err != nil {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -137,7 +137,7 @@ func TestASplitScanAnswersLikeOneInOrder(t *testing.T) {
 		partial := newHits(pieces * 5 * k)
 		for p := range pieces {
 			out := partial.slice(p*5*k, (p+1)*5*k)
-			if err := x.s.scan(queries, 5, k, min(n, p*step), min(n, (p+1)*step), out); err != nil {
+			if err := x.s.scan(queries, 5, k, min(n, p*step), min(n, (p+1)*step), nil, out); err != nil {
 				t.Fatal(err)
 			}
 		}

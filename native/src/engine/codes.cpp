@@ -6,6 +6,15 @@
 #include <new>
 
 namespace vs {
+namespace {
+
+// Of a number of at most 127: added to 3 * 2^22 its fraction is rounded away. The
+// library's function is a call for each component.
+int8_t nearest(float x) {
+    return int8_t(int32_t(x + 12582912.0f) - 12582912);
+}
+
+} // namespace
 
 CodeRange CodeRange::of(const float* rows, size_t n, size_t d) {
     std::vector<float> low(d), high(d);
@@ -55,7 +64,7 @@ void CodeRange::prepare(const float* query, CodeQuery& out) const {
     out.w.assign((d + 63) / 64 * 64, 0);
     const float per_unit = most > 0 ? 127 / most : 0;
     for (size_t j = 0; j < d; j++) {
-        out.w[j] = int8_t(std::lrintf(query[j] * width_[j] * per_unit));
+        out.w[j] = nearest(query[j] * width_[j] * per_unit);
     }
     out.scale = most / 127 / 255;
     out.bias = bias(query);
@@ -120,20 +129,22 @@ void Codes::prepare(const float* query, BoundedQuery& out) const {
     range_.prepare(query, rounded);
     out.w = std::move(rounded.w);
     out.scale = rounded.scale;
-    double bias = 0, norm = 0, left = 0, left2 = 0;
+    const float* low = range_.low().data();
+    const float* width = range_.width().data();
+    const double per_unit = out.scale > 0 ? 1 / (255 * out.scale) : 0;
+    // Pairs of sums: the order of additions is fixed, so that both lanes of a
+    // vector register are used.
+    double bias[2] = {}, norm[2] = {}, left[2] = {}, left2[2] = {};
     for (size_t j = 0; j < d_; j++) {
-        const double q = query[j], width = range_.width()[j];
-        bias += q * (range_.low()[j] + width * (0.5 / 255));
-        norm += q * q;
-        if (out.scale > 0) {
-            const double r = q * width / 255 / out.scale - out.w[j];
-            left += r;
-            left2 += r * r;
-        }
+        const double q = query[j], r = q * width[j] * per_unit - out.w[j];
+        bias[j % 2] += q * (low[j] + width[j] * (0.5 / 255));
+        norm[j % 2] += q * q;
+        left[j % 2] += r;
+        left2[j % 2] += r * r;
     }
-    out.bias = bias + out.scale * 127.5 * left;
-    out.slack = std::sqrt(norm) * (error_ + length_ * double(d_) * 0x1p-22) +
-            out.scale * std::sqrt(left2) * reach_;
+    out.bias = bias[0] + bias[1] + out.scale * 127.5 * (left[0] + left[1]);
+    out.slack = std::sqrt(norm[0] + norm[1]) * (error_ + length_ * double(d_) * 0x1p-22) +
+            out.scale * std::sqrt(left2[0] + left2[1]) * reach_;
 }
 
 } // namespace vs
