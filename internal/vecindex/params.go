@@ -91,7 +91,7 @@ func (p Params) withDefaults(n int) Params {
 			p.M = 32
 		}
 		if p.EfConstruction == 0 {
-			p.EfConstruction = 100
+			p.EfConstruction = 64
 		}
 		if p.EfSearch == 0 {
 			p.EfSearch = 96
