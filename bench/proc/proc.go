@@ -97,6 +97,13 @@ func (p *Proc) Wait(ctx context.Context) error {
 	}
 }
 
+// Peak is the program's highest resident size in bytes, after it has exited.
+func (p *Proc) Peak() int64 {
+	<-p.done
+	usage, _ := p.cmd.ProcessState.SysUsage().(*syscall.Rusage) // always, on Linux
+	return usage.Maxrss << 10
+}
+
 // Stop ends the group: politely, after five seconds by force.
 func (p *Proc) Stop() {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
@@ -147,9 +154,8 @@ func (p *Proc) Ready(ctx context.Context, url string) (time.Duration, error) {
 
 // Cost is what a process group has taken so far.
 type Cost struct {
-	CPU  time.Duration // user and system, of the live processes
-	PSS  int64         // bytes resident now, pages shared within the group counted once
-	Peak int64         // bytes, sum of each live process's highest resident size
+	CPU time.Duration // user and system, of the live processes
+	PSS int64         // bytes resident now, pages shared within the group counted once
 }
 
 // Cost reads the present cost of the group.
@@ -170,7 +176,6 @@ func (p *Proc) Cost() (Cost, error) {
 		}
 		c.CPU += one.CPU
 		c.PSS += one.PSS
-		c.Peak += one.Peak
 	}
 	return c, nil
 }
@@ -213,10 +218,7 @@ func readCost(dir string) (Cost, error) {
 		}
 		c.CPU += time.Duration(n) * clockTick
 	}
-	if c.PSS, err = kilobytes(filepath.Join(dir, "smaps_rollup"), "Pss:"); err != nil {
-		return c, err
-	}
-	c.Peak, err = kilobytes(filepath.Join(dir, "status"), "VmHWM:")
+	c.PSS, err = kilobytes(filepath.Join(dir, "smaps_rollup"), "Pss:")
 	return c, err
 }
 

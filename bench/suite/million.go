@@ -89,19 +89,10 @@ func (e *endToEnd) reconcile(ctx context.Context) (time.Duration, int64, error) 
 		return 0, 0, err
 	}
 	defer p.Stop()
-	var peak int64
-	for {
-		select {
-		case <-p.Done():
-			return time.Since(start), peak, p.Wait(ctx)
-		case <-ctx.Done():
-			return 0, 0, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-			if c, err := p.Cost(); err == nil { // an error: it has just exited
-				peak = max(peak, c.Peak)
-			}
-		}
+	if err := p.Wait(ctx); err != nil {
+		return 0, 0, err
 	}
+	return time.Since(start), p.Peak(), nil
 }
 
 func (e *endToEnd) first(ctx context.Context) error {

@@ -15,11 +15,64 @@ import (
 
 func build(t testing.TB, fields ...Fields) *Index {
 	t.Helper()
-	x, err := Build(len(fields), func(i int) (Fields, error) { return fields[i], nil })
+	built, err := Build(len(fields), func(i int) (Fields, error) { return fields[i], nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := From(copied(built), len(fields)) // as a replica opens it
 	if err != nil {
 		t.Fatal(err)
 	}
 	return x
+}
+
+func copied(x *Index) (arrays [][]byte) {
+	for _, a := range x.Arrays() {
+		arrays = append(arrays, slices.Clone(a))
+	}
+	return arrays
+}
+
+func TestArraysThatDoNotFitAreRefused(t *testing.T) {
+	x := build(t, texts("冷凍倉庫", "倉庫の温度")...)
+	for name, change := range map[string]func(a [][]byte) [][]byte{
+		"version":     func(a [][]byte) [][]byte { a[0][0]++; return a },
+		"records":     func(a [][]byte) [][]byte { a[0][8]++; return a },
+		"too few":     func(a [][]byte) [][]byte { return a[:6] },
+		"cut terms":   func(a [][]byte) [][]byte { a[1] = a[1][:len(a[1])-8]; return a },
+		"odd terms":   func(a [][]byte) [][]byte { a[1] = a[1][:len(a[1])-1]; return a },
+		"ends beyond": func(a [][]byte) [][]byte { a[2][len(a[2])-1] = 1; return a },
+		"no postings": func(a [][]byte) [][]byte { a[4] = nil; return a },
+		"no lengths":  func(a [][]byte) [][]byte { a[5] = nil; return a },
+	} {
+		if _, err := From(change(copied(x)), 2); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// Whatever a changed byte makes of the arrays, a search ends, with positions that exist.
+func FuzzArrays(f *testing.F) {
+	x := build(f, Fields{Name: "株式会社コールドアイ", Text: "冷凍倉庫の温度監視", Keywords: []string{"CE-200"}}, Fields{Text: "倉庫の温度 CE 200"}, Fields{Text: "橋"})
+	f.Add(uint8(4), uint32(0), byte(0xff))
+	f.Add(uint8(6), uint32(8), byte(9))
+	f.Fuzz(func(t *testing.T, array uint8, at uint32, value byte) {
+		arrays := copied(x)
+		in := arrays[int(array)%len(arrays)]
+		in[int(at)%len(in)] = value
+		damaged, err := From(arrays, 3)
+		if err != nil {
+			return
+		}
+		for _, query := range []string{"冷凍倉庫の温度", "コールドアイ", "CE-200", "橋"} {
+			pos, _ := damaged.Search(query, 5, nil)
+			for _, p := range pos {
+				if p < 0 || p > 2 {
+					t.Fatalf("%q found position %d", query, p)
+				}
+			}
+		}
+	})
 }
 
 func texts(s ...string) []Fields {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,25 +28,16 @@ func (p *pass) build(ctx context.Context) error {
 	began := p.Clock.Elapsed()
 	c := p.files
 	p.step("build", int64(len(c.keys)))
-	g, gctx := errgroup.WithContext(ctx) // one core each
-	names := []string{store.FileIndex}
-	g.Go(func() error { return p.buildIndex(gctx) })
-	if p.Pickle != nil {
-		names = append(names, store.FilePickle)
-		g.Go(func() error { return p.writePickle(gctx) })
+	names, err := p.writeSides(ctx)
+	if err != nil {
+		return err
 	}
-	if p.Lexical != nil {
-		names = append(names, store.FileWords)
-		g.Go(func() error { return p.writeWords(gctx) })
-	}
-	names = append(names, store.FileFilters)
-	g.Go(func() error { return p.writeFilters(gctx) })
-	if err := g.Wait(); err != nil {
+	if err := p.buildIndex(ctx); err != nil {
 		return err
 	}
 	p.step("hash", 0)
 	files := make([]store.File, 0, len(names)+len(c.entries))
-	for _, name := range names {
+	for _, name := range append(names, store.FileIndex) {
 		f, err := store.HashFile(ctx, filepath.Join(p.dir, name))
 		if err != nil {
 			return fail(Built, "NoScratch", transient, stopped(ctx, err))
@@ -80,6 +72,37 @@ func (p *pass) build(ctx context.Context) error {
 		"vectors", len(c.keys), "index", c.params.Kind, "added", p.plan.Added, "changed", p.plan.Changed,
 		"removed", p.plan.Removed, "embedded", c.bought, "reused", len(c.keys)-c.bought, "tokens", c.spent)
 	return nil
+}
+
+// manyBytes of documents are worth a collection of garbage once they have been indexed.
+const manyBytes = 64 << 20
+
+// writeSides writes what is made of the documents alone, and names the files. It is over before the vectors are
+// loaded: a million records take 1.5 GB of mapped documents and as much again for the words and filters in the making,
+// and linking uses all cores anyway.
+func (p *pass) writeSides(ctx context.Context) ([]string, error) {
+	docs := p.files.docs
+	names := []string{store.FileFilters}
+	g, gctx := errgroup.WithContext(ctx) // one core each
+	g.Go(func() error { return p.writeFilters(gctx) })
+	if p.Lexical != nil {
+		names = append(names, store.FileWords)
+		g.Go(func() error { return p.writeWords(gctx) })
+	}
+	if p.Pickle != nil {
+		names = append(names, store.FilePickle)
+		g.Go(func() error { return p.writePickle(gctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if docs.SizeBytes() >= manyBytes {
+		debug.FreeOSMemory()
+	}
+	if err := docs.Forget(); err != nil {
+		return nil, fail(Built, "NoScratch", transient, fmt.Errorf("release documents: %w", err))
+	}
+	return names, nil
 }
 
 // newestID is the newest id in the store, complete or not: the next one sorts after it whatever our clock says.

@@ -105,6 +105,15 @@ func (d *Docs) Find(id string) (pos int, ok bool) {
 	return pos, true
 }
 
+// Forget gives back the memory of what has been read so far; it is read from the files again when it is needed. Views
+// stay valid.
+func (d *Docs) Forget() error {
+	if len(d.lines) == 0 {
+		return nil
+	}
+	return unix.Madvise(d.lines, unix.MADV_DONTNEED) // of a file: the mapping, not the bytes
+}
+
 // Close unmaps the files. Close again does nothing.
 func (d *Docs) Close() error {
 	err := errors.Join(unmapFile(d.index), unmapFile(d.lines))

@@ -15,11 +15,24 @@ import (
 
 func attributes(t testing.TB, raws ...string) *vendors.Attributes {
 	t.Helper()
-	a, err := vendors.BuildAttributes(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
+	a, err := stored(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// stored builds attributes and opens a copy of their arrays, as a replica does.
+func stored(n int, raw func(i int) ([]byte, error)) (*vendors.Attributes, error) {
+	built, err := vendors.BuildAttributes(n, raw)
+	if err != nil {
+		return nil, err
+	}
+	var arrays [][]byte
+	for _, a := range built.Arrays() {
+		arrays = append(arrays, slices.Clone(a))
+	}
+	return vendors.AttributesFrom(arrays, n, raw)
 }
 
 func selected(t testing.TB, a *vendors.Attributes, filter string) []uint32 {
@@ -225,7 +238,7 @@ func decode(t *rapid.T, s string) map[string]any {
 func TestSelectAgreesWithEvaluatingEveryRecord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raws := recordTexts(t, rapid.IntRange(0, 12).Draw(t, "n"))
-		a, err := vendors.BuildAttributes(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
+		a, err := stored(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -331,6 +344,69 @@ func TestAttributesNeedEveryRecord(t *testing.T) {
 	}
 }
 
+// Arrays of another version, of other records, cut short or with ranges that lead elsewhere are refused.
+func TestAttributesRefuseArraysThatDoNotFit(t *testing.T) {
+	raw := func(i int) ([]byte, error) { return fmt.Appendf(nil, `{"a":"x%d","n":%d}`, i%2, i), nil }
+	built, err := vendors.BuildAttributes(4, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(arrays [][]byte) [][]byte{
+		"version":    func(a [][]byte) [][]byte { a[0][0]++; return a },
+		"records":    func(a [][]byte) [][]byte { a[0][8]++; return a },
+		"no head":    func(a [][]byte) [][]byte { a[0] = nil; return a },
+		"too few":    func(a [][]byte) [][]byte { return a[:5] },
+		"cut fields": func(a [][]byte) [][]byte { a[1] = a[1][:len(a[1])-1]; return a },
+		"no texts":   func(a [][]byte) [][]byte { a[2] = nil; return a },
+		"no entries": func(a [][]byte) [][]byte { a[3] = nil; return a },
+		"no names":   func(a [][]byte) [][]byte { a[4] = nil; return a },
+		"no bitmaps": func(a [][]byte) [][]byte { a[5] = nil; return a },
+		"far range":  func(a [][]byte) [][]byte { a[1][15] = 0xff; return a },
+	} {
+		var arrays [][]byte
+		for _, a := range built.Arrays() {
+			arrays = append(arrays, slices.Clone(a))
+		}
+		if _, err := vendors.AttributesFrom(change(arrays), 4, raw); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// Whatever a changed byte makes of the arrays, selecting and counting end with an answer.
+func FuzzAttributeArrays(f *testing.F) {
+	raw := func(i int) ([]byte, error) {
+		return fmt.Appendf(nil, `{"a":"x%d","n":[%d,1.5],"b":[true,null],"u":"unique %d"}`, i%3, i, i), nil
+	}
+	const n = 300
+	built, err := vendors.BuildAttributes(n, raw)
+	if err != nil {
+		f.Fatal(err)
+	}
+	filter, err := vendors.ParseFilter(json.RawMessage(`{"a":["x1","x2"],"n":{"gte":1,"lt":200},"b":[true,null],"u":{"exists":true}}`))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint8(1), uint32(9), byte(3))
+	f.Add(uint8(5), uint32(4), byte(255))
+	f.Fuzz(func(t *testing.T, array uint8, at uint32, value byte) {
+		var arrays [][]byte
+		for _, a := range built.Arrays() {
+			arrays = append(arrays, slices.Clone(a))
+		}
+		in := arrays[int(array)%len(arrays)]
+		in[int(at)%len(in)] = value
+		a, err := vendors.AttributesFrom(arrays, n, raw)
+		if err != nil {
+			return
+		}
+		a.Select(filter).ToArray()
+		for _, field := range []string{"a", "n", "b", "u"} {
+			a.Facets(field, 10)
+		}
+	})
+}
+
 func FuzzParseFilter(f *testing.F) {
 	for _, s := range []string{`{"a":1}`, `{"a.b":["x",null,true,1.5]}`, `{"a":{"gt":1,"lte":2e3}}`, `{"a":{"exists":false}}`, `{"":""}`, `{"a":-0}`} {
 		f.Add([]byte(s))
@@ -360,7 +436,7 @@ func FuzzParseFilter(f *testing.F) {
 
 func TestSelectAcrossManyRecords(t *testing.T) {
 	const n = 140_000 // three containers of a roaring bitmap
-	a, err := vendors.BuildAttributes(n, func(i int) ([]byte, error) {
+	a, err := stored(n, func(i int) ([]byte, error) {
 		return fmt.Appendf(nil, `{"s":[%d,%d],"k":"v%d"}`, i%100, 200+i%2, i%7), nil
 	})
 	if err != nil {
