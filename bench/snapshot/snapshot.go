@@ -14,8 +14,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Prefix is where snapshots are written: the servers' default.
@@ -60,6 +62,11 @@ func files(ctx context.Context, ix *vecindex.Index, dir string) (store.Manifest,
 	if err != nil {
 		return store.Manifest{}, err
 	}
+	sides, err := arrays(ctx, dir)
+	if err != nil {
+		return store.Manifest{}, err
+	}
+	docs = append(docs, sides...)
 	spec := store.Spec{Embedding: Embedding(ix.Dims()), Metric: "inner_product", TextTemplate: "v1", IndexKind: ix.Params().Kind}
 	now := time.Now().UTC()
 	return store.Manifest{
@@ -95,6 +102,43 @@ func documents(dir string, n int) ([]store.File, error) {
 		}
 	}
 	return w.Close()
+}
+
+// arrays writes the indexes of words and filters.
+func arrays(ctx context.Context, dir string) ([]store.File, error) {
+	docs, err := store.OpenDocs(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer docs.Close()
+	attrs, err := vendors.BuildAttributes(docs.Len(), docs.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
+		raw, err := docs.Metadata(i)
+		if err != nil {
+			return lexical.Fields{}, err
+		}
+		w, err := vendors.WordsOf(raw)
+		return lexical.Fields(w), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var files []store.File
+	for name, content := range map[string][][]byte{store.FileFilters: attrs.Arrays(), store.FileWords: words.Arrays()} {
+		path := filepath.Join(dir, name)
+		if err := store.WriteArrays(path, content); err != nil {
+			return nil, err
+		}
+		f, err := store.HashFile(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
 }
 
 // promote points current at m, creating the pointer or raising its generation.

@@ -94,7 +94,7 @@ func TestSameSnapshotUnderANewGenerationIsNotLoadedAgain(t *testing.T) {
 }
 
 func TestDamagedSnapshotsAreRefusedAndTakenOnceRepaired(t *testing.T) {
-	for _, file := range []string{store.FileIndex, store.FileDocuments, store.FileOffsets, store.FileManifest} {
+	for _, file := range []string{store.FileIndex, store.FileDocuments, store.FileOffsets, store.FileWords, store.FileFilters, store.FileManifest} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)
 			good := w.publish(catalogue()[:3])

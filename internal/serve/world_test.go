@@ -37,6 +37,8 @@ type world struct {
 	gen     int64
 
 	writeIndex func(path string, dims int, rows []float32) error
+	plain      bool                    // snapshots carry neither words.idx nor filters.idx
+	spoil      func([][]byte) [][]byte // what is written instead of their arrays
 }
 
 func newWorld(t testing.TB) *world {
@@ -78,6 +80,7 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	must(w.t, w.writeIndex(index, testDims, rows))
 	f, err := store.HashFile(context.Background(), index)
 	must(w.t, err)
+	files = append(files, w.arrays(dir)...)
 	spec := store.Spec{
 		Embedding: store.Embedding{Provider: "local", Model: embed.LocalModel, Dims: testDims, Version: "1"},
 		Metric:    "inner_product", TextTemplate: vendors.TextTemplate, IndexKind: "flat",
@@ -97,6 +100,36 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	data, err := store.MarshalManifest(m)
 	must(w.t, err)
 	return m, store.ManifestDigest(data)
+}
+
+// arrays writes what replicas map to search by words and filters, unless the world is one of an older release.
+func (w *world) arrays(dir string) (files []store.File) {
+	if w.plain {
+		return nil
+	}
+	docs, err := store.OpenDocs(dir)
+	must(w.t, err)
+	defer docs.Close()
+	attrs, err := vendors.BuildAttributes(docs.Len(), docs.Metadata)
+	must(w.t, err)
+	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
+		raw, err := docs.Metadata(i)
+		must(w.t, err)
+		found, err := vendors.WordsOf(raw)
+		return lexical.Fields(found), err
+	})
+	must(w.t, err)
+	for name, arrays := range map[string][][]byte{store.FileFilters: attrs.Arrays(), store.FileWords: words.Arrays()} {
+		if w.spoil != nil {
+			arrays = w.spoil(arrays)
+		}
+		path := filepath.Join(dir, name)
+		must(w.t, store.WriteArrays(path, arrays))
+		f, err := store.HashFile(context.Background(), path)
+		must(w.t, err)
+		files = append(files, f)
+	}
+	return files
 }
 
 // promote points at a snapshot.
@@ -173,6 +206,7 @@ func (w *world) start(t testing.TB, change ...func(*Deps, *Config)) *replica {
 		Embedder: func(store.Embedding) (Embedder, error) {
 			return embedFunc(func(_ context.Context, text string) ([]float32, error) { return gram(text), nil }), nil
 		},
+		OpenLexical:  func(arrays [][]byte, n int) (Lexical, error) { return lexical.From(arrays, n) },
 		BuildLexical: buildWords, Fuse: lexical.Fuse,
 		Registerer: reg, Gatherer: reg,
 	}

@@ -8,7 +8,8 @@
 // # Objects
 //
 //	P/vendors.json                    people's; the desired state, never written by us
-//	P/<ts>/index.faiss, documents.*   immutable, created if absent, before the manifest
+//	P/<ts>/index.faiss, documents.*,
+//	  words.idx, filters.idx          immutable, created if absent, before the manifest
 //	P/<ts>/manifest.json              last, created if absent: no manifest, no snapshot
 //	P/<ts>/verdict.json               what the gate or a re-hash said of it
 //	P/current/manifest.json           the pointer: one object, always a conditional write
