@@ -56,10 +56,10 @@ func (p Params) codes() bool { return p.Kind == IVFSQ8 || p.Kind == HNSWSQ8 }
 
 // flatBytes is where a scan stops being the best choice: above it "auto" takes
 // hnsw. The measurements are in BENCHMARKS.md.
-const flatBytes = 8 << 20
+const flatBytes = 32 << 20
 
 // Resolve fills in the defaults for n vectors of dims components. kind is
-// "auto" or one of the kinds; "auto" is flat up to 8 MB of vectors, where
+// "auto" or one of the kinds; "auto" is flat up to 32 MB of vectors, where
 // a scan takes about a millisecond and finds everything, and hnsw above.
 func Resolve(kind string, n, dims int) (Params, error) {
 	if err := checkShape(n, dims); err != nil {
