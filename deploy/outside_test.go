@@ -31,6 +31,10 @@ func TestCfnLintFindsNothing(t *testing.T) {
 // The way of docs/DEPLOY.md from nothing to a second release, on an emulated account.
 func TestFromNothingToTheSecondReleaseOnAnEmulatedAccount(t *testing.T) {
 	t.Parallel()
+	if !full() {
+		t.Log("at this size scripts_test.go releases on the small account, and walked_test.go walks on the emulated one")
+		return
+	}
 	e := startEmulator(t, "MOTO_ECS_SERVICE_RUNNING=2") // of every service, whatever it wants
 	e.template(corePath, load(t, corePath, scenarios["from nothing"]))
 	e.write("bin/curl", "#!/bin/sh\necho '"+serving+"'\n")
