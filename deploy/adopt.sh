@@ -45,7 +45,7 @@ network() {
 	local id vpc
 	vpc=$(param VpcId)
 	if ask ec2 describe-vpcs --vpc-ids "$vpc" && [ "$(get '.Vpcs | length')" = 1 ]; then row ok "VPC" "$vpc $(get '.Vpcs[0].CidrBlock')"; else absent "VPC" no; fi
-	for id in $(param LoadBalancerSubnetIds | tr , ' ') $(param TaskSubnetIds | tr , ' '); do echo "$id"; done | sort -u | while read -r id; do
+	for id in $(param LoadBalancerSubnetIds | tr , ' ') $(param TaskSubnetIds | tr , ' '); do echo "$id"; done | awk '!seen[$0]++' | while read -r id; do
 		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then echo "missing|$id|${WHY:-not there}"
 		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then echo "ok|$id|$(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
 		else echo "differs|$id|belongs to $(get '.Subnets[0].VpcId')"; fi

@@ -24,7 +24,7 @@ type account struct {
 	Images      []string
 	Services    map[string]*service       // by name
 	Definitions map[string]map[string]any // by ARN
-	Answers     map[string]any            // by "service operation"
+	Answers     map[string]any            // by "service operation", or "service operation subnet"
 	Errors      map[string]string         // by "service operation": stderr of a call that fails
 	NeverStable string                    // service on which a new revision stays IN_PROGRESS
 	Breaker     string                    // service on which ECS gives a new revision up and rolls it back
@@ -124,6 +124,9 @@ func (a *account) answer(op string, opts map[string]string) (any, error) {
 	}
 	if opts["region"] != a.Region {
 		return nil, fmt.Errorf("called for region %q", opts["region"])
+	}
+	if v, ok := a.Answers[op+" "+opts["subnet-ids"]]; ok {
+		return v, nil
 	}
 	if v, ok := a.Answers[op]; ok {
 		return v, nil

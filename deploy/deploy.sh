@@ -206,7 +206,7 @@ main() {
 	PROJECT=$(param Project) CLUSTER=$(param ClusterName) REPOSITORY=$(param RepositoryName)
 	if [ -z "$tag" ]; then
 		tag=$(newest_tag) || exit 1
-		[ -n "$tag" ] || die "repository $REPOSITORY has no image with a tag like 202509240325 yet"
+		[ -n "$tag" ] || die "repository $REPOSITORY has no image with a tag like 202601020304 yet"
 	fi
 	check_tag "$tag"
 	IMAGE="$ACCOUNT.dkr.ecr.$REGION.amazonaws.com/$REPOSITORY:$tag"

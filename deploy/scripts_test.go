@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	oldTag = "202601010000"
-	newTag = "202601020304"
+	oldTag = "202601020304"
+	newTag = "202601030405"
 )
 
 // params writes the example parameters with their placeholders filled.
@@ -329,8 +329,9 @@ func TestStackUpdateKeepsTheRunningImage(t *testing.T) {
 	if got["ImageTag"] != oldTag || got["ServerMax"] != "9" || got["BucketName"] != "bkt" {
 		t.Errorf("%v", got)
 	}
-	if _, passed := got["DomainName"]; passed {
-		t.Error("an empty value was passed")
+	// One that is not mentioned would keep its last value, and a domain could not be given up again.
+	if v, passed := got["DomainName"]; !passed || v != "" {
+		t.Errorf("DomainName %q, passed: %v", v, passed)
 	}
 	if _, passed := got["Branch"]; passed {
 		t.Error("a parameter of the other template was passed")
@@ -346,6 +347,18 @@ func TestFirstStackHasNoImage(t *testing.T) {
 	}
 	if got := overrides(t, a)["ImageTag"]; got != "none" {
 		t.Errorf("ImageTag %q", got)
+	}
+}
+
+func TestStackPrintsItsOutputs(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Answers["cloudformation describe-stacks"] = object{"Stacks": []any{object{"StackStatus": "CREATE_COMPLETE", "Outputs": []any{
+		object{"OutputKey": "PipelineName", "OutputValue": "vectorstore-pipeline"}, object{"OutputKey": "BuildProjectName", "OutputValue": "vectorstore-build"},
+	}}}}
+	out, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "pipeline")
+	if want := "PipelineName: vectorstore-pipeline\nBuildProjectName: vectorstore-build\n"; code != 0 || out != want {
+		t.Errorf("exit %d: %s%s", code, out, log)
 	}
 }
 

@@ -64,11 +64,9 @@ main() {
 	esac
 
 	say "deploying stack $stack in $REGION from deploy/cloudformation/$name.yaml"
-	# Empty values are left to the template's defaults: the CLI cannot pass them.
-	local pass=() each
-	for each in "${given[@]}" ${overrides[@]+"${overrides[@]}"}; do
-		[ -n "${each#*=}" ] && pass+=("$each")
-	done
+	# Empty values are passed too: CloudFormation keeps the last value of a parameter that is not mentioned, so that
+	# emptying AlarmEmail or DomainName in the file would change nothing.
+	local pass=("${given[@]}" ${overrides[@]+"${overrides[@]}"})
 	run_aws cloudformation deploy --stack-name "$stack" --template-file "$here/cloudformation/$name.yaml" \
 		--capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --tags "Project=$(param Project)" $dry \
 		--parameter-overrides "${pass[@]}" >&2 || {
