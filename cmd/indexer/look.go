@@ -65,6 +65,9 @@ func printSnapshot(w io.Writer, d reconcile.SnapshotDetail, now time.Time) {
 	row(w, "index", fmt.Sprintf("%s (asked for: %s)", d.Index.Kind, d.Spec.IndexKind))
 	s := d.Stats
 	row(w, "changes", fmt.Sprintf("%d added, %d changed, %d removed, %d unchanged", s.Added, s.Changed, s.Removed, s.Unchanged))
+	if s.Carried > 0 {
+		row(w, "carried", fmt.Sprintf("%d rows from the last index, %d changed since the last full build", s.Carried, s.ChangedSinceFull))
+	}
 	row(w, "embedded", fmt.Sprintf("%d texts bought (%d tokens), %d reused", s.Embedded, s.Tokens, s.Reused))
 	row(w, "manifest", "sha256 "+d.ManifestSHA256)
 	fmt.Fprintln(w)

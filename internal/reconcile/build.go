@@ -62,6 +62,7 @@ func (p *pass) build(ctx context.Context) error {
 		Stats: store.Stats{
 			Vectors: len(c.keys), Added: p.plan.Added, Changed: p.plan.Changed, Removed: p.plan.Removed,
 			Unchanged: p.plan.Unchanged, Embedded: c.bought, Reused: len(c.keys) - c.bought, Tokens: c.spent,
+			Carried: c.carried, ChangedSinceFull: p.sinceFull(),
 			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
 		},
 		BuiltEpoch: epoch,
@@ -70,7 +71,8 @@ func (p *pass) build(ctx context.Context) error {
 	p.localDir = p.dir
 	p.log.InfoContext(ctx, "index rebuilt from vendors.json", "snapshot", p.manifest.ID, "source", p.source.Key,
 		"vectors", len(c.keys), "index", c.params.Kind, "added", p.plan.Added, "changed", p.plan.Changed,
-		"removed", p.plan.Removed, "embedded", c.bought, "reused", len(c.keys)-c.bought, "tokens", c.spent)
+		"removed", p.plan.Removed, "embedded", c.bought, "reused", len(c.keys)-c.bought, "tokens", c.spent,
+		"carried", c.carried)
 	return nil
 }
 
@@ -128,12 +130,29 @@ func (p *pass) buildIndex(ctx context.Context) error {
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, fmt.Errorf("resolve index: %w", err))
 	}
-	c.params = params
 	b, err := p.Indexes.NewBuilder(params, dims, len(c.keys))
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, fmt.Errorf("start index: %w", err))
 	}
 	defer b.Close()
+	if p.carries(params) {
+		if err := p.carry(ctx, b); err != nil {
+			return err
+		}
+	}
+	if err := p.addRows(ctx, b); err != nil {
+		return err
+	}
+	if err := b.WriteFile(ctx, filepath.Join(p.dir, store.FileIndex)); err != nil {
+		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index: %w", err)))
+	}
+	c.params, c.carried = b.Built()
+	return nil
+}
+
+// addRows hands the vectors of the catalogue to b.
+func (p *pass) addRows(ctx context.Context, b Builder) error {
+	c, dims := p.files, p.cfg.Embedding.Dims
 	rows := make([]float32, min(buildRows, len(c.keys))*dims)
 	for start := 0; start < len(c.keys); start += buildRows {
 		n := min(buildRows, len(c.keys)-start)
@@ -148,9 +167,6 @@ func (p *pass) buildIndex(ctx context.Context) error {
 			return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("add to index: %w", err)))
 		}
 		p.Progress.Add(int64(n))
-	}
-	if err := b.WriteFile(ctx, filepath.Join(p.dir, store.FileIndex)); err != nil {
-		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index: %w", err)))
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ type candidate struct {
 	bought  int // texts embedded
 	spent   int // tokens counted by the provider
 	params  store.IndexParams
+
+	from    []int64 // where each record is in the served snapshot, -1 = nowhere; nil = nothing to carry over
+	carried int     // rows taken over from the served index
 }
 
 func (c *candidate) close() {
@@ -139,6 +142,7 @@ func (p *pass) compare(ctx context.Context) error {
 	}
 	defer built.Close()
 	p.plan.Added, p.plan.Changed, p.plan.Removed, p.plan.Unchanged = difference(served, built)
+	c.from = c.positions(served, built)
 	return nil
 }
 

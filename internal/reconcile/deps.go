@@ -36,18 +36,28 @@ type Indexes interface {
 
 // Builder takes rows in order, any number per call, in bounded memory.
 type Builder interface {
+	// Reuse lets the build take over what it has in common with the earlier index in the file at path, which is read
+	// here only. from[i] is where row i was there, -1 for a new row, and only a hint. Before the first Add; after an
+	// error the build goes on without.
+	Reuse(path string, p store.IndexParams, from []int64) error
 	Add(ctx context.Context, rows []float32) error
 	// WriteFile finishes the index and writes it where Indexes.Open can read it.
 	WriteFile(ctx context.Context, path string) error
+	// Built says, after WriteFile, what to open the file with, and how many rows were taken over from the earlier
+	// index: 0 when all was made anew.
+	Built() (p store.IndexParams, carried int)
 	// Close frees the builder, finished or not.
 	Close() error
 }
 
-// Index is an opened index. Results are row-major, len(queries)/Dims() × k, best first, position -1 = none.
+// Index is an opened index, used by one goroutine. Results are row-major, len(queries)/Dims() × k, best first, position -1 = none.
 type Index interface {
 	Search(queries []float32, k int, allow *roaring.Bitmap) (positions []int64, scores []float32, err error)
 	// Exact scans every stored vector, whatever the kind of index.
 	Exact(queries []float32, k int, allow *roaring.Bitmap) (positions []int64, scores []float32, err error)
+	// Tune measures how wide a search must be for a recall@10 of target on the queries, and returns the parameters
+	// and the recall that was reached. Search is as wide from then on.
+	Tune(target float64, queries []float32) (store.IndexParams, float64, error)
 	// Vector copies the stored vector at pos.
 	Vector(pos int, dst []float32) error
 	Len() int

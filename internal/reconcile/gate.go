@@ -51,6 +51,7 @@ type judged struct {
 	removed int // ids of the baseline that are gone
 	index   Index
 	report  *store.GateReport
+	fresh   bool // just built: m may still change
 }
 
 // judge opens the very bytes that would be served and reports on them.
@@ -69,6 +70,12 @@ func (p *pass) judge(ctx context.Context, j *judged) error {
 	if !p.judgeShape(j) {
 		j.fold()
 		return nil
+	}
+	if j.fresh {
+		// Before the checks, which then judge the search that would be served.
+		if err := p.tune(ctx, j); err != nil {
+			return stopped(ctx, err)
+		}
 	}
 	for _, check := range []func(context.Context, *judged) error{
 		p.judgeVectors, p.judgeRecall, p.judgeRemoved, p.judgeGolden,

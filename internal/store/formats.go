@@ -52,15 +52,18 @@ type File struct {
 
 // Stats of a build, against the snapshot that was served when it was made.
 type Stats struct {
-	Vectors      int     `json:"vectors"`
-	Added        int     `json:"added"`
-	Changed      int     `json:"changed"`
-	Removed      int     `json:"removed"`
-	Unchanged    int     `json:"unchanged"`
-	Embedded     int     `json:"embedded"` // texts bought for this build
-	Reused       int     `json:"reused"`   // texts found in the ledger
-	Tokens       int     `json:"tokens"`   // bought
-	BuildSeconds float64 `json:"build_seconds"`
+	Vectors   int `json:"vectors"`
+	Added     int `json:"added"`
+	Changed   int `json:"changed"`
+	Removed   int `json:"removed"`
+	Unchanged int `json:"unchanged"`
+	Embedded  int `json:"embedded"` // texts bought for this build
+	Reused    int `json:"reused"`   // texts found in the ledger
+	Tokens    int `json:"tokens"`   // bought
+	// Rows taken over from the served index, 0 when it was built anew; and rows inserted or lost since then.
+	Carried          int     `json:"carried"`
+	ChangedSinceFull int     `json:"changed_since_full"`
+	BuildSeconds     float64 `json:"build_seconds"`
 }
 
 // GateCheck is one line of a gate report.

@@ -35,10 +35,12 @@ type Builder struct {
 	chunk []float32   // rows not yet handed on, on the C heap
 	held  [][]float32 // full chunks of an ivf build, likewise
 	got   int         // rows taken
-	reuse *reuse      // nil unless an earlier index is taken over
+	reuse *reuse      // nil unless an earlier graph is taken over
+	lists *lists      // nil unless earlier lists are taken over
 	err   error       // sticky: a failed build stays failed
 
-	placed atomic.Int64
+	placed  atomic.Int64
+	carried int // rows taken over from an earlier index, known when complete
 }
 
 // NewBuilder starts an index of n vectors of dims components. p is completed
@@ -54,38 +56,46 @@ func NewBuilder(p Params, dims, n int) (*Builder, error) {
 	if p.lists() && n < p.NList {
 		return nil, fmt.Errorf("%w: %d vectors for %d lists", ErrParams, n, p.NList)
 	}
-	b := &Builder{params: p, dims: dims, n: n}
-	err := onThread(func() (err error) {
-		b.ix, err = faiss.IndexFactory(dims, p.description(), faiss.MetricInnerProduct)
-		return err
-	})
+	ix, h, err := prepared(p, dims, n)
 	if err != nil {
 		return nil, fmt.Errorf("new index: %w", err)
 	}
-	if err := b.prepare(); err != nil {
-		b.Close()
-		return nil, fmt.Errorf("new index: %w", err)
-	}
-	return b, nil
+	return &Builder{params: p, dims: dims, n: n, ix: ix, h: h}, nil
 }
 
-// prepare sets what the factory string does not say and sizes the storage.
-func (b *Builder) prepare() (err error) {
-	if b.h, err = handle(b.ix); err != nil {
+// prepared makes an empty index: what the factory string does not say is set,
+// and the storage is sized.
+func prepared(p Params, dims, n int) (ix *faiss.IndexImpl, h unsafe.Pointer, err error) {
+	err = onThread(func() (err error) {
+		ix, err = faiss.IndexFactory(dims, p.description(), faiss.MetricInnerProduct)
 		return err
+	})
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := reserve(b.h, b.n); err != nil {
+	if h, err = handle(ix); err == nil {
+		err = prepare(ix, h, p, n)
+	}
+	if err != nil {
+		ix.Close()
+		return nil, nil, err
+	}
+	return ix, h, nil
+}
+
+func prepare(ix *faiss.IndexImpl, h unsafe.Pointer, p Params, n int) error {
+	if err := reserve(h, n); err != nil {
 		return err
 	}
 	set := map[string]int{}
-	if b.params.graph() {
-		set = map[string]int{"efConstruction": b.params.EfConstruction, "efSearch": b.params.EfSearch}
+	if p.graph() {
+		set = map[string]int{"efConstruction": p.EfConstruction, "efSearch": p.EfSearch}
 	}
-	if b.params.lists() {
-		b.ix.SetNProbe(int32(b.params.NProbe))
+	if p.lists() {
+		ix.SetNProbe(int32(p.NProbe))
 	}
-	if b.params.Kind == IVFSQ8 {
-		if err := plainCodes(b.h); err != nil {
+	if p.Kind == IVFSQ8 {
+		if err := plainCodes(h); err != nil {
 			return err
 		}
 	}
@@ -96,7 +106,7 @@ func (b *Builder) prepare() (err error) {
 		}
 		defer space.Delete()
 		for name, v := range set {
-			if err := space.SetIndexParameter(b.ix, name, float64(v)); err != nil {
+			if err := space.SetIndexParameter(ix, name, float64(v)); err != nil {
 				return err
 			}
 		}
@@ -251,6 +261,7 @@ func (b *Builder) linkAll(ctx context.Context) error {
 		return err
 	}
 	defer g.free()
+	b.reuse.free() // the links are copied
 	size := g.size()
 	for from := 0; from < size; from += linkRows {
 		to := min(from+linkRows, size)
@@ -290,6 +301,14 @@ func (b *Builder) quantize() error {
 	return nil
 }
 
+// Params are those of the index: after the build what to open its file with.
+// They differ from NewBuilder's only where earlier lists were taken over.
+func (b *Builder) Params() Params { return b.params }
+
+// Carried is, after the build, how many rows were taken over from an earlier
+// index; 0 says that everything was made anew.
+func (b *Builder) Carried() int { return b.carried }
+
 // Progress is how many rows the index holds of how many will come.
 func (b *Builder) Progress() (placed, total int) { return int(b.placed.Load()), b.n }
 
@@ -299,6 +318,9 @@ func (b *Builder) Close() error {
 		b.ix.Close()
 		b.ix = nil
 	}
+	b.lists.free()
+	b.reuse.free()
+	b.lists, b.reuse = nil, nil
 	freeBlock(b.chunk)
 	for _, rows := range b.held {
 		freeBlock(rows)

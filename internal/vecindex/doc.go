@@ -13,8 +13,9 @@
 //     Approximate Nearest Neighbor Search Using HNSW Graphs", 2016);
 //   - ivf-sq8, hnsw-sq8: these with a byte per component.
 //
-// A graph can take over the links of an earlier one (Builder.Reuse), so that a
-// small change to a large catalogue does not cost a whole build.
+// A graph can take over the links of an earlier one, and lists the centroids
+// (Builder.Reuse), so that a small change to a large catalogue does not cost a
+// whole build. Index.Tune measures how wide a search must be.
 //
 // Files are plain FAISS files of IndexFlat, IndexIVFFlat, IndexHNSWFlat,
 // IndexIVFScalarQuantizer and IndexHNSWSQ without an id map, which any FAISS since 1.7 reads. FAISS makes, trains, reads

@@ -32,7 +32,12 @@ type Index struct {
 
 // newIndex takes over ix, except when it fails. h is ix's handle.
 func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
-	s, err := newSearcher(h, usesCodes(p, int(ix.Ntotal()), ix.D()))
+	return newIndexOn(usesCodes(p, int(ix.Ntotal()), ix.D()), ix, h, p)
+}
+
+// newIndexOn is newIndex, searching by 8-bit codes or not.
+func newIndexOn(codes bool, ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+	s, err := newSearcher(h, codes)
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +53,21 @@ func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
 // damaged one is an error and neither a crash nor unbounded memory. Damaged
 // vector components cannot be told from others: compare a digest first.
 func Open(path string, p Params) (*Index, error) {
+	return open(path, p, newIndex)
+}
+
+// openToReuse is Open for a build that takes the index over: nobody searches it,
+// so no codes are made.
+func openToReuse(path string, p Params) (*Index, error) {
+	return open(path, p, func(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+		return newIndexOn(false, ix, h, p)
+	})
+}
+
+// wrap makes an Index of a checked FAISS object, as newIndex does.
+type wrap func(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error)
+
+func open(path string, p Params, as wrap) (*Index, error) {
 	var ix *faiss.IndexImpl
 	err := onThread(func() (err error) {
 		ix, err = faiss.ReadIndex(path, 0)
@@ -56,7 +76,7 @@ func Open(path string, p Params) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
-	x, err := adopt(ix, p)
+	x, err := adopt(ix, p, as)
 	if err != nil {
 		ix.Close()
 		return nil, fmt.Errorf("open index: %w", err)
@@ -65,7 +85,7 @@ func Open(path string, p Params) (*Index, error) {
 }
 
 // adopt makes an Index of what was read; on an error ix is still the caller's.
-func adopt(ix *faiss.IndexImpl, p Params) (*Index, error) {
+func adopt(ix *faiss.IndexImpl, p Params, as wrap) (*Index, error) {
 	if err := checkShape(int(ix.Ntotal()), ix.D()); err != nil {
 		return nil, err
 	}
@@ -77,7 +97,7 @@ func adopt(ix *faiss.IndexImpl, p Params) (*Index, error) {
 	if err := errors.Join(p.validate(), matches(h, p)); err != nil {
 		return nil, err
 	}
-	return newIndex(ix, h, p)
+	return as(ix, h, p)
 }
 
 // matches compares an index with what the parameters say was built.

@@ -122,6 +122,23 @@ func (g graph) insert(from, to int) error {
 
 func (g graph) free() { C.vs_graph_free(g.c) }
 
+// dropVectors frees the vectors of a graph; carryGraph can still read its links.
+func dropVectors(h unsafe.Pointer) error {
+	return native(func() C.int { return C.vs_drop_vectors(h) })
+}
+
+// takeLists gives untrained, empty lists the centroids of trained ones.
+func takeLists(h, old unsafe.Pointer) error {
+	return native(func() C.int { return C.vs_take_lists(h, old) })
+}
+
+// listsFit is the mean inner product of rows with their nearest centroid.
+func listsFit(h unsafe.Pointer, rows []float32, n int) (float64, error) {
+	var mean C.double
+	err := native(func() C.int { return C.vs_lists_fit(h, C.int64_t(n), fptr(rows), &mean) })
+	return float64(mean), err
+}
+
 // plainCodes makes lists encode vectors instead of residuals: codes can then be
 // scored without regard to their list.
 func plainCodes(h unsafe.Pointer) error {

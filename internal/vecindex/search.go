@@ -29,6 +29,11 @@ func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []i
 	return x.run(queries, k, allow, x.approximate)
 }
 
+// SearchWith is Search as wide as p says.
+func (x *Index) SearchWith(p Params, queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
+	return x.run(queries, k, allow, func(j job) error { return x.searchWith(p, j) })
+}
+
 // Exact is Search by an exhaustive scan, whatever the kind: the truth that
 // recall is measured against.
 func (x *Index) Exact(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {

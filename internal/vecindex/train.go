@@ -10,22 +10,18 @@ import (
 // FAISS trains on without complaint. It takes up to 256, in proportion longer.
 const trainPerList = 40
 
-// trainAndPlace trains the lists on an even sample of the held rows, then
-// places the chunks, dropping each when it is placed.
+// trainAndPlace gives the lists their centroids, earlier ones where they fit,
+// then places the chunks, dropping each when it is placed.
 func (b *Builder) trainAndPlace(ctx context.Context) error {
-	sample, err := b.sample(trainPerList * b.params.NList)
+	taken, err := b.takeLists(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { freeBlock(sample) }()
-	err = sharedCores().building(ctx, func() error {
-		return onThread(func() error { return b.ix.Train(sample) })
-	})
-	if err != nil {
-		return fmt.Errorf("train: %w", err)
+	if !taken {
+		if err := b.train(ctx); err != nil {
+			return err
+		}
 	}
-	freeBlock(sample)
-	sample = nil
 	if b.params.codes() {
 		if err := b.setCodeRange(); err != nil {
 			return err
@@ -37,6 +33,22 @@ func (b *Builder) trainAndPlace(ctx context.Context) error {
 		}
 		freeBlock(rows)
 		b.held[i] = nil
+	}
+	return nil
+}
+
+// train finds the centroids on an even sample of the held rows.
+func (b *Builder) train(ctx context.Context) error {
+	sample, err := b.sample(trainPerList * b.params.NList)
+	if err != nil {
+		return err
+	}
+	defer freeBlock(sample)
+	err = sharedCores().building(ctx, func() error {
+		return onThread(func() error { return b.ix.Train(sample) })
+	})
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
 	}
 	return nil
 }

@@ -12,46 +12,60 @@ const (
 )
 
 // Tune measures how wide a search must be on this index. It returns the Params
-// with the least NProbe or EfSearch whose recall at 10 over the sample queries
-// (row-major, Dims components each) reaches target, and that recall. Where no
-// width reaches it, these are the widest tried and its recall: the caller
-// decides whether that will do. The index itself keeps its own width; opening
-// it with the returned Params changes it.
+// with the least NProbe or EfSearch, but no less than half the default, whose
+// recall at 10 over the sample queries (row-major, Dims components each) reaches
+// target, and that recall. Where no width reaches it, they are the narrowest
+// after which doubling gains nothing that counts: the caller decides whether the
+// recall will do. The index itself keeps its own width; SearchWith, or opening
+// it with the returned Params, uses another.
 //
-// The sample costs an exhaustive scan per query and about ten searches each.
+// The sample costs an exhaustive scan per query and about five searches each.
 func (x *Index) Tune(target float64, sample []float32) (Params, float64, error) {
 	if target <= 0 || target > 1 {
 		return Params{}, 0, fmt.Errorf("%w: recall of %v, must be above 0 and at most 1", ErrQuery, target)
 	}
+	if x.params.Kind == Flat {
+		return x.params, 1, nil
+	}
 	k := min(tuneK, x.n)
-	truth, _, err := x.Exact(sample, k, nil)
-	if err != nil || x.params.Kind == Flat {
-		return x.params, 1, err
+	_, best, err := x.Exact(sample, k, nil)
+	if err != nil {
+		return Params{}, 0, err
 	}
-	widest := min(maxTuned, maxBeam)
-	if x.params.lists() {
-		widest = x.params.NList
-	}
-	measure := func(width int) (float64, error) {
-		p := x.params.withWidth(width)
-		pos, _, err := x.run(sample, k, nil, func(j job) error { return x.searchWith(p, j) })
-		return recallOf(pos, truth, k), err
-	}
+	least, most := x.params.widths(x.n)
+	width, recall, err := narrowest(least, most, target, func(width int) (float64, error) {
+		_, got, err := x.SearchWith(x.params.withWidth(width), sample, k, nil)
+		return foundOf(got, best, k), err
+	})
+	return x.params.withWidth(width), recall, err
+}
+
+// gained is the recall that doubling the width must add to be worth its time.
+const gained = 0.001
+
+// narrowest finds a width whose recall, which measure tells, reaches target.
+func narrowest(least, most int, target float64, measure func(int) (float64, error)) (int, float64, error) {
 	// Double until it is enough, then halve the gap below.
-	enough, recall := 1, 0.0
-	for ; ; enough = min(2*enough, widest) {
-		if recall, err = measure(enough); err != nil {
-			return Params{}, 0, err
+	low, enough, recall := least, least, -gained
+	for {
+		r, err := measure(enough)
+		if err != nil {
+			return 0, 0, err
 		}
-		if recall >= target || enough == widest {
+		if r < target && r < recall+gained {
+			return low, recall, nil // what is missed is not found by looking wider
+		}
+		recall = r
+		if r >= target || enough == most {
 			break
 		}
+		low, enough = enough, min(2*enough, most)
 	}
-	for low := enough / 2; enough-low > max(1, enough/16) && recall >= target; {
+	for enough-low > max(1, enough/16) && recall >= target {
 		mid := (low + enough) / 2
 		r, err := measure(mid)
 		if err != nil {
-			return Params{}, 0, err
+			return 0, 0, err
 		}
 		if r >= target {
 			enough, recall = mid, r
@@ -59,7 +73,18 @@ func (x *Index) Tune(target float64, sample []float32) (Params, float64, error) 
 			low = mid
 		}
 	}
-	return x.params.withWidth(enough), recall, nil
+	return enough, recall, nil
+}
+
+// widths are the least and the most that Tune tries. A sample does not show all
+// queries there will be, so an easy one makes the search no narrower than half
+// of what is right for most data.
+func (p Params) widths(n int) (least, most int) {
+	usual := Params{Kind: p.Kind, NList: p.NList}.withDefaults(n)
+	if p.lists() {
+		return max(1, usual.NProbe/2), p.NList
+	}
+	return usual.EfSearch / 2, min(maxTuned, maxBeam)
 }
 
 // withWidth sets how widely the kind searches.
@@ -72,19 +97,18 @@ func (p Params) withWidth(width int) Params {
 	return p
 }
 
-// recallOf is the share of the true positions, k a row, that were found.
-func recallOf(got, want []int64, k int) float64 {
+// tied scores are as near as makes no difference: of equal neighbours any will do.
+const tied = 1e-5
+
+// foundOf is the share of results, k a row, that are as good as the best k.
+func foundOf(got, best []float32, k int) float64 {
 	found := 0
-	for at := 0; at < len(want); at += k {
-		truth := make(map[int64]bool, k)
-		for _, p := range want[at : at+k] {
-			truth[p] = true
-		}
-		for _, p := range got[at : at+k] {
-			if truth[p] {
+	for at := 0; at < len(got); at += k {
+		for _, score := range got[at : at+k] {
+			if score >= best[at+k-1]-tied {
 				found++
 			}
 		}
 	}
-	return float64(found) / float64(len(want))
+	return float64(found) / float64(len(got))
 }

@@ -36,6 +36,23 @@ func vectors(n, dims int, seed uint64) []float32 {
 // kinds are all that can be built.
 var kinds = []string{Flat, IVF, HNSW, IVFSQ8, HNSWSQ8}
 
+// recallOf is the share of the true positions, k a row, that were found.
+func recallOf(got, want []int64, k int) float64 {
+	found := 0
+	for at := 0; at < len(want); at += k {
+		truth := make(map[int64]bool, k)
+		for _, p := range want[at : at+k] {
+			truth[p] = true
+		}
+		for _, p := range got[at : at+k] {
+			if truth[p] {
+				found++
+			}
+		}
+	}
+	return float64(found) / float64(len(want))
+}
+
 func build(t testing.TB, p Params, rows []float32, dims int) *Index {
 	t.Helper()
 	b, err := NewBuilder(p, dims, len(rows)/dims)

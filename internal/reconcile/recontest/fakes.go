@@ -123,28 +123,74 @@ func Vector(text string, dims int) []float32 {
 	return v
 }
 
-const magic = "VECS"
+// Files begin with the second when rows were carried over.
+const magic, magicCarried = "VECS", "VECC"
+
+// TunedWidth is the EfSearch that Tune finds.
+const TunedWidth = 77
 
 // Indexes keeps vectors in a plain file: magic, dims, rows.
 type Indexes struct {
-	// Miss makes Search return the worst instead of the best, so that recall is poor.
-	Miss bool
+	// Kind that is resolved to; "" is flat, of which nothing can be carried over.
+	Kind string
+	// Miss makes Search return the worst instead of the best, so that recall is poor; MissCarried only in indexes
+	// with rows that were carried over.
+	Miss, MissCarried bool
 }
 
 // Resolve implements reconcile.Indexes.
-func (Indexes) Resolve(string, int, int) (store.IndexParams, error) {
-	return store.IndexParams{Kind: "flat"}, nil
+func (x Indexes) Resolve(string, int, int) (store.IndexParams, error) {
+	if x.Kind == "" {
+		return store.IndexParams{Kind: "flat"}, nil
+	}
+	return store.IndexParams{Kind: x.Kind, M: 8}, nil
 }
 
 // NewBuilder implements reconcile.Indexes.
-func (Indexes) NewBuilder(_ store.IndexParams, dims, n int) (reconcile.Builder, error) {
-	return &builder{dims: dims, want: n}, nil
+func (Indexes) NewBuilder(p store.IndexParams, dims, n int) (reconcile.Builder, error) {
+	return &builder{params: p, dims: dims, want: n}, nil
 }
 
 type builder struct {
+	params     store.IndexParams
 	dims, want int
 	rows       []float32
+	earlier    *Index
+	from       []int64
+	carried    int
 }
+
+func (b *builder) Reuse(path string, _ store.IndexParams, from []int64) (err error) {
+	if len(from) != b.want || len(b.rows) > 0 {
+		return fmt.Errorf("%d positions for %d rows, after %d numbers", len(from), b.want, len(b.rows))
+	}
+	b.earlier, err = Load(path, false)
+	b.from = from
+	return err
+}
+
+// carry counts the rows that the earlier index really has.
+func (b *builder) carry() error {
+	if b.earlier == nil {
+		return nil
+	}
+	seen := map[int64]bool{}
+	for i, pos := range b.from {
+		if pos < 0 {
+			continue
+		}
+		if pos >= int64(b.earlier.Len()) || seen[pos] {
+			return fmt.Errorf("position %d is twice or beyond %d rows", pos, b.earlier.Len())
+		}
+		seen[pos] = true
+		if slices.Equal(b.rows[i*b.dims:(i+1)*b.dims], b.earlier.rows[int(pos)*b.dims:(int(pos)+1)*b.dims]) {
+			b.carried++
+		}
+	}
+	return nil
+}
+
+func (b *builder) Built() (store.IndexParams, int) { return b.params, b.carried }
 
 func (b *builder) Add(_ context.Context, rows []float32) error {
 	b.rows = append(b.rows, rows...)
@@ -155,7 +201,14 @@ func (b *builder) WriteFile(_ context.Context, path string) error {
 	if len(b.rows) != b.want*b.dims {
 		return fmt.Errorf("%d numbers for %d rows of %d", len(b.rows), b.want, b.dims)
 	}
-	data := binary.LittleEndian.AppendUint32([]byte(magic), uint32(b.dims))
+	if err := b.carry(); err != nil {
+		return err
+	}
+	head := magic
+	if b.carried > 0 {
+		head = magicCarried
+	}
+	data := binary.LittleEndian.AppendUint32([]byte(head), uint32(b.dims))
 	for _, x := range b.rows {
 		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
 	}
@@ -165,15 +218,23 @@ func (b *builder) WriteFile(_ context.Context, path string) error {
 func (b *builder) Close() error { return nil }
 
 // Open implements reconcile.Indexes.
-func (x Indexes) Open(path string, _ store.IndexParams) (reconcile.Index, error) {
-	return Load(path, x.Miss)
+func (x Indexes) Open(path string, p store.IndexParams) (reconcile.Index, error) {
+	ix, err := Load(path, x.Miss)
+	if err != nil {
+		return nil, err
+	}
+	ix.params = p
+	ix.miss = ix.miss || (x.MissCarried && ix.carried)
+	return ix, nil
 }
 
 // Index is an opened index file.
 type Index struct {
-	dims int
-	rows []float32
-	miss bool
+	params  store.IndexParams
+	dims    int
+	rows    []float32
+	miss    bool
+	carried bool // rows of an earlier index are in it
 }
 
 // Load reads an index file.
@@ -182,10 +243,10 @@ func Load(path string, miss bool) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) < 8 || string(data[:4]) != magic {
+	if len(data) < 8 || (string(data[:4]) != magic && string(data[:4]) != magicCarried) {
 		return nil, errors.New("not an index")
 	}
-	x := &Index{dims: int(binary.LittleEndian.Uint32(data[4:])), miss: miss}
+	x := &Index{dims: int(binary.LittleEndian.Uint32(data[4:])), miss: miss, carried: string(data[:4]) == magicCarried}
 	for rest := data[8:]; len(rest) >= 4; rest = rest[4:] {
 		x.rows = append(x.rows, math.Float32frombits(binary.LittleEndian.Uint32(rest)))
 	}
@@ -195,6 +256,13 @@ func Load(path string, miss bool) (*Index, error) {
 // Search finds the best k rows.
 func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
 	return x.scan(queries, k, allow, x.miss)
+}
+
+// Tune implements reconcile.Index.
+func (x *Index) Tune(float64, []float32) (store.IndexParams, float64, error) {
+	p := x.params
+	p.EfSearch = TunedWidth
+	return p, 1, nil
 }
 
 // Exact finds the best k rows.

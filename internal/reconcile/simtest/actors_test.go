@@ -38,7 +38,7 @@ func (w *world) reconciler(p *proc, disk string) *reconcile.Reconciler {
 	cfg := w.cfg
 	cfg.Host, cfg.Dir = p.name, filepath.Join(w.dir, disk)
 	r, err := reconcile.New(reconcile.Deps{
-		Objects: p.objects(), Layout: w.layout, Embedder: w.embed, Indexes: recontest.Indexes{},
+		Objects: p.objects(), Layout: w.layout, Embedder: w.embed, Indexes: recontest.Indexes{Kind: "hnsw"},
 		Log: p.logger(), Clock: p.clock(),
 	}, cfg)
 	if err != nil {

@@ -56,6 +56,17 @@ int64_t vs_graph_size(const vs_graph* g);
 int vs_graph_insert(vs_graph* g, int64_t from, int64_t to);
 void vs_graph_free(vs_graph* g);
 
+/* Frees the vectors of an HNSW index. What is left serves vs_graph_carry only. */
+int vs_drop_vectors(void* index);
+
+/* Gives an untrained, empty IVF index the centroids of a trained one of the same
+ * shape: a copy. */
+int vs_take_lists(void* index, void* old);
+
+/* The mean inner product of rows with the nearest centroid of a trained IVF
+ * index. Uses all cores. */
+int vs_lists_fit(void* index, int64_t n, const float* rows, double* mean);
+
 /* Makes an untrained IVF SQ8 index encode vectors instead of residuals. */
 int vs_plain_codes(void* index);
 

@@ -1,0 +1,108 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// driftShare bounds what is carried over from build to build: when more than this share of the rows were inserted or
+// lost since everything was last made anew, everything is. A graph loses recall slowly as it is mended, and centroids
+// fit only the rows they were trained on.
+const driftShare = 0.2
+
+// kindFlat has no structure that could be carried over, and no width of a search.
+const kindFlat = "flat"
+
+// positions says where in the served snapshot each record is, -1 for one whose vector is known to be new. The text of
+// a record that changed may still be the same: the builder compares vectors.
+func (c *candidate) positions(served, built *store.DocIndex) []int64 {
+	from := make([]int64, built.Len())
+	for i := range from {
+		from[i] = -1
+		if j, ok := served.Find(built.IDHash(i)); ok {
+			from[i] = int64(j)
+		}
+	}
+	for _, i := range c.missing {
+		from[i] = -1
+	}
+	return from
+}
+
+// drift is how many rows were inserted or lost since the last full build, a build that carries `carried` rows over from
+// the served snapshot included.
+func (p *pass) drift(carried int) int {
+	return p.pointer.Stats.ChangedSinceFull + len(p.files.keys) - carried + p.plan.Removed
+}
+
+// sinceFull is that for the build that was made: nothing when nothing was carried over.
+func (p *pass) sinceFull() int {
+	if p.files.carried == 0 {
+		return 0
+	}
+	return p.drift(p.files.carried)
+}
+
+// carries says whether the build may take over what the served index has in common with it.
+func (p *pass) carries(next store.IndexParams) bool {
+	c := p.files
+	if p.opts.force || p.anew || p.pointer == nil || p.broken != "" || c.from == nil {
+		return false
+	}
+	was := p.pointer.Index
+	if p.pointer.Spec.Embedding != p.spec.Embedding || p.pointer.Spec.Metric != p.spec.Metric ||
+		next.Kind == kindFlat || was.Kind != next.Kind || was.M != next.M || was.EfConstruction != next.EfConstruction {
+		return false
+	}
+	same := 0
+	for _, pos := range c.from {
+		if pos >= 0 {
+			same++
+		}
+	}
+	return float64(p.drift(same)) <= driftShare*float64(len(c.keys))
+}
+
+// carry offers the served index to the build. Without it the build is only slower, so nothing but the end of the
+// pass is an error.
+func (p *pass) carry(ctx context.Context, b Builder) error {
+	c := p.files
+	from := c.from
+	c.from = nil // 8 MB for 1 M records; a second build of the pass is a full one
+	err := p.fetchServed(ctx, func(path string) error { return b.Reuse(path, p.pointer.Index, from) })
+	if ctx.Err() != nil {
+		return fail(Built, "BuildFailed", inputs, stopped(ctx, err))
+	}
+	if err != nil {
+		p.log.WarnContext(ctx, "served index not reused", "snapshot", p.pointer.ID, "error", err)
+	}
+	return nil
+}
+
+// fetchServed brings the served index file, its digest checked, into scratch for as long as use runs.
+func (p *pass) fetchServed(ctx context.Context, use func(path string) error) error {
+	f, ok := p.pointer.File(store.FileIndex)
+	if !ok {
+		return fmt.Errorf("%w: %s", store.ErrNotFound, store.FileIndex)
+	}
+	dir := filepath.Join(p.dir, "served")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, f.Name)
+	m := p.pointer.Manifest
+	m.Files = []store.File{f}
+	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
+	if err == nil {
+		err = use(path)
+	}
+	if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
+}
