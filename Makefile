@@ -10,7 +10,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build binaries run test lint unit race soak bench deps deps-test clean help
+.PHONY: build binaries run test lint soak fuzz bench deps deps-test clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ test: deps-test binaries tools lint ## lint and everything at CI size
 
 soak: deps-test binaries tools ## the same at full size: full counts, kills and minutes
 	BIN_DIR=$(CURDIR)/bin VECTORSTORE_SOAK=1 go test -timeout 170m -count=1 -v ./...
+	scripts/fuzz.sh 5m
+
+fuzz: binaries ## fuzz every target for five minutes, as soak does
+	scripts/fuzz.sh 5m
 
 clean: ## remove what make built here
 	rm -rf bin .native
