@@ -51,7 +51,7 @@ func (p *pass) sinceFull() int {
 // carries says whether the build may take over what the served index has in common with it.
 func (p *pass) carries(next store.IndexParams) bool {
 	c := p.files
-	if p.opts.force || p.anew || p.pointer == nil || p.broken != "" || c.from == nil {
+	if p.opts.force || p.pointer == nil || p.broken != "" || c.from == nil {
 		return false
 	}
 	was := p.pointer.Index

@@ -82,8 +82,11 @@ func TestNothingIsCarriedOver(t *testing.T) {
 			r.indexes.Kind, r.cfg.IndexKind = "ivf", "ivf"
 			return reconcile.OnceOptions{}
 		},
-		"of another model": func(r *rig) reconcile.OnceOptions {
+		"of another model, which the ledger has": func(r *rig) reconcile.OnceOptions {
 			r.cfg.Embedding.Version = "2"
+			r.want(r.once(), reconcile.ResultPromoted, 0)
+			r.cfg.Embedding.Version = "1"
+			r.put(r.layout.Source, edited(100, 2, "b"))
 			return reconcile.OnceOptions{}
 		},
 	} {

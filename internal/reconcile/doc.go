@@ -11,8 +11,8 @@
 //	 4  parse the catalogue, all of it or nothing (catalogue.go)
 //	 5  compare with the served snapshot; above the token budget: held before any purchase
 //	 6  embed what the ledger lacks, flushing as it goes (embedding.go)
-//	 7  build the index from the ledger (build.go)
-//	 8  judge it (gate.go)
+//	 7  build the index from the ledger (build.go), with what the served one has in common with it (carry.go)
+//	 8  measure how wide it must be searched (width.go), judge it (gate.go)
 //	 9  upload, manifest last, then the verdict (publish.go)
 //	10  hold the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
 //	    of step 2, drop the hold

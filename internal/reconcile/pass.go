@@ -52,7 +52,6 @@ type pass struct {
 	files     *candidate
 	manifest  store.Manifest
 	sha       string // of the manifest's bytes
-	anew      bool   // nothing is carried over from the served index
 	localDir  string // where the candidate's files are, "" = not here
 	plan      PlanReport
 	result    string

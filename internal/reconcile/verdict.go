@@ -23,26 +23,32 @@ type manifestOf struct {
 // judgeBuilt runs the gate on a fresh build. A failed one is not uploaded; a held one is. One that lacks recall
 // because of what it carried over from the served index is built anew first, once.
 func (p *pass) judgeBuilt(ctx context.Context) error {
-	j := &judged{dir: p.dir, m: p.manifest, docs: p.files.docs, removed: p.plan.Removed, fresh: true}
-	if err := p.judge(ctx, j); err != nil {
+	j, err := p.judgeFresh(ctx)
+	if err != nil {
 		return err
 	}
-	if lowRecall(j.report) && p.files.carried > 0 {
+	if p.files.carried > 0 && lowRecall(j.report) {
 		p.log.WarnContext(ctx, "carried index lacks recall, building anew", "snapshot", p.manifest.ID, "why", explain(j.report))
-		p.anew = true
 		if err := p.lease.check(); err != nil {
 			return err
 		}
-		if err := p.build(ctx); err != nil {
+		if err := p.build(ctx); err != nil { // nothing is carried over twice in a pass
 			return err
 		}
-		return p.judgeBuilt(ctx)
+		if j, err = p.judgeFresh(ctx); err != nil {
+			return err
+		}
 	}
 	p.manifest.Index, p.manifest.Gate = j.m.Index, j.report
 	if j.report.Result == VerdictFailed {
 		return failf(Verified, "GateFailed", inputs, "gate: %s", explain(j.report))
 	}
 	return nil
+}
+
+func (p *pass) judgeFresh(ctx context.Context) (*judged, error) {
+	j := &judged{dir: p.dir, m: p.manifest, docs: p.files.docs, removed: p.plan.Removed, fresh: true}
+	return j, p.judge(ctx, j)
 }
 
 // explain lists the checks that did not pass.
