@@ -46,6 +46,7 @@ func TestDamagedArraysAreRefusedOrStayInside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var sum byte
 	open := func(data []byte) (total int, err error) {
 		if err := os.WriteFile(path+".bad", data, 0o600); err != nil {
 			t.Fatal(err)
@@ -57,8 +58,9 @@ func TestDamagedArraysAreRefusedOrStayInside(t *testing.T) {
 		defer mapped.Close()
 		for _, v := range views {
 			for _, b := range v { // reads every byte: outside of the file this is a fault
-				total += int(b&0) + 1
+				sum += b
 			}
+			total += len(v)
 		}
 		return total, nil
 	}
