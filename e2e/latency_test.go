@@ -132,18 +132,14 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 	swaps := 0
 	for range turns {
 		loaded(t, s, full/2, quiet, func() { time.Sleep(lasts / turns) })
-		before := len(s.Lines("snapshot swapped"))
 		loaded(t, s, full/2, busy, func() {
 			for began := time.Now(); time.Since(began) < lasts/turns; swaps++ {
 				if _, stderr, code := harness.Run(t, "indexer", env, "pin", ids[swaps%2]); code != 0 {
 					t.Fatalf("pin: %s", stderr)
 				}
-				harness.AwaitHealth(t, s, "snapshot", ids[swaps%2])
+				harness.AwaitHealth(t, s, "snapshot", ids[swaps%2]) // never the one before: a swap
 			}
 		})
-		if len(s.Lines("snapshot swapped")) == before {
-			t.Error("no swap happened")
-		}
 	}
 	ratio := float64(busy.ValueAtQuantile(99)) / float64(quiet.ValueAtQuantile(99))
 	t.Logf("%d vendors, %.0f q/s saturated, %.0f offered: p50/p99 %.2f/%.2f ms without swaps, %.2f/%.2f ms during %d swaps: p99 %.2fx", n, full, full/2,
