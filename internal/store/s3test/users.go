@@ -2,6 +2,8 @@ package s3test
 
 import (
 	"os/exec"
+	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
@@ -30,9 +32,16 @@ func (s *Server) CreateUser(accessKey string) User {
 func (s *Server) AssumeRole(policy string) User {
 	s.t.Helper()
 	arn, session := "arn:minio:iam:::role/test", "test"
-	out, err := sts.NewFromConfig(s.rootConfig()).AssumeRole(s.t.Context(), &sts.AssumeRoleInput{
-		RoleArn: &arn, RoleSessionName: &session, Policy: &policy,
-	})
+	client := sts.NewFromConfig(s.rootConfig())
+	assume := func() (*sts.AssumeRoleOutput, error) {
+		return client.AssumeRole(s.t.Context(), &sts.AssumeRoleInput{RoleArn: &arn, RoleSessionName: &session, Policy: &policy})
+	}
+	out, err := assume()
+	// minio answers for objects before it does for roles, and calls that a bad request.
+	for tries := 0; tries < 100 && err != nil && strings.Contains(err.Error(), "Server not initialized"); tries++ {
+		time.Sleep(100 * time.Millisecond)
+		out, err = assume()
+	}
 	if err != nil {
 		s.t.Fatalf("assume a role of %s: %v", s.Name, err)
 	}
