@@ -42,7 +42,7 @@ type emulator struct {
 
 func startEmulator(t *testing.T, vars ...string) *emulator {
 	t.Helper()
-	server := optional(t, "moto_server", "--help")
+	server := direct(optional(t, "moto_server", "--help"))
 	aws := direct(optional(t, "aws", "--version"))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -50,12 +50,17 @@ func startEmulator(t *testing.T, vars ...string) *emulator {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
-	cmd := exec.Command(server, "-H", "127.0.0.1", "-p", port)
+	// The server ends when this process does, however that happens: its shell then reads the end of its input.
+	cmd := exec.Command("sh", "-c", `"$@" & p=$!; read -r _; kill "$p"; wait "$p"`, "sh", server, "-H", "127.0.0.1", "-p", port)
 	cmd.Env = append(os.Environ(), vars...)
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(func() { alive.Close(); _ = cmd.Wait() })
 	e := &emulator{t: t, dir: t.TempDir(), url: "http://127.0.0.1:" + port}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		if resp, err := http.Get(e.url + "/moto-api/"); err == nil {

@@ -80,7 +80,7 @@ func (w *walk) shell() {
 		w.t.Fatal(err)
 	}
 	stop := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	timer := time.AfterFunc(10*time.Minute, stop) // a command that hangs ends with what it has printed
+	timer := time.AfterFunc(25*time.Minute, stop) // a command that hangs ends with what it has printed
 	w.t.Cleanup(func() { timer.Stop(); stop(); _ = cmd.Wait() })
 	w.in, w.out = in, bufio.NewReader(out)
 }
