@@ -141,6 +141,9 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 			}
 		})
 	}
+	if swaps < turns {
+		t.Errorf("%d swaps in %d turns", swaps, turns)
+	}
 	ratio := float64(busy.ValueAtQuantile(99)) / float64(quiet.ValueAtQuantile(99))
 	t.Logf("%d vendors, %.0f q/s saturated, %.0f offered: p50/p99 %.2f/%.2f ms without swaps, %.2f/%.2f ms during %d swaps: p99 %.2fx", n, full, full/2,
 		float64(quiet.ValueAtQuantile(50))/1e3, float64(quiet.ValueAtQuantile(99))/1e3,

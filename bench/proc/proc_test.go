@@ -56,6 +56,16 @@ func TestCostSeesCPUAndMemory(t *testing.T) {
 	}
 }
 
+func TestPeakIsKnownAfterTheExit(t *testing.T) {
+	p := start(t, "true")
+	if err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p.Peak() < 100<<10 {
+		t.Errorf("peak of %d bytes: a shell takes more", p.Peak())
+	}
+}
+
 func TestReadyWaitsFor200(t *testing.T) {
 	n := 0
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
