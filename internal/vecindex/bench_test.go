@@ -100,6 +100,10 @@ func BenchmarkHNSW(b *testing.B) {
 			benchSearch(b, x, queries, nq, nil)
 		})
 	}
+	b.Run("100000x384/nq=1", func(b *testing.B) { // larger than the caches
+		x, queries := benchIndex(b, Params{Kind: HNSW, EfSearch: 24}, 100_000, 384)
+		benchSearch(b, x, queries, 1, nil)
+	})
 	for _, percent := range []int{1, 10, 20, 50, 90} {
 		b.Run(fmt.Sprintf("20000x384/selected=%d%%", percent), func(b *testing.B) {
 			x, queries := benchIndex(b, p, 20_000, 384)

@@ -13,10 +13,6 @@
 namespace vs {
 namespace {
 
-bool worse(const Hit& a, const Hit& b) {
-    return better(b, a);
-}
-
 // Held for a few hundred nanoseconds: the links of one vector.
 class SpinLock {
 public:
@@ -117,6 +113,15 @@ size_t GraphBuilder::copy_links(Scratch& s, Id of, int level) {
     return n;
 }
 
+void GraphBuilder::prefetch_links(Id of, int level) const {
+    size_t begin, end;
+    graph_.neighbor_range(of, level, &begin, &end);
+    __builtin_prefetch(&locks_[size_t(of)], 1);
+    for (size_t i = begin; i < end; i += 64 / sizeof(Id)) {
+        __builtin_prefetch(&graph_.neighbors[i]);
+    }
+}
+
 void GraphBuilder::score_codes(Scratch& s, size_t n) {
     for (size_t i = 0; i < n; i++) {
         s.codes[i] = codes_.row(size_t(s.ids[i]));
@@ -159,23 +164,26 @@ void GraphBuilder::collect(Scratch& s, Id id, Hit entry, int level) {
     s.found.push(entry.score, entry.position);
     while (!s.frontier.empty() && s.frontier.front().score >= s.found.threshold()) {
         const Hit next = s.frontier.front();
-        std::pop_heap(s.frontier.begin(), s.frontier.end(), worse);
+        std::pop_heap(s.frontier.begin(), s.frontier.end(), Worse());
         s.frontier.pop_back();
         const size_t all = copy_links(s, Id(next.position), level);
         size_t n = 0;
         for (size_t i = 0; i < all; i++) {
             s.visited.prefetch(size_t(s.ids[i]));
         }
-        for (size_t i = 0; i < all; i++) {
-            if (s.visited.visit(size_t(s.ids[i]))) {
-                s.ids[n++] = s.ids[i];
-            }
+        for (size_t i = 0; i < all; i++) { // without a branch, as in search_graph
+            s.ids[n] = s.ids[i];
+            n += s.visited.visit(size_t(s.ids[i]));
+        }
+        if (!s.frontier.empty()) {
+            prefetch_links(Id(s.frontier.front().position), level);
         }
         score_codes(s, n);
         for (size_t i = 0; i < n; i++) {
             if (s.scores[i] > s.found.threshold()) {
+                __builtin_prefetch(&graph_.offsets[size_t(s.ids[i])]);
                 s.frontier.push_back(Hit{s.scores[i], s.ids[i]});
-                std::push_heap(s.frontier.begin(), s.frontier.end(), worse);
+                std::push_heap(s.frontier.begin(), s.frontier.end(), Worse());
                 s.found.push(s.scores[i], s.ids[i]);
             }
         }

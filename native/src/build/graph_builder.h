@@ -59,6 +59,7 @@ private:
     bool apart(const Scratch& s, const Hit& candidate) const;
     void replace_lost(Scratch& s, Id id, size_t most);
     size_t copy_links(Scratch& s, Id of, int level);
+    void prefetch_links(Id of, int level) const;
     void score_codes(Scratch& s, size_t n);
 
     faiss::IndexHNSW& index_;

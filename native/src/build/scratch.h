@@ -31,7 +31,7 @@ inline void rescore(const float* query, size_t d, std::vector<Hit>& candidates,
     for (size_t i = 0; i < candidates.size(); i++) {
         candidates[i].score = scores[i];
     }
-    std::sort(candidates.begin(), candidates.end(), better);
+    std::sort(candidates.begin(), candidates.end(), Better());
 }
 
 // What one thread needs to insert one vector after the other.

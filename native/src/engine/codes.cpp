@@ -1,9 +1,10 @@
 #include "codes.h"
 
+#include "../heap.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <new>
 
 namespace vs {
 namespace {
@@ -85,11 +86,7 @@ void Codes::Free::operator()(uint8_t* p) const {
 
 Codes::Codes(const float* rows, size_t n, size_t d)
     : n_(n), d_(d), range_(CodeRange::of(rows, n, d)) {
-    const size_t size = (n * d + 63) / 64 * 64;
-    data_.reset(static_cast<uint8_t*>(std::aligned_alloc(64, std::max<size_t>(size, 64))));
-    if (!data_) {
-        throw std::bad_alloc();
-    }
+    data_.reset(static_cast<uint8_t*>(allocate_rows(n * d)));
     std::vector<float> back(d);
     for (size_t i = 0; i < n; i++) {
         const float* row = rows + i * d;

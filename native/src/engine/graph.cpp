@@ -17,10 +17,6 @@ namespace {
 
 using storage_idx = faiss::HNSW::storage_idx_t;
 
-bool worse(const Hit& a, const Hit& b) {
-    return better(b, a);
-}
-
 // Scores of stored vectors, either by themselves or by their codes.
 class FloatScorer {
 public:
@@ -85,6 +81,17 @@ private:
     size_t neighbours(int64_t of, int level);
     size_t unvisited(int64_t of);
 
+    // The links of a vector on the ground level; a negative one ends them.
+    const storage_idx* ground(int64_t of) const {
+        return g_.neighbors.data() + g_.offsets[size_t(of)];
+    }
+    void prefetch_links(int64_t of) const {
+        const char* from = reinterpret_cast<const char*>(ground(of));
+        for (size_t at = 0; at < ids_.size() * sizeof(storage_idx); at += 64) {
+            __builtin_prefetch(from + at);
+        }
+    }
+
     const faiss::HNSW& g_;
     Visited& visited_;
     int64_t computed_ = 0;
@@ -131,18 +138,18 @@ Hit Walk<Scorer>::descend() {
 
 template <class Scorer>
 size_t Walk<Scorer>::unvisited(int64_t of) {
-    size_t begin, end, n = 0;
-    g_.neighbor_range(of, 0, &begin, &end);
-    for (size_t i = begin; i < end && g_.neighbors[i] >= 0; i++) {
-        visited_.prefetch(size_t(g_.neighbors[i]));
+    const storage_idx* links = ground(of);
+    size_t all = 0, n = 0;
+    for (; all < ids_.size() && links[all] >= 0; all++) {
+        visited_.prefetch(size_t(links[all]));
     }
-    for (size_t i = begin; i < end && g_.neighbors[i] >= 0; i++) {
-        const storage_idx id = g_.neighbors[i];
-        if (visited_.visit(size_t(id))) {
-            ids_[n] = id;
-            scorer_.add(n, id);
-            n++;
-        }
+    // Without a branch: which ones are new cannot be predicted.
+    for (size_t i = 0; i < all; i++) {
+        ids_[n] = links[i];
+        n += visited_.visit(size_t(links[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        scorer_.add(i, ids_[i]);
     }
     return n;
 }
@@ -161,18 +168,26 @@ bool Walk<Scorer>::run(const float* q, const Allow& allow, int64_t budget, TopK&
     }
     while (!frontier_.empty() && frontier_.front().score >= best.threshold()) {
         const Hit next = frontier_.front();
-        std::pop_heap(frontier_.begin(), frontier_.end(), worse);
+        std::pop_heap(frontier_.begin(), frontier_.end(), Worse());
         frontier_.pop_back();
         const size_t n = unvisited(next.position);
+        if (!frontier_.empty()) {
+            prefetch_links(frontier_.front().position); // often the next one
+        }
         scorer_.score(n, scores_.data());
         computed_ += int64_t(n);
         if (budget > 0 && computed_ > budget) {
             return false;
         }
+        const auto top = std::max_element(scores_.begin(), scores_.begin() + ptrdiff_t(n));
+        if (n > 0 && (frontier_.empty() || *top > frontier_.front().score)) {
+            prefetch_links(ids_[size_t(top - scores_.begin())]); // surely
+        }
         for (size_t i = 0; i < n; i++) {
             if (scores_[i] > best.threshold()) {
+                __builtin_prefetch(&g_.offsets[size_t(ids_[i])]);
                 frontier_.push_back(Hit{scores_[i], ids_[i]});
-                std::push_heap(frontier_.begin(), frontier_.end(), worse);
+                std::push_heap(frontier_.begin(), frontier_.end(), Worse());
                 if (allow.all() || allow.has(ids_[i])) {
                     best.push(scores_[i], ids_[i]);
                 }

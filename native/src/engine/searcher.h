@@ -59,11 +59,9 @@ public:
     }
     // True the first time in this search.
     bool visit(size_t i) {
-        if (marks_[i] == epoch_) {
-            return false;
-        }
+        const bool first = marks_[i] != epoch_;
         marks_[i] = epoch_;
-        return true;
+        return first;
     }
     void prefetch(size_t i) const {
         __builtin_prefetch(&marks_[i]);

@@ -19,6 +19,18 @@ inline bool better(const Hit& a, const Hit& b) {
     return a.score > b.score || (a.score == b.score && a.position < b.position);
 }
 
+// The order of heaps, as objects: the standard library calls functions.
+struct Better {
+    bool operator()(const Hit& a, const Hit& b) const {
+        return better(a, b);
+    }
+};
+struct Worse {
+    bool operator()(const Hit& a, const Hit& b) const {
+        return better(b, a);
+    }
+};
+
 class TopK {
 public:
     explicit TopK(size_t k) : k_(k) {
@@ -35,7 +47,7 @@ public:
         if (heap_.size() < k_) {
             if (score == score) {
                 heap_.push_back(hit);
-                std::push_heap(heap_.begin(), heap_.end(), better);
+                std::push_heap(heap_.begin(), heap_.end(), Better());
             }
         } else if (better(hit, heap_[0])) {
             replace_worst(hit);
@@ -69,7 +81,7 @@ public:
 
     // The same for the n best of them.
     void take_first(size_t n, float* scores, int64_t* positions) {
-        std::sort_heap(heap_.begin(), heap_.end(), better);
+        std::sort_heap(heap_.begin(), heap_.end(), Better());
         for (size_t i = 0; i < n; i++) {
             const bool have = i < heap_.size();
             scores[i] = have ? heap_[i].score : 0;

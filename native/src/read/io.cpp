@@ -1,6 +1,6 @@
 // index_io_c.h and index_io_c_ex.h. Reading is guarded three times: the format
 // is walked, FAISS reads under an allocation budget, the result is validated.
-#include "budget.h"
+#include "../heap.h"
 #include "format.h"
 #include "source.h"
 #include "validate.h"

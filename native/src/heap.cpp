@@ -1,12 +1,17 @@
-// Replaces the global operator new of the program. Without a budget it is the
-// usual one: malloc, then std::bad_alloc.
-#include "budget.h"
+// Replaces the global operator new of the program.
+#include "heap.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 
 namespace {
+
+constexpr size_t kHugePage = 2 << 20;
+constexpr size_t kLarge = 2 * kHugePage; // below, rounding to whole huge pages would show
 
 thread_local bool limited = false;
 thread_local size_t left = 0;
@@ -18,6 +23,9 @@ void* allocate(size_t n) {
         }
         left -= n;
     }
+    if (n >= kLarge) {
+        return vs::allocate_rows(n);
+    }
     if (void* p = std::malloc(n ? n : 1)) {
         return p;
     }
@@ -27,6 +35,19 @@ void* allocate(size_t n) {
 } // namespace
 
 namespace vs {
+
+void* allocate_rows(size_t bytes) {
+    void* p = nullptr;
+    if (posix_memalign(&p, bytes >= kLarge ? kHugePage : 64, std::max<size_t>(bytes, 1)) != 0) {
+        throw std::bad_alloc();
+    }
+    if (bytes >= kLarge) {
+        // Whole pages only, so that nothing is resident beyond the block. Where the
+        // system has no huge pages this changes nothing.
+        madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+    }
+    return p;
+}
 
 AllocationBudget::AllocationBudget(size_t bytes) noexcept {
     limited = true;
