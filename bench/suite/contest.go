@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
@@ -55,7 +56,7 @@ func (s *Suite) contestants(set *dataset.Set, dir string) []contestant {
 		return &server{name: library, build: s.nodeBuild(set, dir, library), start: s.node(library, set.Dims)}
 	}
 	ownGraph, ownFlat := own("hnsw"), own("flat")
-	return []contestant{
+	all := []contestant{
 		{"floor: Go net/http, body not decoded, no search", "floor", false, &server{name: "floor", start: s.floor()}, jsonBody},
 		{"floor: Go net/http + encoding/json, no search", "floor", false, &server{name: "floor-decode", start: s.floor("decode")}, jsonBody},
 		{label("hnsw", "base64"), "graph", true, ownGraph, base64Body},
@@ -70,6 +71,26 @@ func (s *Suite) contestants(set *dataset.Set, dir string) []contestant {
 		{"Debian's python FAISS flat, FastAPI, 2 workers", "flat", false, faiss("flat", false, "fastapi_app"), jsonBody},
 		{"chromem-go 0.7.0, Go net/http", "flat", false, &server{name: "chromem", start: s.chromem(set)}, jsonBody},
 	}
+	if s.Against != "" {
+		for _, one := range slices.Clone(all) {
+			if one.own {
+				one.name, one.server = one.name+", the other build", s.other(one.server)
+				all = append(all, one)
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(c contestant) bool { return !s.Systems.MatchString(c.name) })
+}
+
+// other is the server of the second folder on the index of one of the first.
+func (s *Suite) other(of *server) *server {
+	second := *s
+	second.Bin = s.Against
+	return &server{name: of.name + "-other", start: func(_ result.Built, port int) proc.Command {
+		c := second.ownServer(of.built, port)
+		c.Env = append(c.Env, "VECTORSTORE_LOCAL_DIR="+of.built.Path+"-other") // the later one counts
+		return c
+	}}
 }
 
 // Contest measures all contestants on one data set and saves the table.
@@ -109,6 +130,12 @@ func (s *Suite) Contest(ctx context.Context, shape dataset.Shape) error {
 	}
 	if err := s.rounds(ctx, all, set, c.Rows); err != nil {
 		return err
+	}
+	for _, r := range c.Rows {
+		s.logf("%-60s p50 %.3f ms, %8.0f q/s, %.0f us", r.System, 1000*r.One.Median(), r.Many.Median(), 1e6*r.CPU.Median())
+	}
+	if s.Against != "" || s.Systems.String() != "" {
+		return nil // not what the report shows
 	}
 	return result.Save(s.results(), "contest-"+shape.Name, c)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ type Config struct {
 	Quick   bool    // small data, short times: does everything work, not how fast is it
 	Log     io.Writer
 	Note    string // printed with the machine
+
+	Against string         // a second folder with a server, for comparisons; empty is none
+	Systems *regexp.Regexp // the systems of a contest; one without all of them is not saved
 }
 
 // Suite runs benchmarks.

@@ -1,15 +1,32 @@
 package serve
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
+
+// hitOverhead is how much longer than its line a result can be: two numbers and their names, less the record's name.
+const hitOverhead = 64
 
 // appendResults renders hits as [{"id","text","score","similarity","metadata"}], copying the records' stored JSON.
 func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
-	b = append(b, '[')
+	// Both ends of every line are looked at before one is copied: lines lie anywhere in a mapped file, and come in side
+	// by side like this.
+	size := 0
+	for _, h := range hits {
+		line := snap.docs.Line(int(h.pos))
+		if len(line) == 0 || line[0] != '{' {
+			return nil, fmt.Errorf("record %d: %w", h.pos, store.ErrCorrupt)
+		}
+		size += len(line) + hitOverhead
+	}
+	b = append(slices.Grow(b, size), '[')
 	for i, h := range hits {
 		if i > 0 {
 			b = append(b, ',')

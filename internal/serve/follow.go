@@ -107,7 +107,9 @@ func (f *follower) start(ctx context.Context) {
 func (f *follower) run(ctx context.Context) {
 	timer := time.NewTimer(f.pause())
 	defer timer.Stop()
+	var gc collector
 	for {
+		gc.adjust()
 		select {
 		case <-ctx.Done():
 			if f.loading {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -138,6 +139,10 @@ func (l *loader) room(m store.Manifest) error {
 	}
 	limitGoHeap(limit, l.native()+need)
 	err := fits(need, l.deps.MemoryUsed(), limit)
+	if err != nil {
+		debug.FreeOSMemory() // garbage need not stand in the way
+		err = fits(need, l.deps.MemoryUsed(), limit)
+	}
 	var tight *tightError
 	if errors.As(err, &tight) {
 		return l.makeRoom(tight)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	rtmetrics "runtime/metrics"
 	"strconv"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -62,6 +63,33 @@ func fits(need, used, limit int64) error {
 		return &tightError{need, used, limit}
 	}
 	return nil
+}
+
+// goGarbage is how much garbage the Go heap may hold at least before it is collected. By Go's own measure, as much as
+// is alive, a replica's heap of a few MB would be collected dozens of times a second under load.
+const goGarbage = 32 << 20
+
+// collector sets GOGC by what is alive, unless the operator set it. Not for concurrent use.
+type collector struct{ percent int }
+
+// adjust is called from time to time.
+func (c *collector) adjust() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	live := []rtmetrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	rtmetrics.Read(live)
+	if p := gcPercent(live[0].Value.Uint64()); p != c.percent {
+		debug.SetGCPercent(p)
+		c.percent = p
+	}
+}
+
+// gcPercent lets goGarbage or as much as is alive be collected at a time, whichever is more. In steps: each change
+// stops the program for a moment.
+func gcPercent(live uint64) int {
+	const step = 4 << 20 // also Go's smallest heap at 100 %
+	return int(max(100, goGarbage*100/(max(live+step-1, step)/step*step)))
 }
 
 // limitGoHeap sets GOMEMLIMIT to what native memory leaves of the limit, unless the operator set it.

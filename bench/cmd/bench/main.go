@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -46,6 +47,8 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	fs.Float64Var(&c.Share, "share", 1, "of the rows of the data sets; below 1 the measuring times are halved")
 	fs.BoolVar(&c.Quick, "quick", false, "small data and short times: checks that everything works")
 	fs.StringVar(&c.Note, "note", "", "printed with the machine")
+	fs.StringVar(&c.Against, "against", "", "a second folder with a server, measured beside the first in the contests")
+	systems := fs.String("systems", "", "of the contests only the systems that match this regular expression; nothing is saved then")
 	only := fs.String("only", "", "comma-separated steps; default all: "+strings.Join(suite.StepNames(), ","))
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -54,6 +57,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return err
 		}
+	}
+	if c.Systems, err = regexp.Compile(*systems); err != nil {
+		return fmt.Errorf("-systems: %w", err)
 	}
 	var steps []string
 	if *only != "" {
