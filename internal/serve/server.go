@@ -12,6 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taksuehiro/vectorstore/internal/serve/front"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -149,8 +152,9 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 	}
 	servers := []*http.Server{s.httpServer(s.publicHandler(), writeTimeout), s.httpServer(s.adminHandler(), 0)}
 	failed := make(chan error, len(servers))
+	searches := s.front(public, servers[0])
 	var wg sync.WaitGroup
-	for i, l := range []net.Listener{public, admin} {
+	for i, l := range []net.Listener{searches, admin} {
 		wg.Go(func() {
 			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
@@ -168,19 +172,38 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 	err = s.wait(ctx, failed)
 	s.draining.Store(true)
 	stop()
-	for _, h := range servers {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		if h.Shutdown(end) != nil {
-			err = errors.Join(err, h.Close())
-		}
-		cancel()
-	}
+	err = errors.Join(err, shutdown(context.WithoutCancel(ctx), searches, servers))
 	wg.Wait()
 	s.searcher.vectors.close()
 	s.holder.publish(nil)
 	s.holder.wait()
 	s.log.Info("server stopped")
 	return err
+}
+
+// front takes POST /search off net/http's path: its own work for a request is about as much as a search.
+func (s *Server) front(l net.Listener, h *http.Server) *front.Listener {
+	return front.Listen(l, front.Config{
+		Path: "/search", MaxBody: maxBody, Handler: h.Handler, ErrorLog: h.ErrorLog,
+		HeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+	})
+}
+
+// shutdown lets requests in flight end, for stopTimeout.
+func shutdown(ctx context.Context, searches *front.Listener, servers []*http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	var g errgroup.Group
+	for _, h := range servers {
+		g.Go(func() error {
+			if h.Shutdown(ctx) != nil {
+				return h.Close()
+			}
+			return nil
+		})
+	}
+	_ = searches.Shutdown(ctx) // what did not end is closed
+	return g.Wait()
 }
 
 // wait returns when it is time to stop.

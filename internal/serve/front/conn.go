@@ -1,0 +1,218 @@
+package front
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// headBuffer holds a whole head, and most often the body with it: 384 numbers in JSON are 4.3 KB.
+	headBuffer = 8 << 10
+	// keepBuffer is the most that a connection keeps for its next answer.
+	keepBuffer = 64 << 10
+	// watchAfter is how long a request takes before its client's disconnect is watched for.
+	watchAfter = 5 * time.Millisecond
+)
+
+// conn is one connection. All of it but the marked is used by its own goroutine alone.
+type conn struct {
+	front  *Listener
+	net    net.Conn
+	remote string
+	in     *bufio.Reader
+	out    answer
+	idle   bool // guarded by front.mu
+}
+
+func newConn(f *Listener, nc net.Conn) *conn {
+	return &conn{front: f, net: nc, remote: nc.RemoteAddr().String(), in: bufio.NewReaderSize(nc, headBuffer)}
+}
+
+// serve answers plain requests until the connection ends or is handed over.
+func (c *conn) serve() {
+	handed := false
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			c.front.cfg.ErrorLog.Printf("panic serving %s: %v\n%s", c.remote, p, debug.Stack())
+		}
+		c.front.end(c)
+		if !handed {
+			c.net.Close()
+		}
+	}()
+	wait := c.front.cfg.HeaderTimeout // as net/http: the first head must not wait
+	for c.front.rest(c, true) {
+		v, body, err := c.head(wait)
+		if !c.front.rest(c, false) || err != nil {
+			return // idle for too long, closed by the client, or too slow
+		}
+		if v == other {
+			_ = c.net.SetDeadline(time.Time{})
+			read, _ := c.in.Peek(c.in.Buffered())
+			handed = c.front.hand(&handover{Conn: c.net, read: bytes.Clone(read)}, nil)
+			return
+		}
+		if !c.answer(body) {
+			return
+		}
+		wait = c.front.cfg.IdleTimeout
+	}
+}
+
+// head waits for a request and reads until its head can be judged. Nothing is consumed.
+func (c *conn) head(wait time.Duration) (v verdict, body int64, err error) {
+	if c.in.Buffered() == 0 {
+		_ = c.net.SetReadDeadline(time.Now().Add(wait))
+		if _, err := c.in.Peek(1); err != nil {
+			return other, 0, err
+		}
+	}
+	slow := false
+	for {
+		read, _ := c.in.Peek(c.in.Buffered())
+		v, _, body = judge(read, c.front.line, c.front.cfg.MaxBody)
+		if v == unfinished && len(read) == headBuffer {
+			return other, 0, nil // a very long head
+		}
+		if v != unfinished {
+			return v, body, nil
+		}
+		if !slow {
+			slow = true
+			_ = c.net.SetReadDeadline(time.Now().Add(c.front.cfg.HeaderTimeout))
+		}
+		if _, err := c.in.Peek(len(read) + 1); err != nil {
+			return other, 0, err
+		}
+	}
+}
+
+// answer reads a plain request, lets the handler answer it and writes that; false when the connection must end.
+func (c *conn) answer(length int64) bool {
+	r, err := http.ReadRequest(c.in)
+	if err != nil {
+		return false // judged plain: not a request only if the judge is wrong
+	}
+	r.RemoteAddr = c.remote
+	if int64(c.in.Buffered()) < length {
+		_ = c.net.SetReadDeadline(time.Now().Add(c.front.cfg.ReadTimeout))
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	body := &body{ReadCloser: r.Body}
+	r.Body = body
+	w := newWatch(c, body, cancel)
+	c.out.reset()
+	c.front.cfg.Handler.ServeHTTP(&c.out, r.WithContext(ctx))
+	w.end()
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return false
+	}
+	keep := c.out.header.Get("Connection") != "close" && !c.front.isClosing()
+	_ = c.net.SetWriteDeadline(time.Now().Add(c.front.cfg.WriteTimeout))
+	_, err = c.net.Write(c.out.bytes(keep))
+	return err == nil && keep
+}
+
+// body notes when it was read to its end: from then on the connection may be watched.
+type body struct {
+	io.ReadCloser
+
+	read atomic.Bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.read.Store(true)
+	}
+	return n, err
+}
+
+// errGone is the cause of a request's end when its client has gone.
+var errGone = errors.New("the client has closed the connection")
+
+// watch cancels a request that takes long when its client disconnects.
+type watch struct {
+	conn   *conn
+	body   *body
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+
+	mu      sync.Mutex
+	over    bool
+	reading chan struct{} // closed when the watch has let go of the connection
+}
+
+func newWatch(c *conn, b *body, cancel context.CancelCauseFunc) *watch {
+	w := &watch{conn: c, body: b, cancel: cancel}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(watchAfter, w.begin)
+	return w
+}
+
+// begin runs in the timer's goroutine.
+func (w *watch) begin() {
+	w.mu.Lock()
+	if w.over {
+		w.mu.Unlock()
+		return
+	}
+	if !w.body.read.Load() { // the handler still reads, and sees a disconnect itself
+		w.timer.Reset(watchAfter)
+		w.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	w.reading = done
+	_ = w.conn.net.SetReadDeadline(time.Time{})
+	w.mu.Unlock()
+	defer close(done)
+	if _, err := w.conn.in.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		w.cancel(errGone)
+	}
+}
+
+// end returns when the connection is the caller's alone again.
+func (w *watch) end() {
+	if w.timer.Stop() {
+		return
+	}
+	w.mu.Lock()
+	w.over = true
+	reading := w.reading
+	if reading != nil {
+		_ = w.conn.net.SetReadDeadline(time.Unix(1, 0)) // ends the read
+	}
+	w.mu.Unlock()
+	if reading != nil {
+		<-reading
+	}
+}
+
+// handover is a connection of which some bytes were read already.
+type handover struct {
+	net.Conn
+
+	read []byte
+}
+
+func (h *handover) Read(p []byte) (int, error) {
+	if len(h.read) == 0 {
+		return h.Conn.Read(p)
+	}
+	n := copy(p, h.read)
+	h.read = h.read[n:]
+	return n, nil
+}
