@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,8 +17,6 @@ const (
 	headBuffer = 8 << 10
 	// keepBuffer is the most that a connection keeps for its next answer.
 	keepBuffer = 64 << 10
-	// watchAfter is how long a request takes before its client's disconnect is watched for.
-	watchAfter = 5 * time.Millisecond
 )
 
 // conn is one connection. All of it but the marked is used by its own goroutine alone.
@@ -32,6 +27,7 @@ type conn struct {
 	in     *bufio.Reader
 	out    answer
 	idle   bool // guarded by front.mu
+	watch  atomic.Pointer[watch]
 }
 
 func newConn(f *Listener, nc net.Conn) *conn {
@@ -111,8 +107,8 @@ func (c *conn) answer(length int64) bool {
 	defer cancel(nil)
 	body := &body{ReadCloser: r.Body}
 	r.Body = body
-	w := newWatch(c, body, cancel)
 	c.out.reset()
+	w := c.front.watch(c, body, cancel)
 	c.front.cfg.Handler.ServeHTTP(&c.out, r.WithContext(ctx))
 	w.end()
 	if _, err := io.Copy(io.Discard, body); err != nil {
@@ -137,68 +133,6 @@ func (b *body) Read(p []byte) (int, error) {
 		b.read.Store(true)
 	}
 	return n, err
-}
-
-// errGone is the cause of a request's end when its client has gone.
-var errGone = errors.New("the client has closed the connection")
-
-// watch cancels a request that takes long when its client disconnects.
-type watch struct {
-	conn   *conn
-	body   *body
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-
-	mu      sync.Mutex
-	over    bool
-	reading chan struct{} // closed when the watch has let go of the connection
-}
-
-func newWatch(c *conn, b *body, cancel context.CancelCauseFunc) *watch {
-	w := &watch{conn: c, body: b, cancel: cancel}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(watchAfter, w.begin)
-	return w
-}
-
-// begin runs in the timer's goroutine.
-func (w *watch) begin() {
-	w.mu.Lock()
-	if w.over {
-		w.mu.Unlock()
-		return
-	}
-	if !w.body.read.Load() { // the handler still reads, and sees a disconnect itself
-		w.timer.Reset(watchAfter)
-		w.mu.Unlock()
-		return
-	}
-	done := make(chan struct{})
-	w.reading = done
-	_ = w.conn.net.SetReadDeadline(time.Time{})
-	w.mu.Unlock()
-	defer close(done)
-	if _, err := w.conn.in.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		w.cancel(errGone)
-	}
-}
-
-// end returns when the connection is the caller's alone again.
-func (w *watch) end() {
-	if w.timer.Stop() {
-		return
-	}
-	w.mu.Lock()
-	w.over = true
-	reading := w.reading
-	if reading != nil {
-		_ = w.conn.net.SetReadDeadline(time.Unix(1, 0)) // ends the read
-	}
-	w.mu.Unlock()
-	if reading != nil {
-		<-reading
-	}
 }
 
 // handover is a connection of which some bytes were read already.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type Listener struct {
 	line []byte
 	next chan accepted
 	done chan struct{} // closed by Close
+
+	sweeping atomic.Bool // a sweep is under way
 
 	mu      sync.Mutex
 	closing bool
