@@ -278,7 +278,11 @@ func decodeVector(at string, raw []byte) ([]float32, error) {
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		raw = bytes.ReplaceAll(raw, []byte(`\/`), []byte("/"))
 	}
-	b := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
+	scratch := buffers.Get().(*bytes.Buffer)
+	defer putBuffer(scratch)
+	scratch.Grow(base64.StdEncoding.DecodedLen(len(raw)))
+	b := scratch.AvailableBuffer()
+	b = b[:cap(b)]
 	n, err := base64.StdEncoding.Decode(b, raw)
 	if err != nil {
 		return nil, wrong(at, "is not base64")

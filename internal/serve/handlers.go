@@ -103,7 +103,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 		code = s.fail(w, r, err)
 		return
 	}
-	out.Write(data) // keeps the grown buffer for the next answer
+	*out = *bytes.NewBuffer(data) // keeps what it has grown to for the next answer
 	code = http.StatusOK
 	h := w.Header()
 	h["Content-Type"] = []string{"application/json"}

@@ -32,6 +32,8 @@ type Listener struct {
 	done chan struct{} // closed by Close
 
 	sweeping atomic.Bool // a sweep is under way
+	sweeps   sync.WaitGroup
+	quit     chan struct{} // closed when no request is left
 
 	mu      sync.Mutex
 	closing bool
@@ -48,7 +50,7 @@ type accepted struct {
 func Listen(l net.Listener, cfg Config) *Listener {
 	f := &Listener{
 		Listener: l, cfg: cfg, line: []byte("POST " + cfg.Path + " HTTP/1.1\r\n"),
-		next: make(chan accepted), done: make(chan struct{}), conns: make(map[*conn]struct{}),
+		next: make(chan accepted), done: make(chan struct{}), quit: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
 	go f.accept()
 	return f
@@ -99,7 +101,7 @@ func (f *Listener) Close() error {
 	return f.Listener.Close()
 }
 
-// Shutdown closes the connections: idle ones now, the others after their answer, all when ctx ends.
+// Shutdown closes the connections: idle ones now, the others after their answer, all when ctx ends. It is called once.
 func (f *Listener) Shutdown(ctx context.Context) error {
 	err := f.Close()
 	f.mu.Lock()
@@ -113,6 +115,8 @@ func (f *Listener) Shutdown(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		f.ended.Wait()
+		close(f.quit)
+		f.sweeps.Wait()
 		close(ended)
 	}()
 	select {

@@ -57,7 +57,7 @@ func start(t *testing.T, cfg Config, with bool) (addr string, f *Listener) {
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Close()
-		if f != nil {
+		if f != nil && !f.isClosing() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			if err := f.Shutdown(ctx); err != nil {

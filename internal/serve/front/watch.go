@@ -36,7 +36,7 @@ func (f *Listener) watch(c *conn, b *body, cancel context.CancelCauseFunc) *watc
 	w := &watch{conn: c, body: b, cancel: cancel, since: time.Now()}
 	c.watch.Store(w)
 	if !f.sweeping.Load() && f.sweeping.CompareAndSwap(false, true) {
-		go f.sweep()
+		f.sweeps.Go(f.sweep)
 	}
 	return w
 }
@@ -46,7 +46,11 @@ func (f *Listener) sweep() {
 	tick := time.NewTicker(watchAfter)
 	defer tick.Stop()
 	for quiet := 0; ; {
-		<-tick.C
+		select {
+		case <-tick.C:
+		case <-f.quit:
+			return
+		}
 		if quiet++; f.look() {
 			quiet = 0
 		}
