@@ -57,9 +57,7 @@ func TestASplitScanOfCodesAnswersLikeAWholeOne(t *testing.T) {
 	x := build(t, Params{Kind: Flat}, rows, dims)
 	queries := clustered(7, dims)
 	whole := newHits(7 * k)
-	if err := x.s.scan(queries, 7, k, 0, n, nil, whole); err != nil {
-		t.Fatal(err)
-	}
+	scanWhole(t, x, queries, 7, k, whole)
 	for range 20 {
 		pos, scores, err := x.Search(queries, k, nil)
 		if err != nil {

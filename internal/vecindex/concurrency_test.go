@@ -117,6 +117,19 @@ func TestCloseWaitsForSearchesAndHappensOnce(t *testing.T) {
 	}
 }
 
+// scanWhole scans in one part.
+func scanWhole(t *testing.T, x *Index, queries []float32, nq, k int, out hits) {
+	t.Helper()
+	sc, err := x.s.scan(queries, nq, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sc.end()
+	if err := sc.part(0, x.n, out); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestASplitScanAnswersLikeOneInOrder(t *testing.T) {
 	const n, dims, k = 1000, 8, 7
 	// Many equal scores: only the order of positions tells them apart.
@@ -127,20 +140,23 @@ func TestASplitScanAnswersLikeOneInOrder(t *testing.T) {
 	x := build(t, Params{Kind: Flat}, rows, dims)
 	queries := vectors(5, dims, 3)
 	whole := newHits(5 * k)
-	if err := x.s.scan(queries, 5, k, 0, n, nil, whole); err != nil {
-		t.Fatal(err)
-	}
+	scanWhole(t, x, queries, 5, k, whole)
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 20 {
 		pieces := 1 + rng.IntN(12)
 		step := (n + pieces - 1) / pieces
 		partial := newHits(pieces * 5 * k)
+		sc, err := x.s.scan(queries, 5, k)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for p := range pieces {
 			out := partial.slice(p*5*k, (p+1)*5*k)
-			if err := x.s.scan(queries, 5, k, min(n, p*step), min(n, (p+1)*step), nil, out); err != nil {
+			if err := sc.part(min(n, p*step), min(n, (p+1)*step), out); err != nil {
 				t.Fatal(err)
 			}
 		}
+		sc.end()
 		got := newHits(5 * k)
 		for q := range 5 {
 			merge(partial, pieces, 5*k, q*k, k, got.slice(q*k, (q+1)*k))

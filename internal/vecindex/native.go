@@ -208,11 +208,26 @@ func searchError(rc C.int) error {
 	return nil
 }
 
-// scan searches the positions [begin, end) exhaustively. floor has a score for
-// each query that is shared with other parts of the same search, or is nil.
-func (s searcher) scan(queries []float32, nq, k, begin, end int, floor []float32, out hits) error {
-	return searchError(C.vs_scan(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k),
-		C.int64_t(begin), C.int64_t(end), (*C.float)(unsafe.SliceData(floor)), fptr(out.scores), iptr(out.pos)))
+// scan is an exhaustive search in parts.
+type scan struct {
+	c       *C.vs_scan_state
+	queries []float32
+	nq, k   int
+}
+
+// scan begins one; end ends it.
+func (s searcher) scan(queries []float32, nq, k int) (scan, error) {
+	sc := scan{queries: queries, nq: nq, k: k}
+	err := searchError(C.vs_scan_begin(s.c, C.int64_t(nq), fptr(queries), &sc.c))
+	return sc, err
+}
+
+func (s scan) end() { C.vs_scan_end(s.c) }
+
+// part searches the positions [begin, end).
+func (s scan) part(begin, end int, out hits) error {
+	return searchError(C.vs_scan(s.c, C.int64_t(s.nq), fptr(s.queries), C.int64_t(s.k),
+		C.int64_t(begin), C.int64_t(end), fptr(out.scores), iptr(out.pos)))
 }
 
 // scanSelected searches the given positions exhaustively.

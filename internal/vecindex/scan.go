@@ -2,7 +2,6 @@ package vecindex
 
 import (
 	"cmp"
-	"math"
 	"slices"
 )
 
@@ -27,39 +26,37 @@ func split(n, rowBytes, nq, k int) (pieces, step int) {
 	return (n + step - 1) / step, step
 }
 
-// scanner searches rows [from, to) of what is scanned. floor is what other pieces
-// have found to be reached, a score for each query.
-type scanner func(queries []float32, nq, from, to int, floor []float32, out hits) error
+// part searches rows [from, to) of what is scanned.
+type part func(from, to int, out hits) error
 
-// scanAll scans n rows of rowBytes for the job's queries, on idle cores too.
-func scanAll(c *cores, j job, dims, rowBytes, n int, scan scanner) error {
+// scanAll scans n rows of rowBytes for the job's queries, on idle cores too. begin
+// makes the parts of a group of queries, and what is to be called after them.
+func scanAll(c *cores, j job, dims, rowBytes, n int, begin func(queries []float32, nq int) (part, func(), error)) error {
 	for from := 0; from < j.nq; from += queryGroup {
 		to := min(from+queryGroup, j.nq)
-		group := job{
-			queries: j.queries[from*dims : to*dims], nq: to - from, k: j.k,
-			out: j.out.slice(from*j.k, to*j.k),
+		scan, end, err := begin(j.queries[from*dims:to*dims], to-from)
+		if err != nil {
+			return err
 		}
-		if err := scanGroup(c, group, rowBytes, n, scan); err != nil {
+		group := job{nq: to - from, k: j.k, out: j.out.slice(from*j.k, to*j.k)}
+		err = scanGroup(c, group, rowBytes, n, scan)
+		end()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func scanGroup(c *cores, j job, rowBytes, n int, scan scanner) error {
+func scanGroup(c *cores, j job, rowBytes, n int, scan part) error {
 	pieces, step := split(n, rowBytes, j.nq, j.k)
 	if pieces <= 1 {
-		return c.each(1, func(int) error { return scan(j.queries, j.nq, 0, n, nil, j.out) })
-	}
-	floor := make([]float32, j.nq)
-	for q := range floor {
-		floor[q] = float32(math.Inf(-1))
+		return c.each(1, func(int) error { return scan(0, n, j.out) })
 	}
 	size := j.nq * j.k
 	partial := newHits(pieces * size)
 	err := c.each(pieces, func(p int) error {
-		out := partial.slice(p*size, (p+1)*size)
-		return scan(j.queries, j.nq, p*step, min((p+1)*step, n), floor, out)
+		return scan(p*step, min((p+1)*step, n), partial.slice(p*size, (p+1)*size))
 	})
 	if err != nil {
 		return err

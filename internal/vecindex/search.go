@@ -75,19 +75,20 @@ func (x *Index) run(queries []float32, k int, allow *roaring.Bitmap, how func(jo
 func (x *Index) exhaustive(j job) error {
 	if j.allow != nil {
 		selected := j.allow.ToArray()
-		return scanAll(x.cores, j, x.dims, 4*x.dims, len(selected),
-			func(queries []float32, nq, from, to int, _ []float32, out hits) error {
+		return scanAll(x.cores, j, x.dims, 4*x.dims, len(selected), func(queries []float32, nq int) (part, func(), error) {
+			return func(from, to int, out hits) error {
 				return x.s.scanSelected(queries, nq, j.k, selected[from:to], out)
-			})
+			}, func() {}, nil
+		})
 	}
 	rowBytes := 4 * x.dims
 	if usesCodes(x.params, x.n, x.dims) {
 		rowBytes = x.dims
 	}
-	return scanAll(x.cores, j, x.dims, rowBytes, x.n,
-		func(queries []float32, nq, from, to int, floor []float32, out hits) error {
-			return x.s.scan(queries, nq, j.k, from, to, floor, out)
-		})
+	return scanAll(x.cores, j, x.dims, rowBytes, x.n, func(queries []float32, nq int) (part, func(), error) {
+		sc, err := x.s.scan(queries, nq, j.k)
+		return sc.part, sc.end, err
+	})
 }
 
 // approximate searches by the index's structure where that pays.
@@ -122,7 +123,12 @@ func (x *Index) searchWith(p Params, j job) error {
 		// Out of budget, or fewer hits than there are: a part of the graph that
 		// no link leads to, or probed lists with too little in them.
 		if j.allow == nil {
-			return x.s.scan(queries, to-from, j.k, 0, x.n, nil, out)
+			sc, err := x.s.scan(queries, to-from, j.k)
+			if err != nil {
+				return err
+			}
+			defer sc.end()
+			return sc.part(0, x.n, out)
 		}
 		return x.s.scanSelected(queries, to-from, j.k, j.allow.ToArray(), out)
 	})

@@ -94,17 +94,21 @@ void vs_searcher_free(vs_searcher* s);
 /* Heap of the searcher itself, in bytes. */
 size_t vs_searcher_bytes(const vs_searcher* s);
 
-/* Exhaustive search of the positions [begin, end). floor, which may be null, is nq
- * scores that the parts of one search share, from -infinity on: vectors below
- * them may be left out, as k others have reached them. */
+/* Exhaustive search in parts, on any threads: a part learns from the others what
+ * k vectors have reached already, and leaves out what is below. So k must be the
+ * same for all parts, and only their best hits together are the answer. */
+typedef struct vs_scan_state vs_scan_state;
+int vs_scan_begin(const vs_searcher* s, int64_t nq, const float* queries, vs_scan_state** out);
+void vs_scan_end(vs_scan_state* state);
+
+/* One part: the positions [begin, end). The queries are those of the beginning. */
 int vs_scan(
-        const vs_searcher* s,
+        vs_scan_state* state,
         int64_t nq,
         const float* queries,
         int64_t k,
         int64_t begin,
         int64_t end,
-        float* floor,
         float* scores,
         int64_t* positions);
 

@@ -12,6 +12,11 @@ struct vs_searcher {
     vs::Searcher impl;
 };
 
+struct vs_scan_state {
+    const vs_searcher* of;
+    vs::SharedScan impl;
+};
+
 namespace {
 
 // What Go has already checked, once more: a mistake here would be a crash.
@@ -19,7 +24,7 @@ vs::Queries queries(const vs_searcher* s, int64_t nq, const float* rows, int64_t
                     float* scores, int64_t* positions) {
     vs::require(s && rows && scores && positions, "null argument");
     vs::require(nq >= 1 && k >= 1, "k and the number of queries must be positive");
-    return vs::Queries{rows, nq, k, scores, positions, nullptr};
+    return vs::Queries{rows, nq, k, scores, positions};
 }
 
 } // namespace
@@ -41,14 +46,26 @@ size_t vs_searcher_bytes(const vs_searcher* s) {
     return sizeof(*s) + s->impl.bytes();
 }
 
-int vs_scan(const vs_searcher* s, int64_t nq, const float* rows, int64_t k, int64_t begin,
-            int64_t end, float* floor, float* scores, int64_t* positions) {
+int vs_scan_begin(const vs_searcher* s, int64_t nq, const float* rows, vs_scan_state** out) {
     return vs::guarded([&] {
-        auto q = queries(s, nq, rows, k, scores, positions);
-        q.floor = floor;
-        vs::require(begin >= 0 && begin <= end && end <= s->impl.size(), "range out of bounds");
-        s->impl.scan(q, begin, end);
+        vs::require(s && rows && out && nq >= 1, "nothing to scan for");
+        *out = new vs_scan_state{s, s->impl.share(rows, nq)};
     });
+}
+
+int vs_scan(vs_scan_state* state, int64_t nq, const float* rows, int64_t k, int64_t begin,
+            int64_t end, float* scores, int64_t* positions) {
+    return vs::guarded([&] {
+        vs::require(state && size_t(nq) == state->impl.floor.size(), "queries of another scan");
+        const auto q = queries(state->of, nq, rows, k, scores, positions);
+        const vs::Searcher& s = state->of->impl;
+        vs::require(begin >= 0 && begin <= end && end <= s.size(), "range out of bounds");
+        s.scan(q, state->impl, begin, end);
+    });
+}
+
+void vs_scan_end(vs_scan_state* state) {
+    delete state;
 }
 
 int vs_scan_selected(

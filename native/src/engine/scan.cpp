@@ -4,6 +4,7 @@
 #include "../kernels/kernels.h"
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -46,31 +47,35 @@ void Searcher::scan_block(
 
 namespace {
 
-// The parts of a scan share what each has found to be reached.
-float known(const Queries& q, size_t j) {
-    float floor = -std::numeric_limits<float>::infinity();
-    if (q.floor) {
-        __atomic_load(q.floor + j, &floor, __ATOMIC_RELAXED);
-    }
+float known(const SharedScan& shared, size_t j) {
+    float floor;
+    __atomic_load(&shared.floor[j], &floor, __ATOMIC_RELAXED);
     return floor;
 }
 
-void raise(const Queries& q, size_t j, float reached) {
-    float floor = known(q, j);
-    while (q.floor && floor < reached &&
+void raise(SharedScan& shared, size_t j, float reached) {
+    float floor = known(shared, j);
+    while (floor < reached &&
            !__atomic_compare_exchange(
-                   q.floor + j, &floor, &reached, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+                   &shared.floor[j], &floor, &reached, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
+}
+
+constexpr int32_t kLeast = std::numeric_limits<int32_t>::min();
+
+int32_t to_sum(double x) {
+    return int32_t(std::clamp<double>(x, kLeast, std::numeric_limits<int32_t>::max()));
 }
 
 // The least sum of codes whose vector can reach a score.
 int32_t least_sum(const BoundedQuery& q, float score) {
-    if (!(q.scale > 0)) {
-        return std::numeric_limits<int32_t>::min();
-    }
-    const double sum = std::floor((double(score) - q.slack - q.bias) / q.scale);
-    return int32_t(std::clamp<double>(
-            sum, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
+    return q.scale > 0 ? to_sum(std::floor((double(score) - q.slack - q.bias) / q.scale)) : kLeast;
+}
+
+// The score that a vector of this sum reaches at least; never more than it, as a float.
+float reached_by(const BoundedQuery& q, int32_t sum) {
+    return std::nextafter(float(q.bias + q.scale * sum - q.slack),
+                          -std::numeric_limits<float>::infinity());
 }
 
 bool any_from(const int32_t* sums, size_t n, int32_t least) {
@@ -81,51 +86,122 @@ bool any_from(const int32_t* sums, size_t n, int32_t least) {
     return found != 0;
 }
 
+// The vectors of a part that may be among the k best of one query, by their sums.
+class Candidates {
+public:
+    Candidates(const BoundedQuery& q, size_t k) : q_(q), k_(k) {}
+
+    // Sums of the vectors from at on. floor is a score that k vectors reach.
+    void look(const int32_t* sums, size_t n, int64_t at, float floor) {
+        constexpr size_t kChunk = 64;
+        least_ = std::max(least_, least_sum(q_, floor));
+        for (size_t from = 0; from < n; from += kChunk) {
+            const size_t m = std::min(kChunk, n - from);
+            if (!any_from(sums + from, m, least_)) {
+                continue;
+            }
+            for (size_t i = from; i < from + m; i++) {
+                if (sums[i] >= least_) {
+                    add(sums[i], at + int64_t(i));
+                }
+            }
+        }
+    }
+
+    // A score that k of these vectors reach.
+    float reached() const {
+        return best_.size() < k_ ? -std::numeric_limits<float>::infinity()
+                                 : reached_by(q_, best_.front());
+    }
+
+    // Scores what is left by exact, best sums first, into top.
+    template <class Exact>
+    void settle(float floor, TopK& top, Exact&& exact) {
+        std::sort(all_.begin(), all_.end(), [](const Candidate& a, const Candidate& b) {
+            return a.sum > b.sum || (a.sum == b.sum && a.position < b.position);
+        });
+        for (const Candidate& c : all_) {
+            if (c.sum < least_sum(q_, std::max(floor, top.threshold()))) {
+                break;
+            }
+            top.push(exact(c.position), c.position);
+        }
+    }
+
+private:
+    struct Candidate {
+        int32_t sum;
+        int64_t position;
+    };
+
+    void add(int32_t sum, int64_t position) {
+        all_.push_back(Candidate{sum, position});
+        if (best_.size() == k_ && sum <= best_.front()) {
+            return;
+        }
+        if (best_.size() == k_) {
+            std::pop_heap(best_.begin(), best_.end(), std::greater<>());
+            best_.pop_back();
+        }
+        best_.push_back(sum);
+        std::push_heap(best_.begin(), best_.end(), std::greater<>());
+        if (best_.size() == k_) {
+            least_ = std::max(least_, least_sum(q_, reached()));
+        }
+    }
+
+    const BoundedQuery& q_;
+    size_t k_;
+    int32_t least_ = kLeast;      // sums below it are not worth keeping
+    std::vector<int32_t> best_;   // the k greatest, the least on top
+    std::vector<Candidate> all_;
+};
+
 } // namespace
+
+SharedScan Searcher::share(const float* rows, int64_t n) const {
+    SharedScan s;
+    s.floor.assign(size_t(n), -std::numeric_limits<float>::infinity());
+    if (codes_) {
+        s.queries.resize(size_t(n));
+        for (size_t j = 0; j < s.queries.size(); j++) {
+            codes_->prepare(rows + j * d_, s.queries[j]);
+            s.weights.insert(s.weights.end(), s.queries[j].w.begin(), s.queries[j].w.end());
+        }
+    }
+    return s;
+}
 
 // Every vector is looked at by its code, a quarter of the memory and of the
 // arithmetic. Only those that may be among the k best, for all that the code
 // leaves open, are scored by their floats: the result is that of the full scan.
-void Searcher::scan_codes(
-        const Queries& q, std::vector<TopK>& best, int64_t begin, int64_t end) const {
+void Searcher::scan_codes(const Queries& q, SharedScan& shared, std::vector<TopK>& best,
+                          int64_t begin, int64_t end) const {
     const size_t nq = size_t(q.n), step = 4 * block_rows(d_), wd = (d_ + 63) / 64 * 64;
     const auto* floats = reinterpret_cast<const float*>(base_);
-    std::vector<BoundedQuery> prepared(nq);
-    std::vector<int8_t> w(nq * wd);
-    for (size_t j = 0; j < nq; j++) {
-        codes_->prepare(q.rows + j * d_, prepared[j]);
-        std::copy(prepared[j].w.begin(), prepared[j].w.end(), w.begin() + ptrdiff_t(j * wd));
+    std::vector<Candidates> candidates;
+    for (const BoundedQuery& p : shared.queries) {
+        candidates.emplace_back(p, size_t(q.k));
     }
     std::vector<int32_t> sums(nq * step);
     for (int64_t at = begin; at < end; at += int64_t(step)) {
         const size_t n = std::min<size_t>(step, size_t(end - at));
-        kernels().u8_block(w.data(), nq, wd, codes_->row(size_t(at)), n, d_, sums.data(), step);
+        kernels().u8_block(shared.weights.data(), nq, wd, codes_->row(size_t(at)), n, d_,
+                           sums.data(), step);
         for (size_t j = 0; j < nq; j++) {
-            TopK& top = best[j];
-            const float floor = known(q, j);
-            int32_t least = least_sum(prepared[j], std::max(floor, top.threshold()));
-            constexpr size_t kChunk = 64;
-            for (size_t from = 0; from < n; from += kChunk) {
-                const int32_t* s = sums.data() + j * step + from;
-                const size_t m = std::min(kChunk, n - from);
-                if (!any_from(s, m, least)) {
-                    continue;
-                }
-                for (size_t i = 0; i < m; i++) {
-                    if (s[i] < least) {
-                        continue;
-                    }
-                    const int64_t p = at + int64_t(from + i);
-                    top.push(kernels().inner_product(q.rows + j * d_, floats + size_t(p) * d_, d_), p);
-                    least = least_sum(prepared[j], std::max(floor, top.threshold()));
-                }
-            }
-            raise(q, j, top.threshold());
+            candidates[j].look(sums.data() + j * step, n, at, known(shared, j));
+            raise(shared, j, candidates[j].reached());
         }
+    }
+    for (size_t j = 0; j < nq; j++) {
+        candidates[j].settle(known(shared, j), best[j], [&](int64_t p) {
+            return kernels().inner_product(q.rows + j * d_, floats + size_t(p) * d_, d_);
+        });
+        raise(shared, j, best[j].threshold());
     }
 }
 
-void Searcher::scan(const Queries& q, int64_t begin, int64_t end) const {
+void Searcher::scan(const Queries& q, SharedScan& shared, int64_t begin, int64_t end) const {
     if (!base_ || !floats_) {
         // Storage order differs from positions, or rows are codes.
         std::vector<uint32_t> all(size_t(end - begin));
@@ -135,7 +211,7 @@ void Searcher::scan(const Queries& q, int64_t begin, int64_t end) const {
     }
     auto best = collectors(q);
     if (codes_) {
-        scan_codes(q, best, begin, end);
+        scan_codes(q, shared, best, begin, end);
     } else {
         scan_block(q.rows, size_t(q.n), best, begin, end);
     }

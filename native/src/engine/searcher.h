@@ -41,9 +41,13 @@ struct Queries {
     int64_t k;
     float* scores;      // n x k
     int64_t* positions; // n x k
-    // n scores that k vectors are known to reach, shared by the parts of a scan
-    // that run at once and raise them; null when there are no others.
-    float* floor = nullptr;
+};
+
+// What the parts of one scan share, on whatever threads they run.
+struct SharedScan {
+    std::vector<BoundedQuery> queries; // with codes: prepared once
+    std::vector<int8_t> weights;       // theirs, one row after the other
+    std::vector<float> floor;          // scores that k vectors are known to reach; raised atomically
 };
 
 // One byte per vector, reset every 255 searches instead of every search.
@@ -117,8 +121,9 @@ public:
         return rows_.capacity() * sizeof(rows_[0]) + (codes_ ? codes_->bytes() : 0);
     }
 
-    // Every vector of [begin, end).
-    void scan(const Queries& q, int64_t begin, int64_t end) const;
+    // Every vector of [begin, end). shared is of the same queries.
+    SharedScan share(const float* rows, int64_t n) const;
+    void scan(const Queries& q, SharedScan& shared, int64_t begin, int64_t end) const;
 
     // Exactly the n given positions.
     void scan_selected(const Queries& q, const uint32_t* positions, size_t n) const;
@@ -147,7 +152,8 @@ private:
     void attach_lists(const faiss::IndexIVF& index);
     void scan_block(const float* q, size_t nq, std::vector<TopK>& best, int64_t begin,
                     int64_t end) const;
-    void scan_codes(const Queries& q, std::vector<TopK>& best, int64_t begin, int64_t end) const;
+    void scan_codes(const Queries& q, SharedScan& shared, std::vector<TopK>& best, int64_t begin,
+                    int64_t end) const;
     void rescore(const ExactQuery& q, TopK& candidates, TopK& best) const;
 
     size_t d_ = 0;

@@ -52,6 +52,7 @@ using CV = __m256i;
 using CX = __m256i; // 16 weights as 16-bit numbers
 using CR = __m256i; // 16 codes, likewise
 constexpr size_t CW = 16;
+constexpr size_t CODE_QUERIES = 4; // of a block held in registers, beside four rows
 
 inline CV code_zero() { return _mm256_setzero_si256(); }
 inline CX code_weights(const int8_t* w) {

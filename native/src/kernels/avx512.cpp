@@ -37,6 +37,7 @@ using CV = __m512i;
 using CX = __m512i; // 64 weights
 using CR = __m512i; // 64 codes
 constexpr size_t CW = 64;
+constexpr size_t CODE_QUERIES = 6; // of a block held in registers, beside four rows
 
 inline CV code_zero() { return _mm512_setzero_si512(); }
 inline CX code_weights(const int8_t* w) { return _mm512_loadu_si512(w); }
@@ -44,7 +45,11 @@ inline CR code_load(const uint8_t* p) { return _mm512_loadu_si512(p); }
 inline CR code_load_tail(const uint8_t* p, size_t n) {
     return _mm512_maskz_loadu_epi8((__mmask64(1) << n) - 1, p);
 }
-inline CV code_step(CV acc, CR c, CX x) { return _mm512_dpbusd_epi32(acc, c, x); }
+inline CV code_step(CV acc, CR c, CX x) {
+    // Of the intrinsic GCC 12 copies every sum to another register and back.
+    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(c), "vm"(x));
+    return acc;
+}
 inline int32_t code_sum(CV v) { return _mm512_reduce_add_epi32(v); }
 inline void code_sum4(const CV* v, int32_t* out) {
     const __m512i ab = _mm512_add_epi32(

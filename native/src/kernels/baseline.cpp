@@ -50,6 +50,7 @@ struct CX {
 };
 using CR = CX; // 16 codes, likewise
 constexpr size_t CW = 16;
+constexpr size_t CODE_QUERIES = 4; // of a block held in registers, beside four rows
 
 inline CV code_zero() { return _mm_setzero_si128(); }
 inline CX code_weights(const int8_t* w) {

@@ -57,12 +57,13 @@ void u8_gather(const int8_t* w, const uint8_t* const* rows, size_t n, size_t d, 
     }
 }
 
-// out[a*ld + b] for NQ queries and four rows held in registers.
-template <size_t NQ>
+// out[a*ld + b] for NQ queries and four rows held in registers. First: the rows
+// come from memory, as they do for the first queries of a block.
+template <size_t NQ, bool First>
 inline __attribute__((always_inline)) void u8_tile(
         const int8_t* w, size_t wd, const uint8_t* rows, size_t d, int32_t* out, size_t ld) {
     CV acc[NQ][4];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t a = 0; a < NQ; a++) {
 #pragma GCC unroll 4
         for (size_t b = 0; b < 4; b++) {
@@ -75,7 +76,7 @@ inline __attribute__((always_inline)) void u8_tile(
         for (size_t b = 0; b < 4; b++) {
             c[b] = load(rows + b * d + i);
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (size_t a = 0; a < NQ; a++) {
             const CX x = code_weights(w + a * wd + i);
 #pragma GCC unroll 4
@@ -86,7 +87,7 @@ inline __attribute__((always_inline)) void u8_tile(
     };
     size_t i = 0;
     for (; i + CW <= d; i += CW) {
-        if (NQ == 1 && i % 64 == 0) { // more queries wait for arithmetic, not for memory
+        if (First && i % 64 == 0) {
 #pragma GCC unroll 4
             for (size_t b = 0; b < 4; b++) {
                 __builtin_prefetch(rows + b * d + i + kAhead);
@@ -99,18 +100,18 @@ inline __attribute__((always_inline)) void u8_tile(
             return code_load_tail(p, d - i);
         });
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (size_t a = 0; a < NQ; a++) {
         code_sum4(acc[a], out + a * ld);
     }
 }
 
-template <size_t NQ>
+template <size_t NQ, bool First>
 void u8_block_of(const int8_t* w, size_t wd, const uint8_t* rows, size_t n, size_t d,
                  int32_t* out, size_t ld) {
     size_t r = 0;
     for (; r + 4 <= n; r += 4) {
-        u8_tile<NQ>(w, wd, rows + r * d, d, out + r, ld);
+        u8_tile<NQ, First>(w, wd, rows + r * d, d, out + r, ld);
     }
     for (; r < n; r++) {
         const uint8_t* row = rows + r * d;
@@ -120,22 +121,26 @@ void u8_block_of(const int8_t* w, size_t wd, const uint8_t* rows, size_t n, size
     }
 }
 
+// The last nq < NQ + 1 queries of a block.
+template <size_t NQ, bool First>
+void u8_block_rest(const int8_t* w, size_t nq, size_t wd, const uint8_t* rows, size_t n, size_t d,
+                   int32_t* out, size_t ld) {
+    if constexpr (NQ > 0) {
+        if (nq == NQ) {
+            u8_block_of<NQ, First>(w, wd, rows, n, d, out, ld);
+        } else {
+            u8_block_rest<NQ - 1, First>(w, nq, wd, rows, n, d, out, ld);
+        }
+    }
+}
+
 void u8_block(const int8_t* w, size_t nq, size_t wd, const uint8_t* rows, size_t n, size_t d,
               int32_t* out, size_t ld) {
-    size_t a = 0;
-    for (; a + kQueries <= nq; a += kQueries) {
-        u8_block_of<kQueries>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
-    }
-    switch (nq - a) {
-        case 3:
-            u8_block_of<3>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
-            break;
-        case 2:
-            u8_block_of<2>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
-            break;
-        case 1:
-            u8_block_of<1>(w + a * wd, wd, rows, n, d, out + a * ld, ld);
-            break;
+    size_t some = nq < CODE_QUERIES ? nq : CODE_QUERIES;
+    u8_block_rest<CODE_QUERIES, true>(w, some, wd, rows, n, d, out, ld);
+    for (size_t a = some; a < nq; a += some) {
+        some = nq - a < CODE_QUERIES ? nq - a : CODE_QUERIES;
+        u8_block_rest<CODE_QUERIES, false>(w + a * wd, some, wd, rows, n, d, out + a * ld, ld);
     }
 }
 
