@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
@@ -20,6 +21,10 @@ var errPanicked = errors.New("search panicked")
 // number of queries up to about this many; beyond it only the first ones' latency grows.
 const maxTogether = 64
 
+// gatherTime is how long a batch waits for company, at most: those who were answered together a moment ago ask again
+// together, and searched apart from them the first to come would cost a pass over the memory of its own.
+const gatherTime = 300 * time.Microsecond
+
 // cores hands out the right to search: as many at a time as there are cores, so that a burst queues here, where it
 // is bounded and can be cancelled, and not in the scheduler.
 type cores struct {
@@ -31,8 +36,8 @@ type cores struct {
 	lanes  []*lane // with waiting searches, first come first served
 }
 
-// lane gathers the concurrent searches of one snapshot. Nothing waits for company: a search that finds a free slot
-// runs at once; those that arrive meanwhile are taken together by the slot that comes free next.
+// lane gathers the concurrent searches of one snapshot. A search that finds a free slot runs at once, unless it had
+// company a moment ago; those that arrive meanwhile are taken together by the slot that comes free next.
 //
 // A scan is split over the idle cores by the index itself, so a lane that searches together has one batch under way
 // at a time: the next one grows meanwhile, and one pass over the memory answers all of it.
@@ -43,6 +48,10 @@ type lane struct {
 
 	// Guarded by cores.mu.
 	waiting []*seek
+	company int // searches of the last batch, fading: as many are expected again
+	// missing is how many searches the batch that gathers waits for, complete what ends that.
+	missing  int
+	complete chan struct{}
 	scans   int // plain searches or batches under way
 }
 
@@ -94,7 +103,11 @@ func (l *lane) search(ctx context.Context, queries []float32, k int, allow *roar
 		c.busy++
 		l.began(s)
 		c.mu.Unlock()
-		l.run([]*seek{s})
+		batch := l.gather([]*seek{s})
+		l.run(batch)
+		for _, other := range batch[1:] {
+			close(other.done)
+		}
 		c.next(l, s)
 		return s.pos, s.scores, s.err
 	}
@@ -108,6 +121,9 @@ func (l *lane) search(ctx context.Context, queries []float32, k int, allow *roar
 		c.lanes = append(c.lanes, l)
 	}
 	l.waiting = append(l.waiting, s)
+	if l.missing--; l.missing == 0 {
+		close(l.complete)
+	}
 	c.mu.Unlock()
 
 	select {
@@ -146,9 +162,10 @@ func (c *cores) next(l *lane, s *seek) {
 		}
 		// To the back: one snapshot's queue cannot starve another's.
 		c.lanes = append(slices.Delete(c.lanes, i, i+1), l)
-		batch := l.take()
+		batch := l.take(l.together)
 		l.began(batch[0])
 		go func() {
+			batch := l.gather(batch)
 			l.run(batch)
 			for _, s := range batch {
 				close(s.done)
@@ -160,11 +177,38 @@ func (c *cores) next(l *lane, s *seek) {
 	c.busy--
 }
 
-// take removes the next batch of a lane that has any: several plain searches, or one that cannot be joined. cores.mu
-// is held.
-func (l *lane) take() []*seek {
+// gather lets a batch of plain searches grow to what is expected.
+func (l *lane) gather(batch []*seek) []*seek {
+	if l.together == 1 || batch[0].allow != nil {
+		return batch
+	}
+	l.cores.mu.Lock()
+	defer l.cores.mu.Unlock()
+	if l.missing = l.company - len(batch) - len(l.waiting); l.missing > 0 {
+		l.complete = make(chan struct{})
+		complete := l.complete
+		l.cores.mu.Unlock()
+		t := time.NewTimer(gatherTime)
+		select {
+		case <-complete:
+		case <-t.C:
+		}
+		t.Stop()
+		l.cores.mu.Lock()
+		l.missing = 0
+	}
+	if room := l.together - len(batch); room > 0 && len(l.waiting) > 0 && l.waiting[0].allow == nil {
+		batch = append(batch, l.take(room)...)
+	}
+	l.company = max(len(batch), l.company/2)
+	return batch
+}
+
+// take removes the next batch of a lane that has any: up to limit plain searches, or one that cannot be joined.
+// cores.mu is held.
+func (l *lane) take(limit int) []*seek {
 	n := 1
-	for n < min(len(l.waiting), l.together) && l.waiting[0].allow == nil && l.waiting[n].allow == nil {
+	for n < min(len(l.waiting), limit) && l.waiting[0].allow == nil && l.waiting[n].allow == nil {
 		n++
 	}
 	batch := l.waiting[:n:n]

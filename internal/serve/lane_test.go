@@ -62,6 +62,56 @@ func TestConcurrentSearchesAreTakenTogether(t *testing.T) {
 	})
 }
 
+// Clients that are answered together ask again together, and none of them is searched for alone in between.
+func TestThoseAnsweredTogetherStayTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, rounds = 16, 10
+		x := &slowIndex{}
+		l := newLane(x, "flat", newCores(2, 256))
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				for range rounds {
+					if _, _, err := l.search(t.Context(), []float32{float32(i), 0}, 1, nil); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(gatherTime / 2) // what a client does between two
+				}
+			})
+		}
+		start := time.Now()
+		wg.Wait()
+		// The first search runs alone and so may the last.
+		if calls := x.calls.Load(); calls > rounds+2 {
+			t.Errorf("%d calls for %d rounds", calls, rounds)
+		}
+		if d, most := time.Since(start), (rounds+2)*(time.Second+2*gatherTime); d > most {
+			t.Errorf("took %v, more than %v", d, most)
+		}
+	})
+}
+
+// A batch whose company has gone waits for it, briefly, and less and less often.
+func TestABatchDoesNotWaitForThoseWhoLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLane(&slowIndex{}, "flat", newCores(1, 256))
+		l.company = 8
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for range 10 {
+					_, _, _ = l.search(t.Context(), []float32{1, 0}, 1, nil)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(start) - 20*time.Second; d > 4*gatherTime {
+			t.Errorf("waited %v for company", d)
+		}
+	})
+}
+
 func TestLoneSearchRunsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLane(&slowIndex{}, "flat", newCores(1, 0))

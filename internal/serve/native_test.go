@@ -5,7 +5,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -14,44 +13,46 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
-// nativeFlat is a flat index of random unit vectors.
-func nativeFlat(t testing.TB, n, dims int) Index {
+// nativeFlat is a flat index of vectors as the benchmarks have them, and queries for it.
+func nativeFlat(t testing.TB, n, dims, queries int) (x Index, q []float32) {
 	t.Helper()
+	base, q, err := dataset.Generate(context.Background(), dataset.Shape{Name: t.Name(), N: n, Dims: dims, Queries: queries, Seed: 2})
+	must(t, err)
 	p, err := vecindex.Resolve("flat", n, dims)
 	must(t, err)
 	b, err := vecindex.NewBuilder(p, dims, n)
 	must(t, err)
 	defer b.Close()
-	rng := rand.New(rand.NewPCG(1, 1))
-	for range n {
-		must(t, b.Add(context.Background(), randomUnit(rng, dims)))
-	}
+	must(t, b.Add(context.Background(), base))
 	built, err := b.Finish(context.Background())
 	must(t, err)
 	defer built.Close()
 	path := filepath.Join(t.TempDir(), "index.faiss")
 	must(t, built.WriteFile(path))
-	x, err := vecindex.Open(path, p)
+	opened, err := vecindex.Open(path, p)
 	must(t, err)
-	t.Cleanup(func() { x.Close() })
-	return x
+	t.Cleanup(func() { opened.Close() })
+	return opened, q
 }
 
 // load runs searches from a number of clients for a while and returns their number and median time.
-func load(t testing.TB, l *lane, clients int, d time.Duration) (searches int64, median time.Duration) {
+func load(t testing.TB, l *lane, queries []float32, clients int, d time.Duration) (searches int64, median time.Duration) {
 	t.Helper()
 	var done atomic.Int64
 	var mu sync.Mutex
 	var times []time.Duration
 	var wg sync.WaitGroup
+	dims := l.index.Dims()
 	for c := range clients {
-		q := randomUnit(rand.New(rand.NewPCG(9, uint64(c))), l.index.Dims())
 		wg.Go(func() {
-			for end := time.Now().Add(d); time.Now().Before(end); {
+			for i, end := c, time.Now().Add(d); time.Now().Before(end); i += clients {
+				at := i * dims % len(queries)
+				q := queries[at : at+dims]
 				start := time.Now()
 				if _, _, err := l.search(context.Background(), q, 10, nil); err != nil {
 					t.Error(err)
@@ -78,17 +79,17 @@ func TestSearchingTogetherPays(t *testing.T) {
 	if testing.Verbose() {
 		d = time.Second
 	}
-	x := nativeFlat(t, n, dims)
+	x, q := nativeFlat(t, n, dims, 1000)
 	c := newCores(2, 256)
 	on, off := newLane(x, "flat", c), newLane(x, "hnsw", c)
 	var together, alone int64
 	var lone, loneOff []time.Duration
 	for range 5 {
-		a, _ := load(t, on, 16, d)
-		b, _ := load(t, off, 16, d)
+		a, _ := load(t, on, q, 16, d)
+		b, _ := load(t, off, q, 16, d)
 		together, alone = together+a, alone+b
-		_, m := load(t, on, 1, d/3)
-		_, o := load(t, off, 1, d/3)
+		_, m := load(t, on, q, 1, d/3)
+		_, o := load(t, off, q, 1, d/3)
 		lone, loneOff = append(lone, m), append(loneOff, o)
 	}
 	slices.Sort(lone)
