@@ -52,7 +52,7 @@ type lane struct {
 	// missing is how many searches the batch that gathers waits for, complete what ends that.
 	missing  int
 	complete chan struct{}
-	scans   int // plain searches or batches under way
+	scans    int // plain searches or batches under way
 }
 
 // may reports whether s can start now, as far as the lane is concerned. cores.mu is held.

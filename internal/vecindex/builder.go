@@ -198,7 +198,7 @@ func (b *Builder) Finish(ctx context.Context) (*Index, error) {
 	if err := shrink(b.h); err != nil {
 		return nil, b.fail(err)
 	}
-	x, err := newIndex(b.ix, b.h, b.params)
+	x, err := newIndexOn(allThreads, b.ix, b.h, b.params)
 	if err != nil {
 		return nil, b.fail(err)
 	}

@@ -32,12 +32,24 @@ type Index struct {
 
 // newIndex takes over ix, except when it fails. h is ix's handle.
 func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
-	return newIndexOn(usesCodes(p, int(ix.Ntotal()), ix.D()), ix, h, p)
+	return newIndexOn(oneThread, ix, h, p)
 }
 
-// newIndexOn is newIndex, searching by 8-bit codes or not.
-func newIndexOn(codes bool, ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
-	s, err := newSearcher(h, codes)
+// Who makes the 8-bit codes that an index is searched by, where it is.
+type coding int
+
+const (
+	nobody     coding = 0
+	oneThread  coding = 1
+	allThreads coding = -1 // of a build
+)
+
+// newIndexOn is newIndex, with the codes made like this.
+func newIndexOn(by coding, ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+	if !usesCodes(p, int(ix.Ntotal()), ix.D()) {
+		by = nobody
+	}
+	s, err := newSearcher(h, by)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +72,7 @@ func Open(path string, p Params) (*Index, error) {
 // so no codes are made.
 func openToReuse(path string, p Params) (*Index, error) {
 	return open(path, p, func(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
-		return newIndexOn(false, ix, h, p)
+		return newIndexOn(nobody, ix, h, p)
 	})
 }
 

@@ -174,14 +174,10 @@ type searcher struct {
 	c *C.vs_searcher
 }
 
-// newSearcher makes 8-bit codes for walking and scanning when codes is set.
-func newSearcher(h unsafe.Pointer, codes bool) (searcher, error) {
+// newSearcher makes 8-bit codes for walking and scanning, unless nobody does.
+func newSearcher(h unsafe.Pointer, by coding) (searcher, error) {
 	var s searcher
-	var with C.int
-	if codes {
-		with = 1
-	}
-	err := native(func() C.int { return C.vs_searcher_new(h, with, &s.c) })
+	err := native(func() C.int { return C.vs_searcher_new(h, C.int(by), &s.c) })
 	return s, err
 }
 

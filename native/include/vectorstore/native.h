@@ -86,9 +86,10 @@ int vs_quantize_graph(void* floats, void* codes);
  * there are fewer, position -1 and score 0. */
 typedef struct vs_searcher vs_searcher;
 
-/* with_codes: make 8-bit codes of the vectors, a byte per component, and walk a
- * graph or scan on them; results are those of the vectors all the same. */
-int vs_searcher_new(void* index, int with_codes, vs_searcher** out);
+/* code_threads, if not 0: make 8-bit codes of the vectors, a byte per component, on
+ * as many threads (negative: those of a build), and walk a graph or scan on them; results are those of the
+ * vectors all the same. */
+int vs_searcher_new(void* index, int code_threads, vs_searcher** out);
 void vs_searcher_free(vs_searcher* s);
 
 /* Heap of the searcher itself, in bytes. */

@@ -37,7 +37,10 @@ int vs_append(void* index, int64_t n, const float* rows) {
 }
 
 int vs_graph_new(void* index, vs_graph** out) {
-    return vs::guarded([&] { *out = new vs_graph(hnsw(index), vs::build_threads()); });
+    return vs::guarded([&] {
+        vs::BuildScope scope;
+        *out = new vs_graph(hnsw(index), vs::build_threads());
+    });
 }
 
 int vs_graph_carry(void* index, void* old, const int64_t* from, vs_graph** out) {
@@ -83,6 +86,7 @@ int vs_code_range(void* index, const float* low, const float* width) {
 
 int vs_quantize_graph(void* floats, void* codes) {
     return vs::guarded([&] {
+        vs::BuildScope scope;
         faiss::IndexHNSW& from = hnsw(floats);
         faiss::IndexHNSW& to = hnsw(codes);
         auto* rows = dynamic_cast<faiss::IndexFlat*>(from.storage);
@@ -92,7 +96,7 @@ int vs_quantize_graph(void* floats, void* codes) {
                             sq->sq.qtype == faiss::ScalarQuantizer::QT_8bit,
                     "indexes do not match");
         const size_t d = size_t(from.d), n = size_t(from.ntotal);
-        const auto range = vs::CodeRange::of(rows->get_xb(), n, d);
+        const auto range = vs::CodeRange::of(rows->get_xb(), n, d, vs::build_threads());
         sq->sq.trained = range.low();
         sq->sq.trained.insert(sq->sq.trained.end(), range.width().begin(), range.width().end());
         sq->codes.resize(n * d);

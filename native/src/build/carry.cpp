@@ -15,7 +15,7 @@ GraphBuilder::GraphBuilder(
     : index_(index),
       storage_(flat_storage(index)),
       graph_(index.hnsw),
-      codes_(storage_.get_xb(), size_t(storage_.ntotal), size_t(storage_.d)),
+      codes_(storage_.get_xb(), size_t(storage_.ntotal), size_t(storage_.d), threads),
       locks_(size_t(storage_.ntotal)) {
     const size_t n = locks_.size();
     require(old.cum_nneighbor_per_level == graph_.cum_nneighbor_per_level,

@@ -39,7 +39,7 @@ GraphBuilder::GraphBuilder(faiss::IndexHNSW& index, int threads)
     : index_(index),
       storage_(flat_storage(index)),
       graph_(index.hnsw),
-      codes_(storage_.get_xb(), size_t(storage_.ntotal), size_t(storage_.d)),
+      codes_(storage_.get_xb(), size_t(storage_.ntotal), size_t(storage_.d), threads),
       locks_(size_t(storage_.ntotal)) {
     require(!locks_.empty(), "no vectors");
     graph_.prepare_level_tab(locks_.size());

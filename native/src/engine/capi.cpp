@@ -6,8 +6,10 @@
 
 #include <vectorstore/native.h>
 
+#include <optional>
+
 struct vs_searcher {
-    vs_searcher(const faiss::Index& index, bool with_codes) : impl(index, with_codes) {}
+    vs_searcher(const faiss::Index& index, int code_threads) : impl(index, code_threads) {}
 
     vs::Searcher impl;
 };
@@ -31,10 +33,15 @@ vs::Queries queries(const vs_searcher* s, int64_t nq, const float* rows, int64_t
 
 extern "C" {
 
-int vs_searcher_new(void* index, int with_codes, vs_searcher** out) {
+int vs_searcher_new(void* index, int code_threads, vs_searcher** out) {
     return vs::guarded([&] {
         vs::require(index != nullptr, "null index");
-        *out = new vs_searcher(*static_cast<const faiss::Index*>(index), with_codes != 0);
+        std::optional<vs::BuildScope> scope;
+        if (code_threads < 0) {
+            scope.emplace();
+            code_threads = vs::build_threads();
+        }
+        *out = new vs_searcher(*static_cast<const faiss::Index*>(index), code_threads);
     });
 }
 

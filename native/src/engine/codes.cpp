@@ -17,16 +17,26 @@ int8_t nearest(float x) {
 
 } // namespace
 
-CodeRange CodeRange::of(const float* rows, size_t n, size_t d) {
+CodeRange CodeRange::of(const float* rows, size_t n, size_t d, int threads) {
     std::vector<float> low(d), high(d);
     if (n > 0) {
         low.assign(rows, rows + d);
         high = low;
     }
-    for (size_t i = 1; i < n; i++) {
+#pragma omp parallel num_threads(threads)
+    {
+        std::vector<float> least(low), most(high);
+#pragma omp for schedule(static)
+        for (size_t i = 1; i < n; i++) {
+            for (size_t j = 0; j < d; j++) {
+                least[j] = std::min(least[j], rows[i * d + j]);
+                most[j] = std::max(most[j], rows[i * d + j]);
+            }
+        }
+#pragma omp critical(vs_code_range)
         for (size_t j = 0; j < d; j++) {
-            low[j] = std::min(low[j], rows[i * d + j]);
-            high[j] = std::max(high[j], rows[i * d + j]);
+            low[j] = std::min(low[j], least[j]);
+            high[j] = std::max(high[j], most[j]);
         }
     }
     for (size_t j = 0; j < d; j++) {
@@ -84,26 +94,44 @@ void Codes::Free::operator()(uint8_t* p) const {
     std::free(p);
 }
 
-Codes::Codes(const float* rows, size_t n, size_t d)
-    : n_(n), d_(d), range_(CodeRange::of(rows, n, d)) {
+Codes::Codes(const float* rows, size_t n, size_t d, int threads)
+    : n_(n), d_(d), range_(CodeRange::of(rows, n, d, threads)) {
     data_.reset(static_cast<uint8_t*>(allocate_rows(n * d)));
-    std::vector<float> back(d);
-    for (size_t i = 0; i < n; i++) {
-        const float* row = rows + i * d;
-        uint8_t* code = data_.get() + i * d;
-        range_.encode(row, code);
-        range_.decode(code, back.data());
-        float length = 0, error = 0, reach = 0;
-        for (size_t j = 0; j < d; j++) {
-            const float e = row[j] - back[j], c = float(code[j]) - 127.5f;
-            length += row[j] * row[j];
-            error += e * e;
-            reach += c * c;
+    double longest = 0, farthest = 0, reach = 0;
+#pragma omp parallel num_threads(threads) reduction(max : longest, farthest, reach)
+    {
+        std::vector<float> back(d);
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < n; i++) {
+            const float* row = rows + i * d;
+            uint8_t* code = data_.get() + i * d;
+            range_.encode(row, code);
+            range_.decode(code, back.data());
+            // Four sums each: additions in a fixed order would be one after the other.
+            float x2[4] = {}, e2[4] = {}, c2[4] = {};
+            const auto add = [&](size_t j, size_t lane) {
+                const float e = row[j] - back[j], c = float(code[j]) - 127.5f;
+                x2[lane] += row[j] * row[j];
+                e2[lane] += e * e;
+                c2[lane] += c * c;
+            };
+            size_t j = 0;
+            for (; j + 4 <= d; j += 4) {
+                for (size_t lane = 0; lane < 4; lane++) {
+                    add(j + lane, lane);
+                }
+            }
+            for (; j < d; j++) {
+                add(j, 0);
+            }
+            longest = std::max(longest, double(x2[0]) + x2[1] + x2[2] + x2[3]);
+            farthest = std::max(farthest, double(e2[0]) + e2[1] + e2[2] + e2[3]);
+            reach = std::max(reach, double(c2[0]) + c2[1] + c2[2] + c2[3]);
         }
-        length_ = std::max(length_, std::sqrt(double(length)));
-        error_ = std::max(error_, std::sqrt(double(error)));
-        reach_ = std::max(reach_, std::sqrt(double(reach)));
     }
+    length_ = std::sqrt(longest);
+    error_ = std::sqrt(farthest);
+    reach_ = std::sqrt(reach);
     // The sums above are of d rounded terms.
     const double rounded = 1 + double(d) * 0x1p-23;
     length_ *= rounded;

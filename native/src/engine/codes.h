@@ -42,7 +42,7 @@ public:
         : low_(std::move(low)), width_(std::move(width)) {}
 
     // The least and greatest components of n rows.
-    static CodeRange of(const float* rows, size_t n, size_t d);
+    static CodeRange of(const float* rows, size_t n, size_t d, int threads);
 
     void encode(const float* row, uint8_t* code) const;
     void decode(const uint8_t* code, float* row) const;
@@ -66,7 +66,7 @@ private:
 class Codes {
 public:
     // Encodes n rows of d floats.
-    Codes(const float* rows, size_t n, size_t d);
+    Codes(const float* rows, size_t n, size_t d, int threads);
 
     const CodeRange& range() const {
         return range_;

@@ -36,7 +36,7 @@ CodeRange range_of(const faiss::ScalarQuantizer& sq, size_t d) {
 
 } // namespace
 
-Searcher::Searcher(const faiss::Index& index, bool with_codes)
+Searcher::Searcher(const faiss::Index& index, int code_threads)
     : d_(size_t(index.d)), n_(index.ntotal) {
     require(index.metric_type == faiss::METRIC_INNER_PRODUCT, "not an inner product index");
     if (auto* ivf = dynamic_cast<const faiss::IndexIVF*>(&index)) {
@@ -45,8 +45,8 @@ Searcher::Searcher(const faiss::Index& index, bool with_codes)
     }
     hnsw_ = dynamic_cast<const faiss::IndexHNSW*>(&index);
     attach_flat(hnsw_ ? *hnsw_->storage : index);
-    if (with_codes && floats_) {
-        codes_ = std::make_unique<Codes>(reinterpret_cast<const float*>(base_), size_t(n_), d_);
+    if (code_threads > 0 && floats_) {
+        codes_ = std::make_unique<Codes>(reinterpret_cast<const float*>(base_), size_t(n_), d_, code_threads);
     }
 }
 

@@ -91,8 +91,8 @@ class Searcher {
 public:
     // Throws when the index is not one of flat, HNSW over flat or SQ8, IVF flat
     // or IVF SQ8 without residuals, with inner product and positions as ids.
-    // With codes, floats are walked and scanned by 8-bit codes made here.
-    Searcher(const faiss::Index& index, bool with_codes);
+    // With threads for codes, floats are walked and scanned by 8-bit codes made here.
+    Searcher(const faiss::Index& index, int code_threads);
 
     int64_t size() const {
         return n_;
