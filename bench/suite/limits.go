@@ -61,8 +61,21 @@ func flat(ctx context.Context, set *dataset.Set, from, to int) (*vecindex.Index,
 	return b.Finish(ctx)
 }
 
-// repeats of each measurement inside a round; the fastest counts, as limits are about what is possible.
+// repeats of each measurement inside a round. Of reads the fastest counts, as limits are about what is possible; of
+// searches, each for another query, the median: it is a median that is compared with them.
 const repeats = 15
+
+func typical(n int, f func(i int) error) (float64, error) {
+	var all result.Samples
+	for i := range n {
+		start := time.Now()
+		if err := f(i); err != nil {
+			return 0, err
+		}
+		all = append(all, time.Since(start).Seconds())
+	}
+	return all.Median(), nil
+}
 
 func fastest(n int, f func() error) (float64, error) {
 	best := math.Inf(1)
@@ -77,11 +90,10 @@ func fastest(n int, f func() error) (float64, error) {
 }
 
 func limitsRound(out *result.Limits, set *dataset.Set, whole *vecindex.Index, parts []*vecindex.Index, round int) error {
-	query := set.Query(round % set.Shape.Queries)
+	query := func(i int) []float32 { return set.Query((round*repeats + i) % set.Shape.Queries) }
 	batch := set.Queries[:min(64, set.Shape.Queries)*set.Dims]
 	raw := unsafe.Slice((*byte)(unsafe.Pointer(&set.Base[0])), len(set.Base)*4)
 	k := dataset.K
-	exact := func(ix *vecindex.Index) error { _, _, err := ix.Exact(query, k, nil); return err }
 	for _, m := range []struct {
 		to  *result.Samples
 		n   int
@@ -90,13 +102,8 @@ func limitsRound(out *result.Limits, set *dataset.Set, whole *vecindex.Index, pa
 	}{
 		{&out.Read1, repeats, float64(len(raw)), func() error { return read(raw, 1) }},
 		{&out.Read2, repeats, float64(len(raw)), func() error { return read(raw, len(parts)) }},
-		// One search per core at once leaves no idle core to split one of them.
-		{&out.ScanSplit, repeats, 0, func() error {
-			return together(len(parts), func(i int) error { return exact(parts[i]) })
-		}},
-		{&out.Search, repeats, 0, func() error { _, _, err := whole.Search(query, k, nil); return err }},
 		{&out.Batch64, 3, float64(len(batch) / set.Dims), func() error { _, _, err := whole.Search(batch, k, nil); return err }},
-		{&out.Scalar, 2, 0, func() error { _, err := dataset.Exact(context.Background(), set.Base, query, set.Dims); return err }},
+		{&out.Scalar, 2, 0, func() error { _, err := dataset.Exact(context.Background(), set.Base, query(0), set.Dims); return err }},
 	} {
 		seconds, err := fastest(m.n, m.f)
 		if err != nil {
@@ -104,6 +111,22 @@ func limitsRound(out *result.Limits, set *dataset.Set, whole *vecindex.Index, pa
 		}
 		if m.per > 0 {
 			seconds = m.per / seconds
+		}
+		*m.to = append(*m.to, seconds)
+	}
+	for _, m := range []struct {
+		to *result.Samples
+		f  func(q []float32) error
+	}{
+		// One search per core at once leaves no idle core to split one of them.
+		{&out.ScanSplit, func(q []float32) error {
+			return together(len(parts), func(i int) error { _, _, err := parts[i].Exact(q, k, nil); return err })
+		}},
+		{&out.Search, func(q []float32) error { _, _, err := whole.Search(q, k, nil); return err }},
+	} {
+		seconds, err := typical(repeats, func(i int) error { return m.f(query(i)) })
+		if err != nil {
+			return err
 		}
 		*m.to = append(*m.to, seconds)
 	}

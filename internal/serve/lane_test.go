@@ -65,7 +65,7 @@ func TestConcurrentSearchesAreTakenTogether(t *testing.T) {
 // Clients that are answered together ask again together, and none of them is searched for alone in between.
 func TestThoseAnsweredTogetherStayTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const clients, rounds = 16, 10
+		const clients, rounds = 16, 20
 		x := &slowIndex{}
 		l := newLane(x, "flat", newCores(2, 256))
 		var wg sync.WaitGroup
@@ -81,11 +81,11 @@ func TestThoseAnsweredTogetherStayTogether(t *testing.T) {
 		}
 		start := time.Now()
 		wg.Wait()
-		// The first search runs alone and so may the last.
-		if calls := x.calls.Load(); calls > rounds+2 {
+		// The first search runs alone, and in the end some are ahead of others. Apart it would be twice the rounds.
+		if calls := x.calls.Load(); calls > rounds*5/4+2 {
 			t.Errorf("%d calls for %d rounds", calls, rounds)
 		}
-		if d, most := time.Since(start), (rounds+2)*(time.Second+2*gatherTime); d > most {
+		if d, most := time.Since(start), (rounds*5/4+2)*(time.Second+2*gatherTime); d > most {
 			t.Errorf("took %v, more than %v", d, most)
 		}
 	})
