@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/taksuehiro/vectorstore/bench/result"
 )
@@ -118,7 +117,7 @@ func codesTargets(c result.Codes) []target {
 			peer = r
 		case r.System == WholeFloats:
 			whole = r
-		case strings.HasSuffix(r.System, "-sq8") && (own.Build == nil || r.QPS.Median() > own.QPS.Median()):
+		case r.System == OwnCodes:
 			own = r
 		}
 	}
@@ -132,8 +131,9 @@ func codesTargets(c result.Codes) []target {
 	}
 }
 
-// The rows of a codes table that the promises are about.
+// The rows of a codes table that the promises are about: one structure, with codes and with floats.
 const (
+	OwnCodes    = "vectorstore ivf-sq8"
 	DebianCodes = "Debian's python FAISS IVF,SQ8"
 	WholeFloats = "vectorstore ivf"
 )
