@@ -100,7 +100,7 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 	b := dirBackend(t)
 	env := with(b.env, "INDEX_KIND", "hnsw", "EMBEDDING_DIMENSIONS", "384", "POLL_INTERVAL", "200ms")
 	ix := harness.StartIndexer(t, env)
-	var ids []string
+	var pointers [2]store.Pointer
 	for rev := 1; rev <= 2; rev++ {
 		data := catalogue(t, vendorstest.Options{N: n, Seed: 1, Rev: rev, Changed: 0.02})
 		b.put(t, b.layout.Source, data)
@@ -110,9 +110,7 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 			if err != nil || p.Source.SHA256 != sha {
 				return fmt.Errorf("%s, %v", p.ID, err)
 			}
-			if rev > len(ids) {
-				ids = append(ids, p.ID)
-			}
+			pointers[rev-1] = p
 			return nil
 		})
 	}
@@ -127,17 +125,29 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 	})
 	full := saturate(t, s.URL, 8, lasts/4)
 
+	// The pointer is written from here: a process of the operator's for each swap would be measured with it.
+	generation := pointers[1].Generation
+	point := func(p store.Pointer) {
+		generation++
+		p.Generation, p.Nonce = generation, fmt.Sprint(generation)
+		if _, err := store.WriteDoc(t.Context(), b.objects, b.layout.Pointer(), p, store.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		harness.AwaitHealth(t, s, "snapshot", p.ID)
+	}
+
 	// The phases take turns, so that a slow minute of the machine hits both.
 	quiet, busy := newLatencies(), newLatencies()
 	swaps := 0
 	for range turns {
-		loaded(t, s, full/2, quiet, func() { time.Sleep(lasts / turns) })
+		loaded(t, s, full/2, quiet, func() {
+			for began := time.Now(); time.Since(began) < lasts/turns; time.Sleep(20 * time.Millisecond) {
+				harness.AwaitHealth(t, s, "snapshot", pointers[(swaps+1)%2].ID) // as often as while swapping
+			}
+		})
 		loaded(t, s, full/2, busy, func() {
 			for began := time.Now(); time.Since(began) < lasts/turns; swaps++ {
-				if _, stderr, code := harness.Run(t, "indexer", env, "pin", ids[swaps%2]); code != 0 {
-					t.Fatalf("pin: %s", stderr)
-				}
-				harness.AwaitHealth(t, s, "snapshot", ids[swaps%2]) // never the one before: a swap
+				point(pointers[swaps%2]) // never the one before: a swap
 			}
 		})
 	}

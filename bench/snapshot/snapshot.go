@@ -54,7 +54,7 @@ func files(ctx context.Context, ix *vecindex.Index, dir string) (store.Manifest,
 	if err := ix.WriteFile(path); err != nil {
 		return store.Manifest{}, err
 	}
-	index, err := store.HashFile(ctx, path)
+	index, err := store.HashFile(ctx, path, nil)
 	if err != nil {
 		return store.Manifest{}, err
 	}
@@ -132,7 +132,7 @@ func arrays(ctx context.Context, dir string) ([]store.File, error) {
 		if err := store.WriteArrays(path, content); err != nil {
 			return nil, err
 		}
-		f, err := store.HashFile(ctx, path)
+		f, err := store.HashFile(ctx, path, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -100,6 +100,7 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
 		BuildLexical:  buildLexical,
 		Fuse:          lexical.Fuse,
 		ReleaseMemory: vecindex.ReleaseMemory,
+		Rest:          vecindex.Rest,
 		Registerer:    reg,
 		Gatherer:      reg,
 	}, cfg)

@@ -38,7 +38,7 @@ func (p *pass) build(ctx context.Context) error {
 	p.step("hash", 0)
 	files := make([]store.File, 0, len(names)+len(c.entries))
 	for _, name := range append(names, store.FileIndex) {
-		f, err := store.HashFile(ctx, filepath.Join(p.dir, name))
+		f, err := store.HashFile(ctx, filepath.Join(p.dir, name), nil)
 		if err != nil {
 			return fail(Built, "NoScratch", transient, stopped(ctx, err))
 		}

@@ -191,7 +191,7 @@ func (c *cache) prune(kept []store.Pointer) error {
 }
 
 // verify returns the manifest of the cached snapshot that p names, after hashing the manifest and every wanted file.
-func (c *cache) verify(ctx context.Context, p store.Pointer) (store.Manifest, string, error) {
+func (c *cache) verify(ctx context.Context, p store.Pointer, rest func()) (store.Manifest, string, error) {
 	dir := c.dir(p.Lineage, p.ID)
 	data, err := os.ReadFile(filepath.Join(dir, store.FileManifest))
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *cache) verify(ctx context.Context, p store.Pointer) (store.Manifest, st
 		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w: %w", store.ErrCorrupt, err)
 	}
 	for _, f := range wanted(m).Files {
-		got, err := store.HashFile(ctx, filepath.Join(dir, f.Name))
+		got, err := store.HashFile(ctx, filepath.Join(dir, f.Name), rest)
 		if err != nil {
 			return store.Manifest{}, "", err
 		}

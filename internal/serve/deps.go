@@ -55,6 +55,9 @@ type Deps struct {
 	Fuse         func(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int64, scores []float32)
 	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.
 	ReleaseMemory func()
+	// Rest is called now and then while a snapshot is loaded beside another, on a thread of the lowest priority: it
+	// sleeps, so that loading leaves caches and memory to the searches too. Optional.
+	Rest func()
 	// MemoryLimit and MemoryUsed are in bytes; nil means the cgroup's limit (else the machine's memory) and this
 	// process's anonymous resident memory.
 	MemoryLimit func() int64

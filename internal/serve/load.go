@@ -89,7 +89,7 @@ type loader struct {
 // leave it the cores. With offline only the cache is asked.
 func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool) (*snapshot, error) {
 	start := time.Now()
-	m, dir, err := l.cache.verify(ctx, p)
+	m, dir, err := l.cache.verify(ctx, p, l.deps.Rest)
 	if err == nil {
 		l.m.phase(phaseVerify, start)
 	}
@@ -167,7 +167,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 	defer stalled.Stop()
 	o := store.FetchOptions{Reuse: l.cache.reuse, Progress: func(_, _ int64) { stalled.Reset(stallAfter) }}
 	if polite {
-		o.Parallel, o.Around = 1, lowly // one range hashed while the next arrives: about one core
+		o.Parallel, o.Around, o.Rest = 1, lowly, l.deps.Rest // one range hashed while the next arrives
 	}
 	if err := store.Fetch(ctx, l.deps.Objects, l.deps.Layout, wanted(m), tmp, o); err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
@@ -295,6 +295,7 @@ func (l *loader) warm(ctx context.Context, s *snapshot) {
 			return
 		}
 		_, _, _ = s.index.Search(v, k, nil)
+		l.deps.Rest()
 	}
 	const samples = 16
 	v := make([]float32, s.dims())
@@ -304,6 +305,7 @@ func (l *loader) warm(ctx context.Context, s *snapshot) {
 		}
 		if s.index.Vector(i*s.index.Len()/min(samples, s.index.Len()), v) == nil {
 			_, _, _ = s.index.Search(v, k, nil)
+			l.deps.Rest()
 		}
 	}
 }

@@ -67,6 +67,9 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	if deps.MemoryLimit == nil {
 		deps.MemoryLimit = systemLimit
 	}
+	if deps.Rest == nil {
+		deps.Rest = func() {}
+	}
 	if deps.MemoryUsed == nil {
 		deps.MemoryUsed = residentAnonymous
 	}

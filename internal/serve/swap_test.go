@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -340,4 +342,35 @@ func TestRoomIsMadeOnlyOnceTheLastReaderIsGone(t *testing.T) {
 			t.Errorf("done %v, freed %d times", done, freed)
 		}
 	})
+}
+
+func TestLoadingBesideAServedSnapshotRestsAtTheLowestPriority(t *testing.T) {
+	w := newWorld(t)
+	first := w.promote(w.build(versioned(0, 40)))
+	var mu sync.Mutex
+	priorities := map[int]int{} // nice value: calls
+	r := w.start(t, func(d *Deps, _ *Config) {
+		d.Rest = func() {
+			raw, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			priorities[20-raw]++ // the system call's answer is 20 less the nice value
+		}
+	})
+	r.serving(first.ID)
+	mu.Lock()
+	if len(priorities) != 1 || priorities[0] == 0 {
+		t.Errorf("the first load worked at %v", priorities)
+	}
+	clear(priorities)
+	mu.Unlock()
+	r.serving(w.promote(w.build(versioned(1, 40))).ID)
+	mu.Lock()
+	defer mu.Unlock()
+	if len(priorities) != 1 || priorities[19] == 0 {
+		t.Errorf("the second worked at %v", priorities)
+	}
 }

@@ -78,7 +78,7 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	must(w.t, err)
 	index := filepath.Join(dir, store.FileIndex)
 	must(w.t, w.writeIndex(index, testDims, rows))
-	f, err := store.HashFile(context.Background(), index)
+	f, err := store.HashFile(context.Background(), index, nil)
 	must(w.t, err)
 	files = append(files, w.arrays(dir)...)
 	spec := store.Spec{
@@ -125,7 +125,7 @@ func (w *world) arrays(dir string) (files []store.File) {
 		}
 		path := filepath.Join(dir, name)
 		must(w.t, store.WriteArrays(path, arrays))
-		f, err := store.HashFile(context.Background(), path)
+		f, err := store.HashFile(context.Background(), path, nil)
 		must(w.t, err)
 		files = append(files, f)
 	}

@@ -31,7 +31,7 @@ func benchFile(b *testing.B) (string, store.File) {
 		}
 	}
 	f.Close()
-	file, err := store.HashFile(b.Context(), path)
+	file, err := store.HashFile(b.Context(), path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func benchTransfer(b *testing.B, o store.Objects) {
 	b.Run("hash", func(b *testing.B) { // what no verified transfer can be faster than
 		b.SetBytes(benchSize)
 		for b.Loop() {
-			if _, err := store.HashFile(b.Context(), path); err != nil {
+			if _, err := store.HashFile(b.Context(), path, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -32,7 +32,7 @@ func (d *Dir) PutFile(ctx context.Context, key, path string, o PutOptions) (Info
 		return Info{}, fmt.Errorf("put %s: %w", key, err)
 	}
 	defer f.Close()
-	return d.put(ctx, key, contextReader{ctx, f}, o)
+	return d.put(ctx, key, localReader{ctx, f, nil}, o)
 }
 
 func (d *Dir) put(ctx context.Context, key string, from io.Reader, o PutOptions) (Info, error) {

@@ -58,7 +58,7 @@ func TestDocsAreReadBackAsWritten(t *testing.T) {
 			rt.Fatal(err)
 		}
 		for _, f := range files {
-			if got, err := store.HashFile(t.Context(), filepath.Join(dir, f.Name)); err != nil || got != f {
+			if got, err := store.HashFile(t.Context(), filepath.Join(dir, f.Name), nil); err != nil || got != f {
 				rt.Fatalf("entry %+v, file %+v, %v", f, got, err)
 			}
 		}

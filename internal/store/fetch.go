@@ -31,6 +31,8 @@ type FetchOptions struct {
 	// Around runs the work of each goroutine that is started, so that the caller can say at what priority; nil just
 	// calls it.
 	Around func(work func() error) error
+	// Rest is called now and then by each of them and by the caller's, which may sleep in it; nil does nothing.
+	Rest func()
 }
 
 // Fetch brings the files of m (leave out of m.Files what is not wanted) into dir and returns only when the size and
@@ -44,7 +46,7 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 		if err := f.validate(); err != nil {
 			return fmt.Errorf("fetch %s: %w", m.ID, err)
 		}
-		ok, err := reuse(ctx, f, filepath.Join(dir, f.Name), o.Reuse)
+		ok, err := reuse(ctx, f, filepath.Join(dir, f.Name), o)
 		if err != nil {
 			return fmt.Errorf("fetch %s: %w", m.ID, err)
 		}
@@ -58,22 +60,22 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 	if parallel < 1 {
 		parallel = defaultParallel
 	}
-	if err := download(ctx, objects, l.Snapshot(m.ID), missing, dir, parallel, o.Around, meter); err != nil {
+	if err := download(ctx, objects, l.Snapshot(m.ID), missing, dir, parallel, o, meter); err != nil {
 		return fmt.Errorf("fetch %s: %w", m.ID, err)
 	}
 	return nil
 }
 
 // reuse puts an already present file at path, when one is offered and its bytes are the right ones.
-func reuse(ctx context.Context, f File, path string, offer func(File) (string, bool)) (bool, error) {
-	if offer == nil {
+func reuse(ctx context.Context, f File, path string, o FetchOptions) (bool, error) {
+	if o.Reuse == nil {
 		return false, nil
 	}
-	from, ok := offer(f)
+	from, ok := o.Reuse(f)
 	if !ok {
 		return false, nil
 	}
-	size, sum, err := hashFile(ctx, from)
+	size, sum, err := hashFile(ctx, from, o.Rest)
 	if ctx.Err() != nil {
 		return false, err
 	}
@@ -96,11 +98,11 @@ func reuse(ctx context.Context, f File, path string, offer func(File) (string, b
 	if err != nil {
 		return false, err
 	}
-	_, err = io.Copy(out, contextReader{ctx, in})
+	_, err = io.Copy(out, localReader{ctx, in, o.Rest})
 	if err := errors.Join(err, out.Close()); err != nil {
 		return false, err
 	}
-	size, sum, err = hashFile(ctx, path)
+	size, sum, err = hashFile(ctx, path, o.Rest)
 	return err == nil && f.check(size, sum) == nil, err
 }
 
@@ -114,8 +116,9 @@ type part struct {
 // download fills dir with files found under the key prefix. Ranges start in file order, so the hasher, which
 // follows in the same order, waits only for what is on its way.
 func download(ctx context.Context, objects Objects, prefix string, files []File, dir string, parallel int,
-	around func(func() error) error, meter *meter,
+	o FetchOptions, meter *meter,
 ) error {
+	around := o.Around
 	if around == nil {
 		around = func(work func() error) error { return work() }
 	}
@@ -161,7 +164,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []File,
 			return around(func() error {
 				buf := make([]byte, copyBuffer)
 				for p := range todo {
-					if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, meter); err != nil {
+					if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, o.Rest, meter); err != nil {
 						return err
 					}
 					close(p.done)
@@ -171,7 +174,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []File,
 		})
 	}
 	g.Go(func() error {
-		return around(func() error { return hashParts(ctx, files, parts, local) })
+		return around(func() error { return hashParts(ctx, files, parts, local, o.Rest) })
 	})
 	err := g.Wait()
 	for i, f := range local {
@@ -186,7 +189,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []File,
 
 // fetchPart downloads one range and tries again when the connection breaks. A file of no bytes is asked for its
 // size only: a range of it cannot be satisfied.
-func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p part, out io.WriterAt, buf []byte, meter *meter) error {
+func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p part, out io.WriterAt, buf []byte, rest func(), meter *meter) error {
 	key := prefix + f.Name
 	if f.Size == 0 {
 		info, err := objects.Head(ctx, key)
@@ -206,7 +209,7 @@ func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p pa
 			return fmt.Errorf("%w: %s has %d bytes, the manifest says %d", ErrCorrupt, f.Name, info.Size, f.Size)
 		}
 		w := io.MultiWriter(io.NewOffsetWriter(out, p.offset+got), meter)
-		n, err := io.CopyBuffer(w, io.LimitReader(body, p.length-got), buf)
+		n, err := io.CopyBuffer(w, io.LimitReader(localReader{ctx, body, rest}, p.length-got), buf)
 		got += n
 		if err == nil && got < p.length {
 			err = io.ErrUnexpectedEOF
@@ -220,7 +223,7 @@ func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p pa
 }
 
 // hashParts checks every file against the manifest, reading each range back (from the page cache) once it is there.
-func hashParts(ctx context.Context, files []File, parts []part, local []*os.File) error {
+func hashParts(ctx context.Context, files []File, parts []part, local []*os.File, rest func()) error {
 	buf := make([]byte, copyBuffer)
 	h := sha256.New()
 	for _, p := range parts {
@@ -232,7 +235,7 @@ func hashParts(ctx context.Context, files []File, parts []part, local []*os.File
 		if p.offset == 0 {
 			h.Reset()
 		}
-		n, err := io.CopyBuffer(h, io.NewSectionReader(local[p.file], p.offset, p.length), buf)
+		n, err := io.CopyBuffer(h, localReader{ctx, io.NewSectionReader(local[p.file], p.offset, p.length), rest}, buf)
 		if err != nil {
 			return err
 		}

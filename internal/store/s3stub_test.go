@@ -203,7 +203,7 @@ func largeFile(t *testing.T) (string, store.File) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 11<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f, err := store.HashFile(t.Context(), path)
+	f, err := store.HashFile(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

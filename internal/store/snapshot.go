@@ -103,7 +103,7 @@ func PutSnapshot(ctx context.Context, objects Objects, l Layout, dir string, m M
 func putSnapshotFile(ctx context.Context, objects Objects, key, path string, f File) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		size, sum, err := hashFile(ctx, path)
+		size, sum, err := hashFile(ctx, path, nil)
 		if err != nil {
 			return err
 		}
@@ -178,40 +178,44 @@ func (f File) check(size int64, sum string) error {
 	return nil
 }
 
-// HashFile returns the File entry of a local file: base name, size, SHA-256.
-func HashFile(ctx context.Context, path string) (File, error) {
-	size, sum, err := hashFile(ctx, path)
+// HashFile returns the File entry of a local file: base name, size, SHA-256. rest, unless nil, is called now and then.
+func HashFile(ctx context.Context, path string, rest func()) (File, error) {
+	size, sum, err := hashFile(ctx, path, rest)
 	if err != nil {
 		return File{}, err
 	}
 	return File{Name: filepath.Base(path), Size: size, SHA256: sum}, nil
 }
 
-func hashFile(ctx context.Context, path string) (int64, string, error) {
+func hashFile(ctx context.Context, path string, rest func()) (int64, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.CopyBuffer(h, contextReader{ctx, f}, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(h, localReader{ctx, f, rest}, make([]byte, copyBuffer))
 	if err != nil {
 		return 0, "", fmt.Errorf("hash %s: %w", path, err)
 	}
 	return n, hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// contextReader ends a long local copy when ctx does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
+// localReader ends a long local copy when ctx does, and rests before each read.
+type localReader struct {
+	ctx  context.Context
+	r    io.Reader
+	rest func() // nil: never
 }
 
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
+func (l localReader) Read(p []byte) (int, error) {
+	if err := l.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return c.r.Read(p)
+	if l.rest != nil {
+		l.rest()
+	}
+	return l.r.Read(p)
 }
 
 // meter counts bytes towards a Progress, from any goroutine.

@@ -38,7 +38,7 @@ func writeFiles(t *testing.T, dir string, sizes map[string]int) []store.File {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		f, err := store.HashFile(t.Context(), path)
+		f, err := store.HashFile(t.Context(), path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

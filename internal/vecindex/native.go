@@ -32,6 +32,11 @@ func SIMD() string { return C.GoString(C.vs_simd()) }
 // large index: glibc keeps freed memory otherwise.
 func ReleaseMemory() { C.vs_release_memory() }
 
+// Rest is called now and then during a long work on a thread of the lowest
+// priority (nice 19): it sleeps, so that the thread works a third of the time.
+// Open does so itself. On any other thread it returns at once.
+func Rest() { C.vs_rest() }
+
 // onThread runs a call of the FAISS binding so that its error text, which the
 // binding fetches in a second call, comes from the thread that failed.
 func onThread(f func() error) error {

@@ -1,6 +1,8 @@
 // Replaces the global operator new of the program.
 #include "heap.h"
 
+#include "rest.h"
+
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -45,6 +47,14 @@ void* allocate_rows(size_t bytes) {
         // Whole pages only, so that nothing is resident beyond the block. Where the
         // system has no huge pages this changes nothing.
         madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+        if (makes_way()) {
+            // Most of a load is the system's clearing of new pages. Here it can rest in
+            // between; the first writer would touch them all at once.
+            for (size_t at = 0; at < bytes; at += kHugePage) {
+                static_cast<volatile char*>(p)[at] = 0;
+                rest();
+            }
+        }
     }
     return p;
 }

@@ -1,6 +1,7 @@
 #include "codes.h"
 
 #include "../heap.h"
+#include "../rest.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,6 +16,8 @@ int8_t nearest(float x) {
     return int8_t(int32_t(x + 12582912.0f) - 12582912);
 }
 
+constexpr size_t kRows = 256; // between rests
+
 } // namespace
 
 CodeRange CodeRange::of(const float* rows, size_t n, size_t d, int threads) {
@@ -28,6 +31,9 @@ CodeRange CodeRange::of(const float* rows, size_t n, size_t d, int threads) {
         std::vector<float> least(low), most(high);
 #pragma omp for schedule(static)
         for (size_t i = 1; i < n; i++) {
+            if (i % kRows == 0) {
+                rest();
+            }
             for (size_t j = 0; j < d; j++) {
                 least[j] = std::min(least[j], rows[i * d + j]);
                 most[j] = std::max(most[j], rows[i * d + j]);
@@ -103,6 +109,9 @@ Codes::Codes(const float* rows, size_t n, size_t d, int threads)
         std::vector<float> back(d);
 #pragma omp for schedule(static)
         for (size_t i = 0; i < n; i++) {
+            if (i % kRows == 0) {
+                rest();
+            }
             const float* row = rows + i * d;
             uint8_t* code = data_.get() + i * d;
             range_.encode(row, code);

@@ -1,6 +1,7 @@
 #include "source.h"
 
 #include "../error.h"
+#include "../rest.h"
 
 #include <sys/stat.h>
 
@@ -8,6 +9,11 @@
 #include <cstring>
 
 namespace vs {
+namespace {
+
+constexpr size_t kPiece = 1 << 20; // bytes read between rests
+
+} // namespace
 
 size_t MemorySource::operator()(void* out, size_t size, size_t items) {
     const size_t n = size ? std::min(items, left() / size) : 0;
@@ -34,7 +40,17 @@ FileSource::~FileSource() {
 
 size_t FileSource::operator()(void* out, size_t size, size_t items) {
     const size_t wanted = size ? std::min(items, left() / size) : 0;
-    const size_t n = wanted ? std::fread(out, size, wanted, file_) : 0;
+    const size_t piece = size ? std::max<size_t>(1, kPiece / size) : 1;
+    size_t n = 0;
+    while (n < wanted) {
+        const size_t some = std::min(piece, wanted - n);
+        const size_t got = std::fread(static_cast<char*>(out) + n * size, size, some, file_);
+        n += got;
+        if (got < some) {
+            break;
+        }
+        rest();
+    }
     at_ += n * size;
     return n;
 }

@@ -1,0 +1,115 @@
+package vecindex
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// onPriority runs f on a thread of its own at that nice value.
+func onPriority(t *testing.T, nice int, f func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), nice)
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// threadTime is the processor time of the calling thread.
+func threadTime(t *testing.T) time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &now); err != nil {
+		t.Error(err)
+	}
+	return time.Duration(now.Nano())
+}
+
+// slept is how often the calling thread gave up its core of its own accord.
+func slept(t *testing.T) int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		t.Error(err)
+	}
+	return u.Nvcsw
+}
+
+func TestOnlyTheLowestPriorityRests(t *testing.T) {
+	for nice, want := range map[int]bool{0: false, 18: false, 19: true} {
+		onPriority(t, nice, func() {
+			for began := threadTime(t); threadTime(t)-began < 2*time.Millisecond; {
+			}
+			before := slept(t)
+			Rest()
+			if got := slept(t) > before; got != want {
+				t.Errorf("nice %d: slept %v, want %v", nice, got, want)
+			}
+		})
+	}
+}
+
+// At the lowest priority an index is opened in small portions; a third of the time is asked for, and half is the bound
+// here, because short portions are not counted.
+func TestOpeningRestsAtTheLowestPriority(t *testing.T) {
+	const n, d = 20_000, 256
+	rows := make([]float32, n*d)
+	for i := range n {
+		rows[i*d+rand.IntN(d)] = 1
+	}
+	params := Params{Kind: "flat"}
+	b, err := NewBuilder(params, d, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := b.Add(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+	x, err := b.Finish(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "index.faiss")
+	if err := x.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open := func() (share float64) {
+		began, worked := time.Now(), threadTime(t)
+		y, err := Open(path, params)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		share = float64(threadTime(t)-worked) / float64(time.Since(began))
+		if err := y.Close(); err != nil {
+			t.Error(err)
+		}
+		return share
+	}
+	onPriority(t, 19, func() {
+		if share := open(); share > 0.5 {
+			t.Errorf("worked %.2f of the time", share)
+		}
+	})
+	onPriority(t, 0, func() {
+		before := slept(t)
+		open()
+		if n := slept(t) - before; n > 20 {
+			t.Errorf("slept %d times at normal priority", n)
+		}
+	})
+}

@@ -1,0 +1,15 @@
+// Loading beside searches: what one core does at the lowest priority still slows
+// the other, whose caches and memory it shares.
+#pragma once
+
+namespace vs {
+
+// On a thread of the lowest priority (nice 19): sleeps for twice the processor
+// time used since the last rest, once that is worth a sleep. On any other
+// thread: nothing. To be called every some hundred microseconds of a long work.
+void rest() noexcept;
+
+// Whether rest would ever sleep on this thread.
+bool makes_way() noexcept;
+
+} // namespace vs
