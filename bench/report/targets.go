@@ -19,9 +19,7 @@ func (f Found) targets(p *page) {
 	var all []target
 	for _, c := range f.Contests {
 		all = append(all, searchTargets(c)...)
-		if l, ok := f.limitsOf(c.Data); ok {
-			all = append(all, flatTargets(c, l)...)
-		}
+		all = append(all, flatTargets(c)...)
 	}
 	for _, c := range f.Codes {
 		all = append(all, codesTargets(c)...)
@@ -43,15 +41,6 @@ func (f Found) targets(p *page) {
 		rows = append(rows, []string{t.what, t.want, t.measured, met})
 	}
 	p.table([]string{"what", "promised", "measured", "met"}, rows)
-}
-
-func (f Found) limitsOf(data string) (result.Limits, bool) {
-	for _, l := range f.Limits {
-		if l.Data == data {
-			return l, true
-		}
-	}
-	return result.Limits{}, false
 }
 
 // best picks the row that better prefers among those that match.
@@ -95,14 +84,14 @@ func searchTargets(c result.Contest) []target {
 	}
 }
 
-func flatTargets(c result.Contest, l result.Limits) []target {
+func flatTargets(c result.Contest) []target {
 	own, ok1 := c.Row("vectorstore flat, JSON")
 	floor, ok2 := c.Row("floor: Go net/http + encoding/json, no search")
 	peer, ok3 := c.Row("python FAISS flat + AVX2, Starlette + ujson, 2 workers")
-	if !ok1 || !ok2 || !ok3 {
+	if !ok1 || !ok2 || !ok3 || len(c.ScanSplit) == 0 {
 		return nil
 	}
-	limit := l.ScanSplit.Median() + floor.One.Median()
+	limit := c.ScanSplit.Median() + floor.One.Median()
 	return []target{
 		atMost(c.Data+", flat: p50 of one client against split scan + HTTP floor", own.One.Median()/limit, 1.4),
 		atLeast(c.Data+", flat: throughput against python FAISS flat + AVX2", own.Many.Median()/peer.Many.Median(), 5),

@@ -93,6 +93,8 @@ type Contest struct {
 	Rounds   int     `json:"rounds"`
 	OpenRate float64 `json:"open_rate"`
 	Rows     []Row   `json:"rows"`
+	// ScanSplit is a flat search without HTTP, a share of the rows per core, in the same rounds: seconds.
+	ScanSplit Samples `json:"scan_split"`
 }
 
 // Row returns the row of that name.

@@ -12,6 +12,7 @@ import (
 	"github.com/taksuehiro/vectorstore/bench/load"
 	"github.com/taksuehiro/vectorstore/bench/proc"
 	"github.com/taksuehiro/vectorstore/bench/result"
+	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
 // openRate of the open-loop measurement, requests per second: what the slowest graph server still carries.
@@ -128,7 +129,12 @@ func (s *Suite) Contest(ctx context.Context, shape dataset.Shape) error {
 		}
 		c.Rows = append(c.Rows, row)
 	}
-	if err := s.rounds(ctx, all, set, c.Rows); err != nil {
+	whole, err := flat(ctx, set, 0, set.N)
+	if err != nil {
+		return err
+	}
+	defer whole.Close()
+	if err := s.rounds(ctx, all, set, whole, &c); err != nil {
 		return err
 	}
 	for _, r := range c.Rows {
@@ -244,14 +250,24 @@ func (s *Suite) check(ctx context.Context, c contestant, set *dataset.Set) (resu
 	return row, nil
 }
 
-// rounds measures everybody in turn, Rounds times.
-func (s *Suite) rounds(ctx context.Context, all []contestant, set *dataset.Set, rows []result.Row) error {
+// rounds measures everybody in turn, Rounds times, and before our flat server the search without HTTP: one query split
+// over the cores, which the server cannot beat.
+func (s *Suite) rounds(ctx context.Context, all []contestant, set *dataset.Set, whole *vecindex.Index, out *result.Contest) error {
+	rows := out.Rows
 	targets := make([]load.Target, len(all))
 	for i, c := range all {
 		targets[i] = requests(set, c.server.addr, c.encode)
 	}
 	for round := range s.Rounds {
 		for i, c := range all {
+			if c.name == label("flat", "JSON") {
+				seconds, err := sustained(whole, set, s.duration(warmOne), s.duration(measureOne))
+				if err != nil {
+					return err
+				}
+				out.ScanSplit = append(out.ScanSplit, seconds)
+				s.logf("round %d: %-60s p50 %.3f ms", round+1, "split scan, in process", 1000*seconds)
+			}
 			if err := s.round(ctx, c.server.proc, targets[i], &rows[i]); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}

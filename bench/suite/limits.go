@@ -61,6 +61,23 @@ func flat(ctx context.Context, set *dataset.Set, from, to int) (*vecindex.Index,
 	return b.Finish(ctx)
 }
 
+// sustained is the median time of one search after the other for so long, as the load generator asks a server: a machine
+// that is shared gives less after the first tenths of a second.
+func sustained(x *vecindex.Index, set *dataset.Set, warm, lasts time.Duration) (float64, error) {
+	var all result.Samples
+	began := time.Now()
+	for i := 0; time.Since(began) < warm+lasts; i++ {
+		start := time.Now()
+		if _, _, err := x.Search(set.Query(i%set.Shape.Queries), dataset.K, nil); err != nil {
+			return 0, err
+		}
+		if start.Sub(began) >= warm {
+			all = append(all, time.Since(start).Seconds())
+		}
+	}
+	return all.Median(), nil
+}
+
 // repeats of each measurement inside a round. Of reads the fastest counts, as limits are about what is possible; of
 // searches, each for another query, the median: it is a median that is compared with them.
 const repeats = 15
