@@ -48,7 +48,7 @@ func (c *conn) serve() {
 	}()
 	wait := c.front.cfg.HeaderTimeout // as net/http: the first head must not wait
 	for c.front.rest(c, true) {
-		v, body, err := c.head(wait)
+		v, head, body, err := c.head(wait)
 		if !c.front.rest(c, false) || err != nil {
 			return // idle for too long, closed by the client, or too slow
 		}
@@ -58,7 +58,7 @@ func (c *conn) serve() {
 			handed = c.front.hand(&handover{Conn: c.net, read: bytes.Clone(read)}, nil)
 			return
 		}
-		if !c.answer(body) {
+		if !c.answer(head, body) {
 			return
 		}
 		wait = c.front.cfg.IdleTimeout
@@ -66,74 +66,82 @@ func (c *conn) serve() {
 }
 
 // head waits for a request and reads until its head can be judged. Nothing is consumed.
-func (c *conn) head(wait time.Duration) (v verdict, body int64, err error) {
+func (c *conn) head(wait time.Duration) (v verdict, head int, body int64, err error) {
 	if c.in.Buffered() == 0 {
 		_ = c.net.SetReadDeadline(time.Now().Add(wait))
 		if _, err := c.in.Peek(1); err != nil {
-			return other, 0, err
+			return other, 0, 0, err
 		}
 	}
 	slow := false
 	for {
 		read, _ := c.in.Peek(c.in.Buffered())
-		v, _, body = judge(read, c.front.line, c.front.cfg.MaxBody)
+		v, head, body = judge(read, c.front.line, c.front.cfg.MaxBody)
 		if v == unfinished && len(read) == headBuffer {
-			return other, 0, nil // a very long head
+			return other, 0, 0, nil // a very long head
 		}
 		if v != unfinished {
-			return v, body, nil
+			return v, head, body, nil
 		}
 		if !slow {
 			slow = true
 			_ = c.net.SetReadDeadline(time.Now().Add(c.front.cfg.HeaderTimeout))
 		}
 		if _, err := c.in.Peek(len(read) + 1); err != nil {
-			return other, 0, err
+			return other, 0, 0, err
 		}
 	}
 }
 
 // answer reads a plain request, lets the handler answer it and writes that; false when the connection must end.
-func (c *conn) answer(length int64) bool {
-	r, err := http.ReadRequest(c.in)
-	if err != nil {
-		return false // judged plain: not a request only if the judge is wrong
-	}
+func (c *conn) answer(head int, length int64) bool {
+	read, _ := c.in.Peek(head)
+	r := request(read, c.front.cfg.Path, length)
+	_, _ = c.in.Discard(head)
 	r.RemoteAddr = c.remote
 	if int64(c.in.Buffered()) < length {
 		_ = c.net.SetReadDeadline(time.Now().Add(c.front.cfg.ReadTimeout))
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	body := &body{ReadCloser: r.Body}
+	body := &body{in: c.in, left: length}
 	r.Body = body
 	c.out.reset()
 	w := c.front.watch(c, body, cancel)
 	c.front.cfg.Handler.ServeHTTP(&c.out, r.WithContext(ctx))
 	w.end()
-	if _, err := io.Copy(io.Discard, body); err != nil {
+	if _, err := c.in.Discard(int(body.left)); err != nil {
 		return false
 	}
 	keep := c.out.header.Get("Connection") != "close" && !c.front.isClosing()
 	_ = c.net.SetWriteDeadline(time.Now().Add(c.front.cfg.WriteTimeout))
-	_, err = c.net.Write(c.out.bytes(keep))
+	_, err := c.net.Write(c.out.bytes(keep))
 	return err == nil && keep
 }
 
-// body notes when it was read to its end: from then on the connection may be watched.
+// body is the next left bytes of a connection. It notes when it was read to its end: from then on the connection may be
+// watched.
 type body struct {
-	io.ReadCloser
-
+	in   *bufio.Reader
+	left int64
 	read atomic.Bool
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
+	n, err := b.in.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	switch {
+	case b.left == 0:
 		b.read.Store(true)
+		return n, io.EOF
+	case err == io.EOF:
+		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }
+
+// Close does nothing: what is left is read over by the connection.
+func (b *body) Close() error { return nil }
 
 // handover is a connection of which some bytes were read already.
 type handover struct {

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -391,6 +392,11 @@ func FuzzJudge(f *testing.F) {
 		}
 		if r.ContentLength != length || len(r.TransferEncoding) > 0 || r.Close || r.Method != "POST" || r.RequestURI != "/search" || r.Host == "" {
 			t.Errorf("%q: read as %+v", in, r)
+		}
+		got := request(in[:head], "/search", length)
+		r.Body = nil
+		if !reflect.DeepEqual(got, r) {
+			t.Errorf("%q: read as\n%+v, net/http reads\n%+v", in, got, r)
 		}
 		for _, name := range []string{"Transfer-Encoding", "Expect", "Upgrade", "Trailer"} {
 			if _, ok := r.Header[name]; ok {

@@ -2,7 +2,11 @@ package front
 
 import (
 	"bytes"
+	"net/http"
+	"net/textproto"
+	"net/url"
 	"strconv"
+	"strings"
 )
 
 // verdict on the bytes read so far.
@@ -57,6 +61,36 @@ func judge(in, line []byte, limit int64) (v verdict, head int, body int64) {
 	return plain, head, body
 }
 
+// request is what http.ReadRequest makes of a head that was judged plain, without its body.
+func request(head []byte, path string, length int64) *http.Request {
+	text := string(head[:len(head)-2]) // header values are parts of it
+	fields := strings.Count(text, "\r\n") - 1
+	r := &http.Request{
+		Method: http.MethodPost, URL: &url.URL{Path: path}, RequestURI: path,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header, fields), ContentLength: length,
+	}
+	values := make([]string, 0, fields)
+	_, text, _ = strings.Cut(text, "\r\n")
+	for text != "" {
+		var line string
+		line, text, _ = strings.Cut(text, "\r\n")
+		name, value, _ := strings.Cut(line, ":")
+		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " ")
+		if name == "Host" {
+			r.Host = value
+			continue
+		}
+		if known := r.Header[name]; known != nil {
+			r.Header[name] = append(known, value)
+			continue
+		}
+		values = append(values, value)
+		r.Header[name] = values[len(values)-1 : len(values) : len(values)] // full: another value is put elsewhere
+	}
+	return r
+}
+
 // splitField takes a header line apart; ok is false unless it is a name of letters, digits and hyphens, a colon and a
 // value without control characters.
 func splitField(line []byte) (name, value []byte, ok bool) {
@@ -85,7 +119,7 @@ const (
 	fieldHost
 	fieldLength
 	fieldConnection
-	fieldForbidden // what changes how a message is read
+	fieldForbidden // what changes how a message or another field is read
 )
 
 func kindOf(name []byte) fieldKind {
@@ -97,7 +131,7 @@ func kindOf(name []byte) fieldKind {
 	case equalFold(name, "connection"):
 		return fieldConnection
 	}
-	for _, forbidden := range []string{"transfer-encoding", "expect", "upgrade", "trailer", "te", "proxy-connection", "keep-alive", "http2-settings"} {
+	for _, forbidden := range []string{"transfer-encoding", "expect", "upgrade", "trailer", "te", "pragma", "proxy-connection", "keep-alive", "http2-settings"} {
 		if equalFold(name, forbidden) {
 			return fieldForbidden
 		}
