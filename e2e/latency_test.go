@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,28 +21,31 @@ func query(i int) string {
 	return fmt.Sprintf(`{"query":"物流 倉庫 %d","k":10,"mode":"semantic"}`, i%500)
 }
 
-// saturate asks with so many clients for a while and returns the answers a second.
-func saturate(t *testing.T, url string, clients int, lasts time.Duration) float64 {
+// saturate asks with so many clients while f runs, adds their latencies to h and returns the answers a second.
+func saturate(t *testing.T, url string, clients int, h *hdrhistogram.Histogram, f func()) float64 {
 	t.Helper()
 	var mu sync.Mutex
-	total := 0
 	var wg sync.WaitGroup
-	end := time.Now().Add(lasts)
+	var over atomic.Bool
+	began, before := time.Now(), h.TotalCount()
 	for c := range clients {
 		wg.Go(func() {
-			for i := c; time.Now().Before(end); i += clients {
+			for i := c; !over.Load(); i += clients {
+				sent := time.Now()
 				if _, err := harness.Search(url, query(i)); err != nil {
 					t.Error(err)
 					return
 				}
 				mu.Lock()
-				total++
+				_ = h.RecordValue(time.Since(sent).Microseconds())
 				mu.Unlock()
 			}
 		})
 	}
+	f()
+	over.Store(true)
 	wg.Wait()
-	return float64(total) / lasts.Seconds()
+	return float64(h.TotalCount()-before) / time.Since(began).Seconds()
 }
 
 // openLoop sends perSecond requests until ctx ends, whether or not the ones before were answered, and counts latency
@@ -123,7 +127,9 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 		}
 		return nil
 	})
-	full := saturate(t, s.URL, 8, lasts/4)
+	const clients = 8
+	fullQuiet, fullBusy := newLatencies(), newLatencies()
+	full := saturate(t, s.URL, clients, fullQuiet, func() { time.Sleep(lasts / 4) })
 
 	// The pointer is written from here: a process of the operator's for each swap would be measured with it.
 	generation := pointers[1].Generation
@@ -151,6 +157,10 @@ func TestSwapsHardlyShowInTheTail(t *testing.T) {
 			}
 		})
 	}
+	began := time.Now()
+	saturate(t, s.URL, clients, fullBusy, func() { point(pointers[swaps%2]) })
+	t.Logf("at full load, for the record: p99 %.2f ms without swaps, %.2f ms during one of %.1f s", float64(fullQuiet.ValueAtQuantile(99))/1e3,
+		float64(fullBusy.ValueAtQuantile(99))/1e3, time.Since(began).Seconds())
 	if swaps < turns {
 		t.Errorf("%d swaps in %d turns", swaps, turns)
 	}
