@@ -179,7 +179,7 @@ func (f Found) limits(p *page) {
 		return
 	}
 	p.say("## What the machine can do, in process\n")
-	p.say("Flat, inner product. Reads: the fastest of fifteen in each round. One query at a time: the median of fifteen queries, as they are compared with a median. All are medians of the rounds. A split scan gives every thread its share of the rows, and looks at their 8-bit codes as our searches do. These are bursts: on a shared machine a search that goes on for seconds is slower, so the limit in the tables above is measured like the servers there.\n")
+	p.say("Flat, inner product. Reads: the fastest of fifteen in each round. One query at a time: the median of fifteen queries. All are medians of the rounds. A split scan gives every thread its share of the rows, and looks at their 8-bit codes as our searches do. These are bursts: on a shared machine a search that goes on for seconds is slower, so the limit in the tables above is measured like the servers there.\n")
 	var rows [][]string
 	for _, l := range f.Limits {
 		rows = append(rows, []string{

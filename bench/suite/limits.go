@@ -79,7 +79,7 @@ func sustained(x *vecindex.Index, set *dataset.Set, warm, lasts time.Duration) (
 }
 
 // repeats of each measurement inside a round. Of reads the fastest counts, as limits are about what is possible; of
-// searches, each for another query, the median: it is a median that is compared with them.
+// searches, each for another query, the median.
 const repeats = 15
 
 func typical(n int, f func(i int) error) (float64, error) {

@@ -33,8 +33,8 @@ func SIMD() string { return C.GoString(C.vs_simd()) }
 func ReleaseMemory() { C.vs_release_memory() }
 
 // Rest is called now and then during a long work on a thread of the lowest
-// priority (nice 19): it sleeps, so that the thread works a third of the time.
-// Open does so itself. On any other thread it returns at once.
+// priority (nice 19) in a process of a higher one: it sleeps, so that the thread
+// works a third of the time. Open does so itself. Elsewhere it returns at once.
 func Rest() { C.vs_rest() }
 
 // onThread runs a call of the FAISS binding so that its error text, which the

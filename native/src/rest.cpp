@@ -29,7 +29,9 @@ thread_local long rested = 0;
 namespace vs {
 
 bool makes_way() noexcept {
-    return getpriority(PRIO_PROCESS, id_t(gettid())) == kLowest;
+    // A whole process at the lowest priority has nobody to make way for.
+    return getpriority(PRIO_PROCESS, id_t(gettid())) == kLowest &&
+            getpriority(PRIO_PROCESS, id_t(getpid())) < kLowest;
 }
 
 void rest() noexcept {

@@ -4,9 +4,10 @@
 
 namespace vs {
 
-// On a thread of the lowest priority (nice 19): sleeps for twice the processor
-// time used since the last rest, once that is worth a sleep. On any other
-// thread: nothing. To be called every some hundred microseconds of a long work.
+// On a thread of the lowest priority (nice 19) in a process of a higher one: sleeps
+// for twice the processor time used since the last rest, once that is worth a
+// sleep. Elsewhere: nothing. To be called every some hundred microseconds of a
+// long work.
 void rest() noexcept;
 
 // Whether rest would ever sleep on this thread.

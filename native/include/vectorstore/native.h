@@ -25,9 +25,9 @@ const char* vs_faiss_version(void);
 /* Gives freed heap back to the system. */
 void vs_release_memory(void);
 
-/* Called during a long work of a thread at the lowest priority (nice 19): sleeps, so
- * that the thread works a third of the time. Reading an index and making its codes
- * do the same on such a thread. On any other thread it returns at once. */
+/* Called during a long work of a thread at the lowest priority (nice 19) in a process
+ * of a higher one: sleeps, so that the thread works a third of the time. Reading an
+ * index and making its codes do the same there. Elsewhere it returns at once. */
 void vs_rest(void);
 
 /* What an index is: "flat", "ivf", "hnsw", "ivf-sq8", "hnsw-sq8", or "other"; and its number of lists, or of links per vector (0 for flat). */

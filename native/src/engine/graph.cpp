@@ -41,17 +41,14 @@ private:
 
 class CodeScorer {
 public:
-    CodeScorer(const Searcher& s, size_t links)
-        : s_(s), fetched_(std::min<size_t>(s.dims(), 512)), rows_(links), sums_(links) {}
+    CodeScorer(const Searcher& s, size_t links) : s_(s), rows_(links), sums_(links) {}
 
     void start(const float* q) {
         s_.range().prepare(q, q_);
     }
     void add(size_t slot, storage_idx id) {
         rows_[slot] = s_.code(id);
-        for (size_t at = 0; at < fetched_; at += 64) {
-            __builtin_prefetch(rows_[slot] + at);
-        }
+        prefetch_row(rows_[slot], s_.dims());
     }
     void score(size_t n, float* out) {
         kernels().u8_gather(q_.w.data(), rows_.data(), n, s_.dims(), sums_.data());
@@ -62,7 +59,6 @@ public:
 
 private:
     const Searcher& s_;
-    const size_t fetched_; // of a row; what follows is fetched by the processor, in order
     CodeQuery q_;
     std::vector<const uint8_t*> rows_;
     std::vector<int32_t> sums_;

@@ -120,9 +120,7 @@ void Searcher::rescore(const ExactQuery& q, TopK& candidates, TopK& best) const 
     std::vector<const uint8_t*> rows;
     for (const Hit& h : candidates.hits()) {
         rows.push_back(stored(h.position));
-        for (size_t at = 0; at < std::min<size_t>(stride_, 512); at += 64) {
-            __builtin_prefetch(rows.back() + at);
-        }
+        prefetch_row(rows.back(), stride_);
     }
     std::vector<float> scores(rows.size());
     score(q, rows.data(), rows.size(), scores.data());

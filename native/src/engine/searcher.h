@@ -20,6 +20,13 @@
 
 namespace vs {
 
+// Fetches the start of a row ahead; the processor fetches what follows by itself.
+inline void prefetch_row(const uint8_t* row, size_t bytes) {
+    for (size_t at = 0; at < bytes && at < 512; at += 64) {
+        __builtin_prefetch(row + at);
+    }
+}
+
 // The positions a search may return; all of them when words is null.
 struct Allow {
     const uint64_t* words = nullptr; // bit p%64 of words[p/64]
