@@ -1,7 +1,10 @@
 package vecindex
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -57,6 +60,29 @@ func TestOnlyTheLowestPriorityRests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A program that was started at the lowest priority has nobody to make way for.
+func TestAProgramAtTheLowestPriorityDoesNotRest(t *testing.T) {
+	const inside = "VECINDEX_TEST_NICED"
+	if os.Getenv(inside) == "" {
+		c := exec.CommandContext(t.Context(), "nice", "-n", "19", os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+		c.Env = append(os.Environ(), inside+"=1")
+		out, err := c.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte("PASS: "+t.Name())) {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	onPriority(t, 19, func() {
+		for began := threadTime(t); threadTime(t)-began < 2*time.Millisecond; {
+		}
+		before := slept(t)
+		Rest()
+		if slept(t) != before {
+			t.Error("slept")
+		}
+	})
 }
 
 // At the lowest priority an index is opened in small portions; a third of the time is asked for, and half is the bound
