@@ -128,6 +128,9 @@ type body struct {
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF // the reader may be the watch's now
+	}
 	n, err := b.in.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
 	switch {

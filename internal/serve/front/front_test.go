@@ -405,3 +405,19 @@ func FuzzJudge(f *testing.F) {
 		}
 	})
 }
+
+// Once its end was read, a body leaves the reader alone: a watch may be using it.
+func TestABodyIsReadOnce(t *testing.T) {
+	b := &body{in: bufio.NewReader(strings.NewReader("abcdef")), left: 3}
+	if got, err := io.ReadAll(b); string(got) != "abc" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	b.in = nil
+	if n, err := b.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("then %d, %v", n, err)
+	}
+	b = &body{in: bufio.NewReader(strings.NewReader("ab")), left: 3}
+	if got, err := io.ReadAll(b); string(got) != "ab" || err != io.ErrUnexpectedEOF || b.read.Load() {
+		t.Errorf("cut short: %q, %v", got, err)
+	}
+}
