@@ -65,7 +65,7 @@ func atLeast(what string, got, want float64) target {
 }
 
 func atMost(what string, got, want float64) target {
-	return target{what, fmt.Sprintf("≤ %.2fx", want), fmt.Sprintf("%.2fx", got), got > 0 && got <= want}
+	return target{what, fmt.Sprintf("≤ %.2fx", want), fmt.Sprintf("%.3fx", got), got > 0 && got <= want}
 }
 
 func searchTargets(c result.Contest) []target {
