@@ -65,7 +65,11 @@ func atLeast(what string, got, want float64) target {
 }
 
 func atMost(what string, got, want float64) target {
-	return target{what, fmt.Sprintf("≤ %.2fx", want), fmt.Sprintf("%.3fx", got), got > 0 && got <= want}
+	digits := 2
+	if got > want && got < want+0.005 {
+		digits = 3 // rounded, it would look met
+	}
+	return target{what, fmt.Sprintf("≤ %.2fx", want), fmt.Sprintf("%.*fx", digits, got), got > 0 && got <= want}
 }
 
 func searchTargets(c result.Contest) []target {
