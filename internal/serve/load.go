@@ -206,17 +206,16 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 	s := &snapshot{manifest: m, dir: dir, loadedAt: time.Now()}
 	defer func() {
 		if err != nil {
-			if s.index != nil {
-				l.m.closed(s.index)
-			}
 			err = errors.Join(err, s.close())
+			l.m.closed(s.indexBytes)
 		}
 	}()
 	if s.index, err = l.deps.Open(filepath.Join(dir, store.FileIndex), m.Index); err != nil {
 		s.index = nil // a typed nil would not be one
 		return nil, err
 	}
-	l.m.opened(s.index)
+	s.indexBytes = s.index.SizeBytes()
+	l.m.opened(s.indexBytes)
 	if s.docs, err = store.OpenDocs(dir); err != nil {
 		s.docs = nil
 		return nil, err

@@ -103,8 +103,8 @@ func (m *metrics) served(p store.Pointer) {
 }
 
 // opened and closed count the memory of an index; closed comes before its Close.
-func (m *metrics) opened(ix Index) { m.resident.Set(float64(m.native.Add(ix.SizeBytes()))) }
-func (m *metrics) closed(ix Index) { m.resident.Set(float64(m.native.Add(-ix.SizeBytes()))) }
+func (m *metrics) opened(bytes int64) { m.resident.Set(float64(m.native.Add(bytes))) }
+func (m *metrics) closed(bytes int64) { m.opened(-bytes) }
 
 func (m *metrics) residentBytes() int64 { return m.native.Load() }
 

@@ -29,6 +29,8 @@ type snapshot struct {
 	lane     *lane
 	dir      string // local directory of its files
 
+	indexBytes int64 // resident, 0 when not opened
+
 	refs int // guarded by holder.mu; the publication itself holds one
 }
 

@@ -180,11 +180,11 @@ func (f *follower) makeRoom(tight *tightError) error {
 
 // free is holder.free.
 func (f *follower) free(s *snapshot) {
-	f.m.closed(s.index)
 	err := s.close()
 	if f.deps.ReleaseMemory != nil {
 		f.deps.ReleaseMemory()
 	}
+	f.m.closed(s.indexBytes) // not before: what is counted as free can be counted on
 	if err != nil {
 		f.log.Error("snapshot not closed cleanly", "snapshot", s.id(), "error", err)
 		return

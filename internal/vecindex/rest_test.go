@@ -51,11 +51,7 @@ func slept(t *testing.T) int64 {
 func TestOnlyTheLowestPriorityRests(t *testing.T) {
 	for nice, want := range map[int]bool{0: false, 18: false, 19: true} {
 		onPriority(t, nice, func() {
-			for began := threadTime(t); threadTime(t)-began < 2*time.Millisecond; {
-			}
-			before := slept(t)
-			Rest()
-			if got := slept(t) > before; got != want {
+			if got := restsAfterWork(t); got != want {
 				t.Errorf("nice %d: slept %v, want %v", nice, got, want)
 			}
 		})
@@ -64,25 +60,53 @@ func TestOnlyTheLowestPriorityRests(t *testing.T) {
 
 // A program that was started at the lowest priority has nobody to make way for.
 func TestAProgramAtTheLowestPriorityDoesNotRest(t *testing.T) {
-	const inside = "VECINDEX_TEST_NICED"
-	if os.Getenv(inside) == "" {
-		c := exec.CommandContext(t.Context(), "nice", "-n", "19", os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
-		c.Env = append(os.Environ(), inside+"=1")
-		out, err := c.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("PASS: "+t.Name())) {
-			t.Errorf("%v\n%s", err, out)
+	inProcess(t, "19", func() {
+		onPriority(t, 19, func() {
+			if restsAfterWork(t) {
+				t.Error("slept")
+			}
+		})
+	})
+}
+
+// A load may happen to run on the first thread, which cannot be raised again and does not end: that does not make the
+// program one of the lowest priority.
+func TestTheFirstThreadMayBeLowered(t *testing.T) {
+	inProcess(t, "0", func() {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Getpid(), 19); err != nil {
+			t.Fatal(err)
 		}
+		onPriority(t, 19, func() {
+			if !restsAfterWork(t) {
+				t.Error("did not sleep")
+			}
+		})
+	})
+}
+
+// inProcess runs f, the whole of the test, in a process that was started at that nice value.
+func inProcess(t *testing.T, nice string, f func()) {
+	t.Helper()
+	const inside = "VECINDEX_TEST_NICED"
+	if os.Getenv(inside) != "" {
+		f()
 		return
 	}
-	onPriority(t, 19, func() {
-		for began := threadTime(t); threadTime(t)-began < 2*time.Millisecond; {
-		}
-		before := slept(t)
-		Rest()
-		if slept(t) != before {
-			t.Error("slept")
-		}
-	})
+	c := exec.CommandContext(t.Context(), "nice", "-n", nice, os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v")
+	c.Env = append(os.Environ(), inside+"=1")
+	out, err := c.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("PASS: "+t.Name())) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// restsAfterWork works for some time and tells whether Rest slept.
+func restsAfterWork(t *testing.T) bool {
+	for began := threadTime(t); threadTime(t)-began < 2*time.Millisecond; {
+	}
+	before := slept(t)
+	Rest()
+	return slept(t) > before
 }
 
 // At the lowest priority an index is opened in small portions; a third of the time is asked for, and half is the bound

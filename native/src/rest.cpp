@@ -24,14 +24,16 @@ long worked() noexcept {
 
 thread_local long rested = 0;
 
+// A whole process at the lowest priority has nobody to make way for. Read at its
+// start: any thread may be lowered later, the first one too.
+const bool lowly_process = getpriority(PRIO_PROCESS, id_t(getpid())) == kLowest;
+
 } // namespace
 
 namespace vs {
 
 bool makes_way() noexcept {
-    // A whole process at the lowest priority has nobody to make way for.
-    return getpriority(PRIO_PROCESS, id_t(gettid())) == kLowest &&
-            getpriority(PRIO_PROCESS, id_t(getpid())) < kLowest;
+    return !lowly_process && getpriority(PRIO_PROCESS, id_t(gettid())) == kLowest;
 }
 
 void rest() noexcept {
