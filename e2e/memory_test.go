@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/taksuehiro/vectorstore/e2e/harness"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -115,13 +114,13 @@ func TestMemoryIsGivenBackAfterEverySwap(t *testing.T) {
 	s.Await(t, "server ready", 1)
 	var after3, last int64
 	for i := 1; i <= swaps; i++ {
-		id := ids[i%2]
+		id := ids[(i+1)%2] // the second one is served at first
 		if _, stderr, code := harness.Run(t, "indexer", env, "pin", id); code != 0 {
 			t.Fatalf("pin: %s", stderr)
 		}
 		harness.AwaitHealth(t, s, "snapshot", id)
 		keepsAnswering(t, s, id)
-		time.Sleep(100 * time.Millisecond) // the last reader has left, memory is being returned
+		s.Await(t, "snapshot freed", i)
 		if last = resident(t, s.PID(), "VmRSS"); i == 3 {
 			after3 = last
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -184,6 +185,7 @@ func (f *follower) free(s *snapshot) {
 	if f.deps.ReleaseMemory != nil {
 		f.deps.ReleaseMemory()
 	}
+	debug.FreeOSMemory()     // what the load left in Go's heap, too
 	f.m.closed(s.indexBytes) // not before: what is counted as free can be counted on
 	if err != nil {
 		f.log.Error("snapshot not closed cleanly", "snapshot", s.id(), "error", err)
