@@ -3,6 +3,7 @@ package serve
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"strconv"
 )
 
@@ -58,9 +59,7 @@ func (s *scanner) float() (float32, error) {
 	} else {
 		d *= powersOfTen[e]
 	}
-	const half, dropped = 1 << 28, 1<<29 - 1
-	if low := int64(math.Float64bits(d) & dropped); low > half-4 && low < half+4 ||
-		d > math.MaxFloat32/2 || d < 0x1p-126 && m != 0 {
+	if ambiguous(d) || d > math.MaxFloat32/2 || d < 0x1p-126 && m != 0 {
 		return s.slowFloat()
 	}
 	s.pos = i
@@ -70,19 +69,88 @@ func (s *scanner) float() (float32, error) {
 	return float32(d), nil
 }
 
+// fraction is float for the numbers that vectors are made of, 0.0123 or -1.25: one digit, the point, 1 to 19 digits. ok
+// is false for others, and where float would ask strconv. It does not branch on sign and lengths, which are as good as
+// random from number to number: half of float's time goes into branches that were guessed wrong.
+func fraction(in []byte, i int) (f float32, next int, ok bool) {
+	const longest = 1 + 1 + 1 + 3*8 + 1 // sign, digit, point, three words and what follows them
+	if i+longest > len(in) {
+		return 0, i, false
+	}
+	in = in[i : i+longest]
+	neg := 0
+	if in[0] == '-' {
+		neg = 1
+	}
+	m := uint64(in[neg] - '0')
+	if m > 9 || in[neg+1] != '.' {
+		return 0, i, false
+	}
+	most := 19
+	if m > 0 {
+		most = 18
+	}
+	v, n := leading(binary.LittleEndian.Uint64(in[neg+2:]))
+	w, k := leading(binary.LittleEndian.Uint64(in[neg+10:]))
+	all := -(n >> 3) // -1 when the first eight are digits, otherwise the second do not count
+	k &= all
+	m = (m*wholePowers[n]+v)*wholePowers[k] + w&uint64(all)
+	if n += k; n == 16 {
+		v, k = leading(binary.LittleEndian.Uint64(in[neg+18:]))
+		m = m*wholePowers[k] + v // overflows only with more digits than are accepted
+		n += k
+	}
+	end := neg + 2 + n
+	if n == 0 || n > most || in[end]|0x20 == 'e' {
+		return 0, i, false
+	}
+	d := float64(m) / powersOfTen[n]
+	if ambiguous(d) {
+		return 0, i, false
+	}
+	return math.Float32frombits(math.Float32bits(float32(d)) | uint32(neg)<<31), i + end, true
+}
+
+// ambiguous tells whether the number that d is near to may round to another float32 than d does.
+func ambiguous(d float64) bool {
+	const half, dropped = 1 << 28, 1<<29 - 1
+	low := math.Float64bits(d) & dropped
+	return low-(half-3) < 2*3+1
+}
+
+// wholePowers of ten.
+var wholePowers = [...]uint64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
+
+// leading reads the decimal digits that w, eight bytes of text, begins with: their value and how many.
+func leading(w uint64) (v uint64, n int) {
+	n = bits.TrailingZeros64(notDigits(w)) / 8
+	return eight((w - zeros) << (64 - 8*n)), n
+}
+
+// zeros is the text 00000000.
+const zeros = 0x3030303030303030
+
+// notDigits has its first bit that is set in the first byte of w that is not a digit: a byte is one when its upper half
+// is 3 and stays 3 after adding 6. 0 when all are digits.
+func notDigits(w uint64) uint64 {
+	return w&(w+0x0606060606060606)&0xF0F0F0F0F0F0F0F0 ^ zeros
+}
+
+// eight combines eight digits, a byte each, to pairs, fours and all, within one word.
+func eight(w uint64) uint64 {
+	w = w*10 + w>>8 // pairs, in every other byte
+	return ((w&0x000000FF000000FF)*(100+1000000<<32) + (w>>16&0x000000FF000000FF)*(1+10000<<32)) >> 32
+}
+
 // digits appends the decimal digits at i to m, which may overflow, and returns where they end. Eight are read at a
-// time: their bytes are checked and combined to pairs, fours and eights within one word.
+// time.
 func digits(in []byte, i int, m uint64) (sum uint64, end int) {
 	for i+8 <= len(in) {
 		w := binary.LittleEndian.Uint64(in[i:])
-		// A byte is a digit when its upper half is 3 and stays 3 after adding 6.
-		if (w&(w+0x0606060606060606))&0xF0F0F0F0F0F0F0F0 != 0x3030303030303030 {
+		if notDigits(w) != 0 {
 			break
 		}
-		w -= 0x3030303030303030
-		w = w*10 + w>>8 // pairs, in every other byte
-		w = ((w&0x000000FF000000FF)*(100+1000000<<32) + (w>>16&0x000000FF000000FF)*(1+10000<<32)) >> 32
-		m = m*100000000 + w
+		m = m*1e8 + eight(w-zeros)
 		i += 8
 	}
 	for i < len(in) && isDigit(in[i]) {
@@ -101,17 +169,23 @@ func (s *scanner) floats(limit int) (v []float32, ok bool, err error) {
 		return v, true, nil
 	}
 	for {
-		if c := s.peek(); c != '-' && !isDigit(c) {
-			return v, false, nil
+		s.space()
+		f, next, ok := fraction(s.in, s.pos)
+		if !ok {
+			if c := s.peek(); c != '-' && !isDigit(c) {
+				return v, false, nil
+			}
+			at := s.pos
+			if f, err = s.float(); err != nil {
+				return v, false, err
+			}
+			s.pos, next = at, s.pos
 		}
 		if len(v) == limit {
 			return v, false, nil
 		}
-		f, err := s.float()
-		if err != nil {
-			return v, false, err
-		}
 		v = append(v, f)
+		s.pos = next
 		if s.pos < len(s.in) && s.in[s.pos] == ',' {
 			s.pos++
 			continue

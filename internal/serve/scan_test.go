@@ -43,7 +43,9 @@ func FuzzFloat(f *testing.F) {
 		"0", "-0", "0.0", "-0.000", "1", "0.1", "16777217", "16777216.999999999", "0.00000000000000000000001", "1e-22", "1e22", "1e23",
 		"3.4028235e38", "3.4028236e38", "1.401298464324817e-45", "1.17549435e-38", "9007199254740993", "12345678901234567890", "0.30000001192092896",
 		"1.2345678901234567e-05", "0.012345678901234567", "1.00000017881393432617187499", "1.00000017881393421514957253748434595763683319091796875001",
-		"01", "1.", ".1", "1e", "1e+", "--1", "+1", "NaN", "1e9999", "1e-9999", "1.5e0000000001",
+		"9.9999999999999999999", "9.999999999999999999", "0.9999999999999999999", "-0.00000000", "1.25", "-1.5e5", "1.12345678e1",
+		"0.1234567812345678e1", "0.123456781234567812345678", "0.1234567812345678123456789", "01", "1.", ".1", "1e", "1e+", "--1", "+1", "NaN", "1e9999", "1e-9999", "1.5e0000000001",
+		"/.5", "a.5", "-a.5", "-", "0.", "-0.", "1.x",
 	} {
 		f.Add(s)
 	}
@@ -60,6 +62,17 @@ func checkFloat(t *testing.T, in string) {
 		if err == nil {
 			t.Fatalf("%q is no number, read as %v", in, got)
 		}
+		raw = []byte(in)
+	}
+	// fraction takes fewer, and looks ahead: whatever follows in the text must not matter.
+	for _, after := range []string{",", "]", ", 1.5", "\n", ":"} {
+		const far = "7777777777777777777777777777777777777777"
+		f, end, ok := fraction(append(append([]byte("["), raw...), after+far...), 1)
+		if ok && (err != nil || math.Float32bits(f) != math.Float32bits(got) || end != 1+len(raw)) {
+			t.Fatalf("%q before %q: fraction %v (%x), float %v (%x); read %d of %d bytes", raw, after, f, math.Float32bits(f), got, math.Float32bits(got), end-1, len(raw))
+		}
+	}
+	if nerr != nil {
 		return
 	}
 	want, werr := strconv.ParseFloat(string(raw), 32)
@@ -68,6 +81,28 @@ func checkFloat(t *testing.T, in string) {
 	}
 	if err == nil && (math.Float32bits(got) != math.Float32bits(float32(want)) || s.pos != n.pos) {
 		t.Fatalf("%q: %v (%x), strconv %v (%x); read %d of %d bytes", in, got, math.Float32bits(got), want, math.Float32bits(float32(want)), s.pos, n.pos)
+	}
+}
+
+// TestFractionTakesWhatVectorsAreMadeOf holds that the fast way is the usual one.
+func TestFractionTakesWhatVectorsAreMadeOf(t *testing.T) {
+	for name, body := range vectorBodies(1536) {
+		if name == "base64" {
+			continue
+		}
+		var q struct{ Vector []json.RawMessage }
+		if err := json.Unmarshal(body, &q); err != nil {
+			t.Fatal(err)
+		}
+		taken := 0
+		for _, n := range q.Vector {
+			if _, _, ok := fraction(append(n[:len(n):len(n)], strings.Repeat(" ", 30)...), 0); ok {
+				taken++
+			}
+		}
+		if taken < len(q.Vector)*95/100 {
+			t.Errorf("%s: %d of %d", name, taken, len(q.Vector))
+		}
 	}
 }
 
@@ -85,6 +120,7 @@ func TestFloatEqualsStrconv(t *testing.T) {
 			strconv.FormatFloat(float64(f), 'g', -1, 32), strconv.FormatFloat(unit, 'g', -1, 64), strconv.FormatFloat(unit, 'f', -1, 64),
 			strconv.FormatFloat(float64(float32(unit)), 'f', -1, 64), strconv.FormatFloat(mid, 'e', -1, 64),
 			strconv.FormatFloat(math.Nextafter(mid, 1), 'e', -1, 64), strconv.FormatFloat(unit, 'f', rng.IntN(25), 64),
+			strconv.FormatFloat(unit*10, 'f', rng.IntN(25), 64),
 			strconv.FormatFloat((float64(float32(unit))+float64(math.Nextafter32(float32(unit), 2)))/2, 'f', -1, 64),
 		} {
 			checkFloat(t, v)
