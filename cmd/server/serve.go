@@ -57,14 +57,18 @@ func (c serveCmd) config(log *slog.Logger, b wire.Build) serve.Config {
 	return cfg
 }
 
-// loading is how many goroutines of a load compute at a time: one downloads, one hashes, one opens.
-const loading = 3
+// Beside the searches: of a load one goroutine downloads, one hashes and one opens, and the package front may have one
+// sleep in the kernel.
+const (
+	loading  = 3
+	sleeping = 1
+)
 
 // cores fixes how many searches run at a time and lets Go run loads beside them. Loads run on threads of low priority;
 // such a thread, while the system makes it wait, keeps the right to run Go code, and the queries must not lack it.
 func (serveCmd) cores() int {
 	n := vecindex.Cores()
-	runtime.GOMAXPROCS(n + loading)
+	runtime.GOMAXPROCS(n + loading + sleeping)
 	return n
 }
 
