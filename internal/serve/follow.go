@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -27,8 +28,9 @@ type follower struct {
 	etag    string         // of the pointer that was accepted last
 	pending *store.Pointer // of another lineage, seen once
 	loads   chan loaded
-	loading bool
 	beatAt  time.Time // next heartbeat
+
+	loading atomic.Bool // set by the same goroutine
 
 	mu    sync.Mutex
 	state followState
@@ -112,7 +114,7 @@ func (f *follower) run(ctx context.Context) {
 		gc.adjust()
 		select {
 		case <-ctx.Done():
-			if f.loading {
+			if f.loading.Load() {
 				if l := <-f.loads; l.snapshot != nil {
 					f.discard(l.snapshot)
 				}
@@ -223,7 +225,7 @@ func (f *follower) acceptable(p store.Pointer) bool {
 
 // settle acts on desired ≠ served: confirms, starts a load or waits out a quarantine.
 func (f *follower) settle(ctx context.Context) {
-	if f.loading || ctx.Err() != nil {
+	if f.loading.Load() || ctx.Err() != nil {
 		f.beat(ctx, false)
 		return
 	}

@@ -189,6 +189,7 @@ func (s *Server) front(l net.Listener, h *http.Server) *front.Listener {
 	return front.Listen(l, front.Config{
 		Path: "/search", MaxBody: maxBody, Handler: h.Handler, ErrorLog: h.ErrorLog,
 		HeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		Busy: s.follow.loading.Load,
 	})
 }
 

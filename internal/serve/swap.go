@@ -18,7 +18,7 @@ const maxRetry = time.Minute
 
 // startLoad loads target in a goroutine; finish gets the outcome.
 func (f *follower) startLoad(ctx context.Context, target store.Pointer) {
-	f.loading = true
+	f.loading.Store(true)
 	_, serving := f.holder.look()
 	since := time.Now()
 	work := func() {
@@ -88,7 +88,7 @@ func (f *follower) serveCached(ctx context.Context) {
 
 // finish publishes or records the outcome of a load.
 func (f *follower) finish(ctx context.Context, l loaded) {
-	f.loading = false
+	f.loading.Store(false)
 	f.setFetching("")
 	if l.err != nil && ctx.Err() == nil {
 		f.refuse(l.target, l.err)

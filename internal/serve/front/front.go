@@ -20,6 +20,8 @@ type Config struct {
 	HeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 
 	ErrorLog *log.Logger
+
+	Busy func() bool // whether the process has other work than requests; optional
 }
 
 // Listener owns the connections that the one it wraps accepts. Accept returns those that are handed over.

@@ -47,7 +47,7 @@ func (f *Listener) watch(c *conn, b *body, cancel context.CancelCauseFunc) *watc
 // sweep looks for requests that take long, while there are any requests.
 func (f *Listener) sweep() {
 	for quiet, requests := 0, 1; ; {
-		pause(watchAfter, requests <= 1)
+		pause(watchAfter, requests <= 1 && !f.busy())
 		select {
 		case <-f.quit:
 			return
@@ -71,7 +71,8 @@ func (f *Listener) sweep() {
 // pause sleeps; where requests come one at a time, in the kernel and not in Go's scheduler. Then the process is not
 // idle between two requests, as far as Go is concerned, and does not put its monitor thread to sleep after each, to
 // wake it with the next and have it look around every 20 µs: that costs a lone client a tenth of its latency. With
-// more requests the process is not idle anyway.
+// more requests the process is not idle anyway; with other work it needs that thread to look around often: threads of
+// low priority leave a processor to the requests no sooner than it takes it from them.
 func pause(d time.Duration, alone bool) {
 	if !alone {
 		time.Sleep(d)
@@ -81,6 +82,8 @@ func pause(d time.Duration, alone bool) {
 	_ = unix.Nanosleep(&t, nil)
 	runtime.Gosched() // begins a new 10 ms
 }
+
+func (f *Listener) busy() bool { return f.cfg.Busy != nil && f.cfg.Busy() }
 
 // look begins what is due and reports how many requests are under way.
 func (f *Listener) look() (requests int) {
