@@ -134,7 +134,7 @@ func (h *holder) look() (v held, ok bool) {
 	if s == nil {
 		return held{}, false
 	}
-	return held{s.manifest, s.pointer, s.fallback, s.cached, s.loadedAt, s.index.Len(), s.index.SizeBytes()}, true
+	return held{s.manifest, s.pointer, s.fallback, s.cached, s.loadedAt, s.index.Len(), s.indexBytes}, true
 }
 
 // id of the published snapshot, "" for none.
