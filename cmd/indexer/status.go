@@ -94,6 +94,8 @@ func nextSteps(s store.Status, now time.Time) []string {
 		add("somebody deleted the pointer: %s", c.Message)
 	case "PointerInvalid":
 		add("somebody overwrote the pointer: %s", c.Message)
+	case "PinNotCurrent":
+		add("the pin cannot be served: `indexer pin` another snapshot, or `indexer unpin`: %s", c.Message)
 	}
 	if c := is[reconcile.SourceReady]; c.Status == reconcile.False {
 		add("repair the catalogue: %s", c.Message)

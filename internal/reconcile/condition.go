@@ -159,7 +159,7 @@ func (p *pass) progressConditions(c *conditions) {
 	case p.pointer == nil && p.facts.pointer != "":
 		c.set(Promoted, False, p.facts.pointer, "")
 	case p.act.Pin != nil && p.pointer != nil && p.act.Pin.ID != p.pointer.ID:
-		c.set(Promoted, False, "PinNotCurrent", "the pin names "+p.act.Pin.ID+": repeat indexer pin")
+		c.set(Promoted, False, "PinNotCurrent", "the pin names "+p.act.Pin.ID)
 	case p.act.Pin != nil && p.pointer != nil:
 		c.set(Promoted, True, "Pinned", p.pointer.ID)
 		c.set(Verified, True, "GatePassed", "") // or an operator knows better; damage is said below

@@ -7,6 +7,7 @@
 //	 1  hold the lease (lease.go), or be a follower
 //	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; then the
 //	    heartbeats, the served snapshot's health and the catalogue (observe.go, replicas.go)
+//	    pinned: serve the pinned snapshot, copy it (step 11), and end here
 //	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (verdict.go)
 //	 4  parse the catalogue, all of it or nothing (catalogue.go)
 //	 5  compare with the served snapshot; above the token budget: held before any purchase
@@ -25,7 +26,11 @@
 // The pointer's If-Match is the fence; the lease only saves work. Whatever moves the pointer first — another
 // leader's fence, an operator's intent, an expired hold — makes every promotion prepared before it fail. Because
 // the pointer is read before control.json, an operator who writes control.json and then the pointer is either seen
-// by a pass or breaks its promotion. A leader asks lease.check before every write; after 2/3 of the TTL without a
+// by a pass or breaks its promotion. Operators keep the same order among themselves: pointer, then control.json, then
+// the write of the pointer if the intent is still theirs, then control.json again. Of two who pin at once one is told
+// of a conflict, and what the other was told is what is served; should that one die before it moved the pointer, the
+// next pass serves the pin that stands. A pin that cannot be fulfilled is taken back by the command that wrote it,
+// and the pointer fenced, so that no pass that saw it promotes by it. A leader asks lease.check before every write; after 2/3 of the TTL without a
 // renewal it stops, and a pointer, status.json or gc.json of a later epoch makes it step down whatever its clock
 // says: the monotonic clock of a suspended machine stands still.
 //

@@ -11,7 +11,9 @@ import (
 
 // Operator is what people do to the store: read it, and state their intent. It needs no lease. An intent is
 // written to control.json first and then enforced by a write of the pointer: a pass that missed the intent
-// has read the pointer before it, so its promotion fails.
+// has read the pointer before it, so its promotion fails. Between operators it is the same: each reads the pointer,
+// then control.json, and writes the pointer only while the intent is still its own, on the ETag read before; and
+// looks once more afterwards. So whoever is told that it succeeded is served, and whoever was overruled is told so.
 type Operator struct {
 	Objects store.Objects
 	Layout  store.Layout
@@ -28,25 +30,39 @@ func NewOperator(o store.Objects, l store.Layout, by string) *Operator {
 // operatorRounds of CAS against the leader and other operators.
 const operatorRounds = 10
 
-// Suspend stops builds, promotions and garbage collection.
+// undoTime is how long a command that failed, or was interrupted, tries to take its pin back.
+const undoTime = 10 * time.Second
+
+// Suspend stops builds, promotions and garbage collection. ErrConflict: another operator resumed meanwhile.
 func (o *Operator) Suspend(ctx context.Context, reason string) error {
-	if err := o.control(ctx, func(c *store.Control) { c.Suspended = o.intent("", reason) }); err != nil {
+	if _, err := o.control(ctx, func(c *store.Control) { c.Suspended = o.intent("", reason) }); err != nil {
 		return err
 	}
-	return o.enforce(ctx)
+	if err := o.enforce(ctx); err != nil {
+		return err
+	}
+	c, err := o.readControl(ctx)
+	if err == nil && c.Suspended == nil {
+		err = fmt.Errorf("suspend: another operator resumed: %w", store.ErrConflict)
+	}
+	return err
 }
 
 // Resume ends Suspend.
 func (o *Operator) Resume(ctx context.Context) error {
-	return o.control(ctx, func(c *store.Control) { c.Suspended = nil })
+	_, err := o.control(ctx, func(c *store.Control) { c.Suspended = nil })
+	return err
 }
 
 // Unpin ends a pin: the next pass serves the current source again.
 func (o *Operator) Unpin(ctx context.Context) error {
-	return o.control(ctx, func(c *store.Control) { c.Pin = nil })
+	_, err := o.control(ctx, func(c *store.Control) { c.Pin = nil })
+	return err
 }
 
-// Pin keeps id served until Unpin, promoting it when it is not current.
+// Pin keeps id served until Unpin, promoting it when it is not current. As of Promote and Rollback, ErrConflict means
+// that another operator changed the intent meanwhile, and that theirs stands; after any other failure the pin is what
+// it was before.
 func (o *Operator) Pin(ctx context.Context, id string) error {
 	return o.move(ctx, id, move{pin: true, reason: ReasonPin})
 }
@@ -103,21 +119,64 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 	if _, ok := doc.Deleting[id]; ok {
 		return fmt.Errorf("promote %s: %w", id, ErrDeleting)
 	}
-	err = o.control(ctx, func(c *store.Control) {
-		if m.pin || c.Pin != nil { // there is one pin, and it moves along
-			c.Pin = o.intent(id, m.reason)
+	pin := o.intent(id, m.reason)
+	before, err := o.control(ctx, func(c *store.Control) {
+		if m.pin = m.pin || c.Pin != nil; m.pin { // there is one pin, and it moves along
+			c.Pin = pin
 		}
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		if err = o.point(ctx, manifest, sha, m); err == nil {
+			return o.stands(ctx, id, m.pin)
+		}
 	}
-	return o.point(ctx, manifest, sha, m)
+	if m.pin {
+		err = errors.Join(err, o.takeBack(ctx, pin, before.Pin))
+	}
+	return err
+}
+
+// stands says whether the intent behind a promotion of id is still what control.json says.
+func (o *Operator) stands(ctx context.Context, id string, pinned bool) error {
+	c, err := o.readControl(ctx)
+	switch {
+	case err != nil:
+		return err
+	case c.Pin == nil && pinned:
+		return fmt.Errorf("promote %s: another operator unpinned: %w", id, store.ErrConflict)
+	case c.Pin != nil && c.Pin.ID != id:
+		return fmt.Errorf("promote %s: %s pinned %s: %w", id, c.Pin.By, c.Pin.ID, store.ErrConflict)
+	}
+	return nil
+}
+
+// takeBack undoes a pin that could not be fulfilled, unless somebody changed it since: it would stop every pass. The
+// pointer is fenced afterwards, because a leader may have seen the pin.
+func (o *Operator) takeBack(ctx context.Context, pin, before *store.Intent) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime) // also after Ctrl-C
+	defer cancel()
+	found := false
+	_, err := o.control(ctx, func(c *store.Control) {
+		if found = c.Pin != nil && c.Pin.ID == pin.ID && c.Pin.By == pin.By && c.Pin.At.Equal(pin.At); found {
+			c.Pin = before
+		}
+	})
+	if err == nil && found {
+		err = o.enforce(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("the pin could not be taken back, see indexer status: %w", err)
+	}
+	return nil
 }
 
 // point moves the pointer to the snapshot, or fences it when it is there already.
 func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha string, m move) error {
 	for range operatorRounds {
 		ptr, info, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+		if err := o.stands(ctx, manifest.ID, m.pin); err != nil { // after the pointer, as passes do
+			return err
+		}
 		c := change{
 			objects: o.Objects, layout: o.Layout, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
 			etag: info.ETag, reason: m.reason, rollback: m.rollback,
@@ -234,8 +293,17 @@ func (o *Operator) foreign(ctx context.Context, m store.Manifest) (bool, error) 
 	return s.Source.ETag != info.ETag || s.Source.SHA256 != m.Source.SHA256, nil
 }
 
-// control changes control.json by CAS. A change that changes nothing writes nothing.
-func (o *Operator) control(ctx context.Context, change func(*store.Control)) error {
+// readControl reads what operators want; nothing when there is no document.
+func (o *Operator) readControl(ctx context.Context) (store.Control, error) {
+	c, _, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return c, fmt.Errorf("read control: %w", err)
+	}
+	return c, nil
+}
+
+// control changes control.json by CAS and returns what it was. A change that changes nothing writes nothing.
+func (o *Operator) control(ctx context.Context, change func(*store.Control)) (before store.Control, err error) {
 	for range operatorRounds {
 		c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
 		cond := store.PutOptions{IfMatch: info.ETag}
@@ -243,19 +311,19 @@ func (o *Operator) control(ctx context.Context, change func(*store.Control)) err
 			cond, err = store.PutOptions{IfAbsent: true}, nil
 		}
 		if err != nil {
-			return fmt.Errorf("read control: %w", err)
+			return c, fmt.Errorf("read control: %w", err)
 		}
-		before := c
+		before = c
 		change(&c)
 		if c == before {
-			return nil
+			return before, nil
 		}
 		c.FormatVersion, c.Nonce = store.FormatVersion, store.NewNonce()
 		if _, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond); !errors.Is(err, store.ErrConflict) {
-			return err
+			return before, err
 		}
 	}
-	return fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+	return before, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
 }
 
 func (o *Operator) intent(id, reason string) *store.Intent {

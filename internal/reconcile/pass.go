@@ -99,6 +99,7 @@ func (p *pass) run(ctx context.Context) error {
 	case suspended:
 		p.result, p.message = ResultSuspended, "suspended by "+p.act.Suspended.By
 	case pinned:
+		err = p.keepPin(ctx)
 		p.result, p.message = ResultPinned, "pinned to "+p.act.Pin.ID+" by "+p.act.Pin.By
 	case !p.opts.gcOnly:
 		err = p.converge(ctx)

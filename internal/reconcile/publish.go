@@ -78,6 +78,7 @@ func (p *pass) promote(ctx context.Context) error {
 		objects: p.Objects, layout: p.Layout, by: p.owner, ready: p.lease.check,
 		manifest: p.manifest, sha: p.sha, pointer: p.pointer, etag: p.pointerETag,
 		last: p.status.Pointer, beats: beats, epoch: p.lease.epoch(), reason: p.reason(),
+		rollback: p.act.Pin != nil && p.act.Pin.Reason == ReasonRollback,
 	}
 	next, info, err := c.apply(ctx)
 	p.Metrics.promoted(err)
@@ -123,6 +124,8 @@ func (p *pass) stillWanted(ctx context.Context) error {
 
 func (p *pass) reason() string {
 	switch {
+	case p.act.Pin != nil:
+		return p.act.Pin.Reason
 	case p.pointer == nil:
 		return ReasonFirst
 	case p.broken != "":
@@ -136,6 +139,28 @@ func (p *pass) reason() string {
 	default:
 		return ReasonForced
 	}
+}
+
+// keepPin serves what is pinned when the pointer names something else: an operator who was overruled moved it, or the
+// one whose pin stands died before moving it.
+func (p *pass) keepPin(ctx context.Context) error {
+	pin := p.act.Pin
+	if p.pointer == nil || p.pointer.ID == pin.ID {
+		return nil
+	}
+	m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, pin.ID, "")
+	if err != nil {
+		return fail(Promoted, "PinNotCurrent", transient, fmt.Errorf("serve the pinned %s: %w", pin.ID, stopped(ctx, err)))
+	}
+	v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(pin.ID), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return fail(Promoted, "PinNotCurrent", transient, fmt.Errorf("read verdict: %w", stopped(ctx, err)))
+	}
+	if v.Result == VerdictCorrupt {
+		return failf(Promoted, "PinNotCurrent", transient, "serve the pinned %s: %w: %s", pin.ID, store.ErrCorrupt, v.Message)
+	}
+	p.manifest, p.sha = m, sha
+	return p.promote(ctx)
 }
 
 // change is one move of the pointer, by the leader or an operator.

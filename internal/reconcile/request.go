@@ -45,7 +45,7 @@ func (o *Operator) LeaderAlive(ctx context.Context) (bool, error) {
 // Request asks the live leader for work and follows it: the answer is what status.json says under our token.
 func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.Handled, error) {
 	token := store.NewNonce()
-	err := o.control(ctx, func(c *store.Control) {
+	_, err := o.control(ctx, func(c *store.Control) {
 		c.Request = &store.Request{Token: token, Verb: verb, Force: force, At: o.Clock.Now().UTC()}
 	})
 	if err != nil {
