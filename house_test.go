@@ -15,14 +15,15 @@ const module = "github.com/taksuehiro/vectorstore/"
 
 // rooms lists, for each room, the rooms it may import. A folder below a room belongs to it; its tests are free.
 var rooms = map[string][]string{
-	"internal/vendors":   {},
-	"internal/embed":     {},
+	"internal/jsonread":  {},
+	"internal/vendors":   {"internal/jsonread"},
+	"internal/embed":     {"internal/jsonread"},
 	"internal/vecindex":  {},
 	"internal/store":     {},
 	"internal/langchain": {},
 	"internal/lexical":   {},
 	"internal/reconcile": {"internal/vendors", "internal/store"},
-	"internal/serve":     {"internal/vendors", "internal/store"},
+	"internal/serve":     {"internal/vendors", "internal/store", "internal/jsonread"},
 	"internal/wire":      {"internal/store", "internal/embed"},
 }
 

@@ -82,7 +82,7 @@ func isToken(s string) bool {
 		case c >= '0' && c <= '9':
 			digits++
 			hex++
-		case hexDigit(c) >= 0:
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
 			hex++
 		case c != '-':
 			hex = -len(s)

@@ -1,12 +1,13 @@
 package vendors
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // Limits bound what Parse accepts and so what it needs: one read buffer; one record with its tree, at worst (nothing
@@ -47,6 +48,9 @@ func Parse(r io.Reader, lim Limits, each func(Record) error) error {
 	lim.Depth = min(lim.Depth, maxDepth)
 	c := catalogue{src: newSource(r, lim.File), lim: lim, each: each, seen: make(map[idKey]uint32)}
 	err := c.read()
+	if errors.Is(err, errFileSize) {
+		err = c.src.fail(KindFileSize, fmt.Sprintf("more than %d bytes", lim.File))
+	}
 	if c.bad != nil && (err == nil || isCatalogueError(err)) {
 		return c.bad
 	}
@@ -68,7 +72,6 @@ type catalogue struct {
 	seen  map[idKey]uint32 // id -> its record, from 1; with the top bit set once it was reported
 	count int
 	build builder
-	frame []byte
 	bad   *CatalogueError // the first offence of a single record
 }
 
@@ -135,7 +138,7 @@ func (c *catalogue) object() error {
 
 // member reads one key and its value up to the comma, which it consumes, or the closing brace, which it leaves.
 func (c *catalogue) member(keys map[string]bool) (last bool, err error) {
-	at, line := c.src.offset(), c.src.line
+	at, line := c.src.Offset(), c.src.line
 	if err := c.value(maxKeyLen, false); err != nil {
 		return false, err
 	}
@@ -188,7 +191,7 @@ func (c *catalogue) delimiter(closing byte) (last bool, err error) {
 
 // array reads the records.
 func (c *catalogue) array() error {
-	at, line := c.src.offset(), c.src.line
+	at, line := c.src.Offset(), c.src.line
 	c.src.consume(1)
 	for {
 		switch b, err := c.src.token(); {
@@ -213,35 +216,19 @@ func (c *catalogue) array() error {
 	}
 }
 
-// value reads the next value into c.build, or only checks it, with the place in the file of whatever is wrong with it.
+// value reads the next value into c.build, or only checks it.
 func (c *catalogue) value(limit int, ignore bool) error {
-	at, line := c.src.offset(), c.src.line
-	var err error
-	c.frame, err = c.src.frame(c.frame[:0], limit)
-	if err != nil && !isCatalogueError(err) {
-		return err
-	}
-	var f *flaw
-	if ignore {
-		f = c.build.check(c.frame, c.lim.Depth)
-	} else {
-		f = c.build.parse(c.frame, c.lim.Depth)
-	}
-	switch {
-	case f == nil && err == nil:
-		return nil
-	case err == nil && f.kind == KindTruncated:
-		return c.src.unexpected("the rest of a value") // as in [tru] or [,]
-	case f == nil || err != nil && (f.kind == KindTruncated || f.at >= len(c.frame)):
-		return err // cut off or too large, and flawless as far as it goes
-	}
-	line += bytes.Count(c.frame[:f.at], []byte{'\n'})
-	return &CatalogueError{Kind: f.kind, Line: line, Offset: at + int64(f.at), Detail: f.detail}
+	return c.src.value(limit, func(r *jsonread.Reader) error {
+		if ignore {
+			return r.Skip(c.lim.Depth - 1)
+		}
+		return c.build.read(r, c.lim.Depth)
+	})
 }
 
 // record reads one record and hands it on unless something in the file was wrong already.
 func (c *catalogue) record() error {
-	at, line := c.src.offset(), c.src.line
+	at, line := c.src.Offset(), c.src.line
 	if c.count >= c.lim.Records {
 		return c.src.fail(KindRecords, fmt.Sprintf("more than %d", c.lim.Records))
 	}

@@ -2,8 +2,11 @@ package vendors
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 const (
@@ -14,79 +17,62 @@ const (
 	maxSpace = 1 << 20
 )
 
-// source reads a catalogue piece by piece and knows where it is. Its memory is one read buffer.
+// source reads a catalogue piece by piece and knows where it is. Its memory is one read buffer with one value in it.
 type source struct {
-	r     io.Reader
-	limit int64
-	buf   []byte
-	pos   int   // next byte in buf
-	end   int   // bytes in buf
-	base  int64 // offset in the file of buf[0]
-	line  int   // line of the next byte, from 1
-	err   error // what the reader ended with
-	idle  int   // reads in a row that brought nothing
+	*jsonread.Reader
+	line int // line of the next byte, from 1
 }
 
 func newSource(r io.Reader, limit int64) *source {
-	return &source{r: r, limit: limit, buf: make([]byte, readSize), line: 1}
+	return &source{Reader: jsonread.Stream(&bounded{r: r, left: limit}, readSize), line: 1}
 }
 
-func (s *source) offset() int64 { return s.base + int64(s.pos) }
+// errFileSize ends what is read of a catalogue that is too large.
+var errFileSize = errors.New(KindFileSize)
 
-// window is what can be looked at without reading; it reads when nothing is left. Empty with io.EOF at the end.
-func (s *source) window() ([]byte, error) {
-	for s.pos == s.end {
-		if s.err != nil {
-			return nil, s.err
-		}
-		s.base += int64(s.end)
-		s.pos, s.end = 0, 0
-		n, err := s.r.Read(s.buf)
-		s.end = n
-		if s.err = err; err != nil && err != io.EOF { // a wrapped EOF is no proper end
-			s.err = fmt.Errorf("read catalogue: %w", err)
-		}
-		if s.base+int64(n) > s.limit {
-			s.pos, s.end = 0, 0
-			s.err = s.fail(KindFileSize, fmt.Sprintf("more than %d bytes", s.limit))
-		}
-		if s.idle++; n > 0 {
-			s.idle = 0
-		} else if s.idle > 100 && s.err == nil {
-			s.err = fmt.Errorf("read catalogue: %w", io.ErrNoProgress)
-		}
+// bounded is the catalogue's reader, which ends with errFileSize when there is more than is allowed.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return n - 1, errFileSize
 	}
-	return s.buf[s.pos:s.end], nil
+	if err != nil && err != io.EOF { // a wrapped EOF is no proper end
+		err = fmt.Errorf("read catalogue: %w", err)
+	}
+	return n, err
 }
 
 // consume moves past n bytes of the window.
 func (s *source) consume(n int) {
-	s.line += bytes.Count(s.buf[s.pos:s.pos+n], []byte{'\n'})
-	s.pos += n
+	w, _ := s.Window()
+	s.line += bytes.Count(w[:n], []byte{'\n'})
+	s.Advance(n)
 }
 
 // fail is an error at the next byte.
 func (s *source) fail(kind, detail string) error {
-	return &CatalogueError{Kind: kind, Line: s.line, Offset: s.offset(), Detail: detail}
+	return &CatalogueError{Kind: kind, Line: s.line, Offset: s.Offset(), Detail: detail}
 }
 
 // unexpected says what was found where wanted should be.
 func (s *source) unexpected(wanted string) error {
-	w, err := s.window()
-	if err == io.EOF {
-		return s.fail(KindTruncated, "it ends where "+wanted+" should be")
-	}
-	if err != nil {
+	if _, err := s.Window(); err != nil && err != io.EOF {
 		return err
 	}
-	return s.fail(KindSyntax, "found "+quoteByte(w[0])+" where "+wanted+" should be")
+	f := flawOf(s.Unexpected(wanted), 0)
+	return s.fail(f.kind, f.detail)
 }
 
 // skipBOM skips the UTF-8 byte order mark and recognises those of UTF-16.
 func (s *source) skipBOM() error {
 	var head []byte
 	for len(head) < 3 {
-		w, err := s.window()
+		w, err := s.Window()
 		if err == io.EOF {
 			break
 		}
@@ -108,11 +94,13 @@ func (s *source) skipBOM() error {
 	return nil
 }
 
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
 // token skips whitespace and returns the next byte without consuming it; io.EOF at the end.
 func (s *source) token() (byte, error) {
-	start := s.offset()
+	start := s.Offset()
 	for {
-		w, err := s.window()
+		w, err := s.Window()
 		if err != nil {
 			return 0, err
 		}
@@ -126,7 +114,7 @@ func (s *source) token() (byte, error) {
 			c = w[n]
 		}
 		s.consume(n)
-		if s.offset()-start > maxSpace {
+		if s.Offset()-start > maxSpace {
 			return 0, s.fail(KindWhitespace, fmt.Sprintf("more than %d bytes in a row", maxSpace))
 		}
 		if found {
@@ -135,77 +123,25 @@ func (s *source) token() (byte, error) {
 	}
 }
 
-// frame appends the bytes of the next value to dst: to the bracket that closes it, to the quote that ends it, or to
-// the delimiter after it. It only counts brackets and quotes; tree.parse says whether the bytes are a JSON value.
-// The value may have at most limit bytes. On a cut-off or too large value the bytes read are returned with the error.
-func (s *source) frame(dst []byte, limit int) ([]byte, error) {
-	var f framer
-	tooLarge := s.fail(KindRecordSize, fmt.Sprintf("more than %d bytes", limit))
-	for {
-		w, err := s.window()
-		if err == io.EOF {
-			if f.scalar {
-				return dst, nil
-			}
-			return dst, s.fail(KindTruncated, "it ends within a value")
-		}
-		if err != nil {
-			return dst, err
-		}
-		n, done := f.advance(w)
-		if len(dst)+n > limit {
-			return append(dst, w[:limit-len(dst)]...), tooLarge
-		}
-		dst = append(dst, w[:n]...)
-		s.consume(n)
-		if done {
-			return dst, nil
-		}
+// value lets read take the next value from the text, at most limit bytes, and finds the place in the file of whatever
+// is wrong with it.
+func (s *source) value(limit int, read func(*jsonread.Reader) error) error {
+	at, line := s.Offset(), s.line
+	s.Hold(limit)
+	err := read(s.Reader)
+	held := s.Held()
+	s.line += bytes.Count(held, []byte{'\n'})
+	s.Release()
+	if err == nil {
+		return nil
 	}
-}
-
-// framer finds the end of a value in bytes that come in pieces.
-type framer struct {
-	depth    int
-	inString bool
-	escape   bool
-	scalar   bool // a number or literal, which ends before a delimiter
-}
-
-// advance returns how many bytes of w belong to the value and whether it ends there.
-func (f *framer) advance(w []byte) (n int, done bool) {
-	for i := 0; i < len(w); i++ {
-		c := w[i]
-		switch {
-		case f.inString:
-			switch {
-			case f.escape:
-				f.escape = false
-			case c == '\\':
-				f.escape = true
-			case c == '"':
-				f.inString = false
-				if f.depth == 0 {
-					return i + 1, true
-				}
-			}
-		case c == '"' && !f.scalar:
-			f.inString = true
-		case (c == '{' || c == '[') && !f.scalar:
-			f.depth++
-		case c == '}' || c == ']':
-			if f.depth == 0 {
-				return i, true
-			}
-			if f.depth--; f.depth == 0 {
-				return i + 1, true
-			}
-		case f.depth == 0:
-			if c == ',' || c == ':' || isSpace(c) {
-				return i, true
-			}
-			f.scalar = true
-		}
+	f := flawOf(err, at)
+	switch {
+	case f == nil:
+		return err
+	case f.kind == KindRecordSize:
+		return &CatalogueError{Kind: f.kind, Line: line, Offset: at, Detail: fmt.Sprintf("more than %d bytes", limit)}
 	}
-	return len(w), false
+	line += bytes.Count(held[:min(f.at, len(held))], []byte{'\n'})
+	return &CatalogueError{Kind: f.kind, Line: line, Offset: at + int64(f.at), Detail: f.detail}
 }

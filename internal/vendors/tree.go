@@ -2,8 +2,9 @@ package vendors
 
 import (
 	"bytes"
-	"strings"
-	"unicode/utf8"
+	"errors"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // kind is what a JSON value is.
@@ -43,6 +44,7 @@ type node struct {
 type tree struct {
 	raw   []byte
 	nodes []node
+	text  jsonread.Reader // of a value in memory
 }
 
 // flaw is what is wrong with a JSON text and where, as an offset into it.
@@ -52,297 +54,156 @@ type flaw struct {
 	detail string
 }
 
-// parse reads in, which must be exactly one JSON value (RFC 8259, strict) in UTF-8, nested at most maxDepth deep.
-func (t *tree) parse(in []byte, maxDepth int) *flaw {
-	return t.read(parser{in: in, maxDepth: maxDepth, tree: t})
-}
+func (f *flaw) Error() string { return f.kind }
 
-// check is parse without keeping anything: its memory does not depend on in. It does not see repeated keys.
-func (t *tree) check(in []byte, maxDepth int) *flaw {
-	return t.read(parser{in: in, maxDepth: maxDepth, tree: t, discard: true})
-}
-
-func (t *tree) read(p parser) *flaw {
-	t.raw = t.raw[:0]
-	t.nodes = t.nodes[:0]
-	p.space()
-	if f := p.value(1); f != nil {
+// flawOf is what err, which reading a JSON text that began at offset start ended with, says about the text; nil when
+// that is nothing.
+func flawOf(err error, start int64) *flaw {
+	if f, ok := errors.AsType[*flaw](err); ok {
 		return f
 	}
-	p.space()
-	if p.pos < len(p.in) {
-		return &flaw{KindSyntax, p.pos, "unexpected data after the value"}
+	s, ok := errors.AsType[*jsonread.SyntaxError](err)
+	if !ok {
+		return nil
 	}
-	return nil
+	f := &flaw{at: int(s.At - start)}
+	switch s.Reason {
+	case jsonread.Truncated:
+		f.kind, f.detail = KindTruncated, s.Detail()
+	case jsonread.NotUTF8:
+		f.kind = KindUTF8
+	case jsonread.TooDeep:
+		f.kind = KindDepth
+	case jsonread.TooLong:
+		f.kind = KindRecordSize
+	default:
+		f.kind, f.detail = KindSyntax, s.Detail()
+	}
+	return f
+}
+
+// parse reads in, which must be exactly one JSON value (RFC 8259, strict) in UTF-8, nested at most maxDepth deep.
+func (t *tree) parse(in []byte, maxDepth int) *flaw {
+	t.text = jsonread.Over(in)
+	err := t.read(&t.text, maxDepth)
+	if err == nil {
+		err = t.text.End()
+	}
+	return flawOf(err, 0)
+}
+
+// read reads the next value of r into the tree.
+func (t *tree) read(r *jsonread.Reader, maxDepth int) error {
+	t.raw, t.nodes = t.raw[:0], t.nodes[:0]
+	p := parser{r, r.Offset(), maxDepth, t}
+	return p.value(1)
 }
 
 type parser struct {
-	in       []byte
-	pos      int
+	*jsonread.Reader
+	start    int64 // where reading began
 	maxDepth int
-	discard  bool // leave no value in the tree once it is read
 	*tree
 }
 
-func (p *parser) space() {
-	for p.pos < len(p.in) && isSpace(p.in[p.pos]) {
-		p.pos++
-	}
-}
-
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
-
-// take copies the next n bytes of the input.
-func (p *parser) take(n int) {
-	p.raw = append(p.raw, p.in[p.pos:p.pos+n]...)
-	p.pos += n
-}
-
-func (p *parser) unexpected(wanted string) *flaw {
-	if p.pos >= len(p.in) {
-		return &flaw{KindTruncated, p.pos, "it ends where " + wanted + " should be"}
-	}
-	return &flaw{KindSyntax, p.pos, "found " + quoteByte(p.in[p.pos]) + " where " + wanted + " should be"}
-}
-
-func (p *parser) value(depth int) *flaw {
-	if p.pos >= len(p.in) {
-		return p.unexpected("a value")
-	}
+// value reads the next value.
+func (p *parser) value(depth int) error {
+	c := p.Peek()
+	at := int(p.Offset() - p.start)
 	if depth > p.maxDepth {
-		return &flaw{KindDepth, p.pos, ""}
+		return &flaw{KindDepth, at, ""}
 	}
 	self := len(p.nodes)
 	lo := uint32(len(p.raw))
-	p.nodes = append(p.nodes, node{at: uint32(p.pos)})
-	var f *flaw
+	p.nodes = append(p.nodes, node{at: uint32(at)})
 	var k kind
-	switch c := p.in[p.pos]; {
+	var err error
+	switch {
 	case c == '"':
-		s, escaped, sf := p.str()
-		if sf != nil {
-			return sf
+		var s []byte
+		if s, err = p.String(); err != nil {
+			return err
 		}
+		p.raw = append(p.raw, s...)
 		n := &p.nodes[self]
-		n.kind, n.val, n.escaped, n.next = kindString, s, escaped, uint32(len(p.nodes))
-		p.drop(self, lo)
+		n.kind, n.escaped = kindString, bytes.IndexByte(s, '\\') >= 0
+		n.val, n.next = span{lo + 1, uint32(len(p.raw)) - 1}, uint32(self)+1
 		return nil
 	case c == '{':
-		k, f = kindObject, p.object(self, depth)
+		k, err = kindObject, p.object(self, depth)
 	case c == '[':
-		k, f = kindArray, p.array(depth)
+		k, err = kindArray, p.array(depth)
 	case c == '-' || c >= '0' && c <= '9':
-		k, f = kindNumber, p.number()
+		var s []byte
+		s, err = p.Number()
+		k, p.raw = kindNumber, append(p.raw, s...)
 	case c == 't':
-		k, f = kindTrue, p.literal("true")
+		k, err = kindTrue, p.literal("true")
 	case c == 'f':
-		k, f = kindFalse, p.literal("false")
+		k, err = kindFalse, p.literal("false")
 	case c == 'n':
-		k, f = kindNull, p.literal("null")
+		k, err = kindNull, p.literal("null")
 	default:
-		f = p.unexpected("a value")
+		err = p.Unexpected("a value")
 	}
-	if f != nil {
-		return f
+	if err != nil {
+		return err
 	}
 	n := &p.nodes[self]
 	n.kind, n.val, n.next = k, span{lo, uint32(len(p.raw))}, uint32(len(p.nodes))
-	p.drop(self, lo)
 	return nil
 }
 
-// drop forgets value self, whose bytes begin at lo, when nothing is to be kept.
-func (p *parser) drop(self int, lo uint32) {
-	if p.discard {
-		p.nodes, p.raw = p.nodes[:self], p.raw[:lo]
-	}
+func (p *parser) literal(word string) error {
+	p.raw = append(p.raw, word...)
+	return p.Literal(word)
 }
 
-func (p *parser) literal(word string) *flaw {
-	for i := range len(word) {
-		if p.pos+i >= len(p.in) || p.in[p.pos+i] != word[i] {
-			p.pos += i
-			return p.unexpected(word)
-		}
+func (p *parser) array(depth int) error {
+	sep := byte('[')
+	err := p.Array(func() error {
+		p.raw = append(p.raw, sep)
+		sep = ','
+		return p.value(depth + 1)
+	})
+	if sep == '[' {
+		p.raw = append(p.raw, '[')
 	}
-	p.take(len(word))
-	return nil
+	p.raw = append(p.raw, ']')
+	return err
 }
 
-func (p *parser) digits() int {
-	n := 0
-	for p.pos < len(p.in) && p.in[p.pos] >= '0' && p.in[p.pos] <= '9' {
-		p.pos++
-		n++
-	}
-	return n
-}
-
-func (p *parser) number() *flaw {
-	start := p.pos
-	if p.in[p.pos] == '-' {
-		p.pos++
-	}
-	if p.pos < len(p.in) && p.in[p.pos] == '0' {
-		p.pos++
-	} else if p.digits() == 0 {
-		return p.unexpected("a digit")
-	}
-	if p.pos < len(p.in) && p.in[p.pos] == '.' {
-		p.pos++
-		if p.digits() == 0 {
-			return p.unexpected("a digit")
-		}
-	}
-	if p.pos < len(p.in) && (p.in[p.pos] == 'e' || p.in[p.pos] == 'E') {
-		p.pos++
-		if p.pos < len(p.in) && (p.in[p.pos] == '+' || p.in[p.pos] == '-') {
-			p.pos++
-		}
-		if p.digits() == 0 {
-			return p.unexpected("a digit")
-		}
-	}
-	p.raw = append(p.raw, p.in[start:p.pos]...)
-	return nil
-}
-
-// str copies a string and returns where its contents went.
-func (p *parser) str() (s span, escaped bool, f *flaw) {
-	start := p.pos + 1
-	i := start
-	ascii := true
-	for {
-		if i >= len(p.in) {
-			p.pos = i
-			return span{}, false, p.unexpected("the end of a string")
-		}
-		c := p.in[i]
-		switch {
-		case c == '"':
-			if !ascii && !utf8.Valid(p.in[start:i]) {
-				return span{}, false, &flaw{KindUTF8, start + firstInvalid(p.in[start:i]), ""}
-			}
-			lo := uint32(len(p.raw)) + 1
-			p.take(i + 1 - p.pos)
-			return span{lo, uint32(len(p.raw)) - 1}, escaped, nil
-		case c == '\\':
-			escaped = true
-			n := escapeLen(p.in[i:])
-			if n == 0 || i+n > len(p.in) {
-				p.pos = i + min(1, n)*(len(p.in)-i)
-				return span{}, false, p.unexpected("an escape")
-			}
-			i += n
-		case c < 0x20:
-			p.pos = i
-			return span{}, false, p.unexpected("the end of a string")
-		default:
-			ascii = ascii && c < utf8.RuneSelf
-			i++
-		}
-	}
-}
-
-// escapeLen is the length of the escape that s starts with, 0 when it is none. It is more than len(s) when s ends
-// within what may become one.
-func escapeLen(s []byte) int {
-	if len(s) < 2 {
-		return 2
-	}
-	if s[1] != 'u' {
-		if strings.IndexByte(`"\/bfnrt`, s[1]) < 0 {
-			return 0
-		}
-		return 2
-	}
-	for _, c := range s[2:min(6, len(s))] {
-		if hexDigit(c) < 0 {
-			return 0
-		}
-	}
-	return 6
-}
-
-func firstInvalid(s []byte) int {
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRune(s[i:])
-		if r == utf8.RuneError && n == 1 {
-			return i
-		}
-		i += n
-	}
-	return len(s)
-}
-
-func (p *parser) array(depth int) *flaw {
-	p.take(1)
-	p.space()
-	if p.pos < len(p.in) && p.in[p.pos] == ']' {
-		p.take(1)
-		return nil
-	}
-	for {
-		p.space()
-		if f := p.value(depth + 1); f != nil {
-			return f
-		}
-		p.space()
-		if p.pos >= len(p.in) || p.in[p.pos] != ',' && p.in[p.pos] != ']' {
-			return p.unexpected("',' or ']'")
-		}
-		last := p.in[p.pos] == ']'
-		p.take(1)
-		if last {
-			return nil
-		}
-	}
-}
-
-func (p *parser) object(self, depth int) *flaw {
-	p.take(1)
-	p.space()
-	if p.pos < len(p.in) && p.in[p.pos] == '}' {
-		p.take(1)
-		return nil
-	}
-	for count := 1; ; count++ {
-		p.space()
-		if p.pos >= len(p.in) || p.in[p.pos] != '"' {
-			return p.unexpected("a key")
-		}
-		key, escaped, f := p.str()
-		if f != nil {
-			return f
-		}
-		p.space()
-		if p.pos >= len(p.in) || p.in[p.pos] != ':' {
-			return p.unexpected("':'")
-		}
-		p.take(1)
-		p.space()
+// object reads the members of the object that is node self.
+func (p *parser) object(self, depth int) error {
+	count := 0
+	sep := byte('{')
+	err := p.Object(func(key []byte) error {
+		count++
+		p.raw = append(p.raw, sep)
+		sep = ','
+		name := span{uint32(len(p.raw)) + 1, uint32(len(p.raw)+len(key)) - 1}
+		escaped := bytes.IndexByte(key, '\\') >= 0
+		p.raw = append(append(p.raw, key...), ':')
 		child := len(p.nodes)
-		if f := p.value(depth + 1); f != nil {
-			return f
+		if err := p.value(depth + 1); err != nil {
+			return err
 		}
-		if !p.discard {
-			p.nodes[child].key, p.nodes[child].keyEscaped = key, escaped
-		}
-		p.space()
-		if p.pos >= len(p.in) || p.in[p.pos] != ',' && p.in[p.pos] != '}' {
-			return p.unexpected("',' or '}'")
-		}
-		last := p.in[p.pos] == '}'
-		p.take(1)
-		if last {
-			return p.uniqueKeys(self, count)
-		}
+		p.nodes[child].key, p.nodes[child].keyEscaped = name, escaped
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	if sep == '{' {
+		p.raw = append(p.raw, '{')
+	}
+	p.raw = append(p.raw, '}')
+	return p.uniqueKeys(self, count)
 }
 
 // uniqueKeys refuses an object with a repeated key. The object is the last value read; its node is not closed yet.
 // Few keys are compared with each other (at most 16*15/2 short comparisons), many go through a map.
-func (p *parser) uniqueKeys(self, count int) *flaw {
+func (p *parser) uniqueKeys(self, count int) error {
 	const few = 16
 	if count > few {
 		seen := make(map[string]struct{}, count)
