@@ -64,6 +64,16 @@
 // # Reading
 //
 // A reader follows the pointer, checks the manifest against the pointer's manifest_sha256 and every file against the
-// manifest (Fetch) before anything parses it. Formats carry a version; a newer one is refused (ErrNewer), never
-// guessed at.
+// manifest (Fetch) before anything parses it.
+//
+// Whoever may write a document could stop everybody who reads it with one number. So every document is held to its
+// bounds (bounds.go) when it is read and before it is written: what is outside is no document (ErrCorrupt, ErrInvalid).
+//
+// # Formats of other releases
+//
+// Two releases work on one store while one replaces the other. Formats carry a version; a newer one is refused
+// (ErrNewer), never guessed at: who reads it waits. Within a version a later release adds members. An earlier one keeps
+// them when it rewrites a document (Unknown), in their order, because digests are of bytes: spec_digest is that of the
+// spec as it stands there. The documents of every released format are in testdata/formats; each is read and rewritten
+// in a test, as it is and with members added to every object.
 package store

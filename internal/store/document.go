@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 )
 
 // MaxDocument bounds every JSON document in bytes. The largest is status.json: a pointer with 20 history
@@ -25,7 +26,8 @@ func NewNonce() string {
 }
 
 // ReadDoc reads the JSON document at key. ErrNotFound, ErrNotModified (o.IfNoneMatch) and ErrConflict (o.IfMatch)
-// pass through; bytes that are not such a document are ErrCorrupt; one of a newer format is ErrNewer.
+// pass through; bytes that are not such a document, or hold a value outside of its bounds, are ErrCorrupt; one of a
+// newer format is ErrNewer.
 func ReadDoc[T any](ctx context.Context, objects Objects, key string, o GetOptions) (T, Info, error) {
 	var doc T
 	data, info, err := readAll(ctx, objects, key, o, MaxDocument)
@@ -56,8 +58,19 @@ func decodeDoc(data []byte, doc any) error {
 	if err := json.Unmarshal(data, doc); err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
+	if _, err := keepUnknown(data, reflect.ValueOf(doc)); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if v, ok := doc.(validated); ok {
+		if err := v.validate(); err != nil {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+	}
 	return nil
 }
+
+// validated is a document whose values are bounded: what is outside of them is not read, and never written.
+type validated interface{ validate() error }
 
 // readAll reads a whole object of at most limit bytes, and starts again when the body breaks off.
 func readAll(ctx context.Context, objects Objects, key string, o GetOptions, limit int64) (data []byte, info Info, err error) {
@@ -84,8 +97,14 @@ func readAll(ctx context.Context, objects Objects, key string, o GetOptions, lim
 }
 
 // WriteDoc marshals doc once and writes it under cond as WriteBytes does. doc carries a nonce from NewNonce that
-// no other write used.
+// no other write used. What ReadDoc would not take is not written: ErrInvalid. Members of doc that this release does
+// not know are written as they were read.
 func WriteDoc(ctx context.Context, objects Objects, key string, doc any, cond PutOptions) (Info, error) {
+	if v, ok := doc.(validated); ok {
+		if err := v.validate(); err != nil {
+			return Info{}, fmt.Errorf("write %s: %w: %w", key, ErrInvalid, err)
+		}
+	}
 	data, err := marshal(doc)
 	if err != nil {
 		return Info{}, fmt.Errorf("encode %s: %w", key, err)
@@ -137,14 +156,27 @@ func settle(ctx context.Context, objects Objects, key string, data []byte, cond 
 // marshal encodes a document for people and programs: indented, <, > and & as they are, one final newline.
 // Equal values give equal bytes.
 func marshal(doc any) ([]byte, error) {
+	data, err := compact(doc)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, data, "", "  "); err != nil {
+		return nil, err
+	}
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
+
+// compact encodes without whitespace, and with what was unknown when doc was read.
+func compact(doc any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
 	if err := e.Encode(doc); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return putUnknown(bytes.TrimSuffix(b.Bytes(), []byte("\n")), reflect.ValueOf(doc))
 }
 
 func hexDigest(data []byte) string {

@@ -44,7 +44,7 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 	var missing []File
 	for _, f := range m.Files {
 		if err := f.validate(); err != nil {
-			return fmt.Errorf("fetch %s: %w", m.ID, err)
+			return fmt.Errorf("fetch %s: %w: %w", m.ID, ErrCorrupt, err)
 		}
 		ok, err := reuse(ctx, f, filepath.Join(dir, f.Name), o)
 		if err != nil {

@@ -10,11 +10,12 @@ const KindPointer = "Pointer"
 
 // Source says which bytes of the catalogue a snapshot was built from.
 type Source struct {
-	Key       string `json:"key"`
-	ETag      string `json:"etag"`
-	VersionID string `json:"version_id,omitempty"`
-	SHA256    string `json:"sha256"`
-	Records   int    `json:"records"`
+	Key       string  `json:"key"`
+	ETag      string  `json:"etag"`
+	VersionID string  `json:"version_id,omitempty"`
+	SHA256    string  `json:"sha256"`
+	Records   int     `json:"records"`
+	Unknown   Unknown `json:"-"`
 }
 
 // Embedding names what turned text into vectors; two equal values give comparable vectors.
@@ -31,6 +32,7 @@ type Spec struct {
 	Metric       string    `json:"metric"` // "inner_product" over unit vectors, i.e. cosine
 	TextTemplate string    `json:"text_template"`
 	IndexKind    string    `json:"index_kind"` // as asked for: auto, flat, ivf, hnsw, …
+	Unknown      Unknown   `json:"-"`
 }
 
 // IndexParams is what IndexKind was resolved to for this catalogue. Same fields as vecindex.Params.
@@ -45,9 +47,10 @@ type IndexParams struct {
 
 // File of a snapshot; SHA256 is lower-case hex.
 type File struct {
-	Name   string `json:"name"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
+	Name    string  `json:"name"`
+	Size    int64   `json:"size"`
+	SHA256  string  `json:"sha256"`
+	Unknown Unknown `json:"-"`
 }
 
 // Stats of a build, against the snapshot that was served when it was made.
@@ -64,6 +67,7 @@ type Stats struct {
 	Carried          int     `json:"carried"`
 	ChangedSinceFull int     `json:"changed_since_full"`
 	BuildSeconds     float64 `json:"build_seconds"`
+	Unknown          Unknown `json:"-"`
 }
 
 // GateCheck is one line of a gate report.
@@ -73,6 +77,7 @@ type GateCheck struct {
 	Value   float64 `json:"value"`
 	Limit   float64 `json:"limit"`
 	Message string  `json:"message,omitempty"`
+	Unknown Unknown `json:"-"`
 }
 
 // GateReport is what the gate said of a candidate. Result: passed, held, failed.
@@ -83,6 +88,7 @@ type GateReport struct {
 	Golden   string      `json:"golden,omitempty"`   // ETag of golden.json, "" when there is none
 	Baseline string      `json:"baseline,omitempty"` // the snapshot it was judged against
 	At       time.Time   `json:"at"`
+	Unknown  Unknown     `json:"-"`
 }
 
 // Manifest describes one immutable snapshot. Written last: no manifest, no snapshot.
@@ -99,6 +105,7 @@ type Manifest struct {
 	Gate          *GateReport `json:"gate,omitempty"`
 	BuiltEpoch    int64       `json:"built_epoch"`
 	Builder       string      `json:"builder"`
+	Unknown       Unknown     `json:"-"`
 }
 
 // Promotion is one entry of the pointer's history: a snapshot that was current once.
@@ -109,6 +116,7 @@ type Promotion struct {
 	RetiredAt  time.Time `json:"retired_at"`
 	Reason     string    `json:"reason"`                // why it was promoted
 	RolledBack bool      `json:"rolled_back,omitempty"` // it was left by a rollback: never "previous" again
+	Unknown    Unknown   `json:"-"`
 }
 
 // HistoryLength bounds Pointer.History.
@@ -126,6 +134,15 @@ type Pointer struct {
 	Reason         string      `json:"reason"`
 	Nonce          string      `json:"nonce"`
 	History        []Promotion `json:"history"` // newest first
+	Unknown        Unknown     `json:"-"`
+}
+
+// Height is the highest generation of a lineage that was seen in a pointer. It is remembered beside the pointer, so
+// that one restored from an earlier day is noticed, and what replicas report can be bounded.
+type Height struct {
+	Lineage    string  `json:"lineage"`
+	Generation int64   `json:"generation"`
+	Unknown    Unknown `json:"-"`
 }
 
 // Lease elects the one indexer that works. It saves work; the pointer's If-Match is what keeps data right.
@@ -136,23 +153,27 @@ type Lease struct {
 	Host          string  `json:"host,omitempty"`
 	TTLSeconds    float64 `json:"ttl_seconds"`
 	Released      bool    `json:"released"`
+	Highest       Height  `json:"highest,omitzero"` // the pointer's, as the holder last saw it
 	Nonce         string  `json:"nonce"`
+	Unknown       Unknown `json:"-"`
 }
 
 // Intent is who asked for something, and when (informative; nothing is decided by this clock).
 type Intent struct {
-	ID     string    `json:"id,omitempty"` // the snapshot, for a pin
-	By     string    `json:"by"`
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason,omitempty"`
+	ID      string    `json:"id,omitempty"` // the snapshot, for a pin
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason,omitempty"`
+	Unknown Unknown   `json:"-"`
 }
 
 // Request asks the live leader for work; the answer comes back in Status.Handled under the same token.
 type Request struct {
-	Token string    `json:"token"`
-	Verb  string    `json:"verb"` // reconcile, gc
-	Force bool      `json:"force,omitempty"`
-	At    time.Time `json:"at"`
+	Token   string    `json:"token"`
+	Verb    string    `json:"verb"` // reconcile, gc
+	Force   bool      `json:"force,omitempty"`
+	At      time.Time `json:"at"`
+	Unknown Unknown   `json:"-"`
 }
 
 // Control is the operator's intent.
@@ -162,12 +183,14 @@ type Control struct {
 	Pin           *Intent  `json:"pin,omitempty"`
 	Request       *Request `json:"request,omitempty"`
 	Nonce         string   `json:"nonce"`
+	Unknown       Unknown  `json:"-"`
 }
 
 // Mark is one entry of gc.json.
 type Mark struct {
-	At time.Time `json:"at"`
-	By string    `json:"by"`
+	At      time.Time `json:"at"`
+	By      string    `json:"by"`
+	Unknown Unknown   `json:"-"`
 }
 
 // GC holds what must not be adopted any more (deleting, one-way) and what must not be deleted now (holds).
@@ -177,6 +200,7 @@ type GC struct {
 	Deleting      map[string]Mark `json:"deleting"`
 	Holds         map[string]Mark `json:"holds"`
 	Nonce         string          `json:"nonce"`
+	Unknown       Unknown         `json:"-"`
 }
 
 // Condition as in Kubernetes. Status: "True", "False", "Unknown".
@@ -187,6 +211,7 @@ type Condition struct {
 	Message            string    `json:"message"`
 	LastTransitionTime time.Time `json:"lastTransitionTime"`
 	ObservedGeneration int64     `json:"observedGeneration"`
+	Unknown            Unknown   `json:"-"`
 }
 
 // Handled echoes a Request's token with what came of it.
@@ -196,30 +221,37 @@ type Handled struct {
 	ExitCode int       `json:"exit_code"`
 	Message  string    `json:"message,omitempty"`
 	At       time.Time `json:"at"`
+	Unknown  Unknown   `json:"-"`
 }
 
 // Replica is the fleet view of one heartbeat.
 type Replica struct {
 	Heartbeat
 	AgeSeconds float64 `json:"age_seconds"`
-	State      string  `json:"state"` // current, behind
+	State      string  `json:"state"` // current, behind, ahead
+	Unknown    Unknown `json:"-"`
 }
 
 // Status is what the leader last saw and did.
 type Status struct {
-	FormatVersion int         `json:"format_version"`
-	Epoch         int64       `json:"epoch"`
-	Owner         string      `json:"owner"`
-	Host          string      `json:"host,omitempty"`
-	At            time.Time   `json:"at"`
-	Source        Source      `json:"source"`            // last read
-	Pointer       *Pointer    `json:"pointer,omitempty"` // last known good; repairs an invalid one
-	Conditions    []Condition `json:"conditions"`
-	LastPass      Pass        `json:"last_pass"`
-	Held          string      `json:"held,omitempty"` // a candidate waiting for an operator
-	Handled       *Handled    `json:"handled,omitempty"`
-	Replicas      []Replica   `json:"replicas"`
-	Nonce         string      `json:"nonce"`
+	FormatVersion int       `json:"format_version"`
+	Epoch         int64     `json:"epoch"`
+	Owner         string    `json:"owner"`
+	Host          string    `json:"host,omitempty"`
+	At            time.Time `json:"at"`
+	Source        Source    `json:"source"`            // last read
+	Pointer       *Pointer  `json:"pointer,omitempty"` // last known good; repairs one that is lost, invalid or older
+	Highest       Height    `json:"highest,omitzero"`
+	// What operators and the collector had written, for when somebody deletes control.json or gc.json.
+	Control    *Control        `json:"control,omitempty"` // without its request
+	Deleting   map[string]Mark `json:"deleting,omitempty"`
+	Conditions []Condition     `json:"conditions"`
+	LastPass   Pass            `json:"last_pass"`
+	Held       string          `json:"held,omitempty"` // a candidate waiting for an operator
+	Handled    *Handled        `json:"handled,omitempty"`
+	Replicas   []Replica       `json:"replicas"`
+	Nonce      string          `json:"nonce"`
+	Unknown    Unknown         `json:"-"`
 }
 
 // Pass is the outcome of one reconcile pass.
@@ -231,6 +263,7 @@ type Pass struct {
 	Seconds    float64   `json:"seconds"`
 	RequeueIn  float64   `json:"requeue_in_seconds,omitempty"`
 	SnapshotID string    `json:"snapshot,omitempty"`
+	Unknown    Unknown   `json:"-"`
 }
 
 // Rejection says which snapshot a replica refused, and why.
@@ -240,6 +273,7 @@ type Rejection struct {
 	Reason         string    `json:"reason"` // hash_mismatch, memory, open, embedding, missing, …
 	Message        string    `json:"message"`
 	Since          time.Time `json:"since"`
+	Unknown        Unknown   `json:"-"`
 }
 
 // Heartbeat is replicas/<id>.json, the only thing that a server writes.
@@ -255,6 +289,7 @@ type Heartbeat struct {
 	Rejected      *Rejection `json:"rejected,omitempty"`
 	TTLSeconds    float64    `json:"ttl_seconds"`
 	Version       string     `json:"version"`
+	Unknown       Unknown    `json:"-"`
 }
 
 // Verdict is <ts>/verdict.json. Result: passed, held, failed, corrupt.
@@ -269,4 +304,5 @@ type Verdict struct {
 	Message       string      `json:"message,omitempty"`
 	By            string      `json:"by"`
 	At            time.Time   `json:"at"`
+	Unknown       Unknown     `json:"-"`
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -12,9 +11,13 @@ import (
 // maxFiles bounds the files of one snapshot.
 const maxFiles = 64
 
-// Digest identifies the spec: lower-case hex SHA-256 of its JSON. Equal digests need no rebuild.
+// Digest identifies the spec: lower-case hex SHA-256 of its compact JSON, of the very bytes when a newer release wrote
+// it. Equal digests need no rebuild.
 func (s Spec) Digest() string {
-	data, err := json.Marshal(s)
+	if s.Unknown != "" {
+		return hexDigest([]byte(s.Unknown))
+	}
+	data, err := compact(s)
 	if err != nil {
 		panic(err) // strings and ints only
 	}
@@ -61,57 +64,23 @@ func ReadManifest(ctx context.Context, objects Objects, l Layout, id, wantSHA256
 	if wantSHA256 != "" && digest != wantSHA256 {
 		return Manifest{}, digest, fmt.Errorf("read %s: %w: sha256 is %s, the pointer says %.80q", key, ErrCorrupt, digest, wantSHA256)
 	}
-	var m Manifest
-	if err := decodeDoc(data, &m); err != nil {
-		return Manifest{}, digest, fmt.Errorf("decode %s: %w", key, err)
-	}
-	if m.ID != id {
-		return Manifest{}, digest, fmt.Errorf("decode %s: %w: it is the manifest of %.80q", key, ErrCorrupt, m.ID)
-	}
-	if err := m.validate(); err != nil {
+	m, err := ParseManifest(data, id)
+	if err != nil {
 		return Manifest{}, digest, fmt.Errorf("decode %s: %w", key, err)
 	}
 	return m, digest, nil
 }
 
-// validate checks what readers rely on: a safe id, a spec that is the one the digest names, and files whose names
-// are safe as names of local files.
-func (m Manifest) validate() error {
-	if _, err := ParseSnapshotID(m.ID); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+// ParseManifest decodes the bytes of <id>/manifest.json: ErrCorrupt, or ErrNewer.
+func ParseManifest(data []byte, id string) (Manifest, error) {
+	var m Manifest
+	if err := decodeDoc(data, &m); err != nil {
+		return Manifest{}, err
 	}
-	if got := m.Spec.Digest(); m.SpecDigest != got {
-		return fmt.Errorf("%w: spec_digest is %.80q, the spec's is %s", ErrCorrupt, m.SpecDigest, got)
+	if m.ID != id {
+		return Manifest{}, fmt.Errorf("%w: it is the manifest of %.80q", ErrCorrupt, m.ID)
 	}
-	if m.Spec.Embedding.Dims < 1 {
-		return fmt.Errorf("%w: spec.embedding.dims is %d", ErrCorrupt, m.Spec.Embedding.Dims)
-	}
-	if len(m.Files) == 0 || len(m.Files) > maxFiles {
-		return fmt.Errorf("%w: %d files", ErrCorrupt, len(m.Files))
-	}
-	seen := make(map[string]bool, len(m.Files))
-	for _, f := range m.Files {
-		if err := f.validate(); err != nil {
-			return err
-		}
-		if seen[f.Name] {
-			return fmt.Errorf("%w: file %q is listed twice", ErrCorrupt, f.Name)
-		}
-		seen[f.Name] = true
-	}
-	return nil
-}
-
-func (f File) validate() error {
-	switch {
-	case !safeName(f.Name), f.Name == FileManifest, f.Name == FileVerdict:
-		return fmt.Errorf("%w: file name %.80q", ErrCorrupt, f.Name)
-	case f.Size < 0:
-		return fmt.Errorf("%w: file %q has size %d", ErrCorrupt, f.Name, f.Size)
-	case !isSHA256(f.SHA256):
-		return fmt.Errorf("%w: file %q has sha256 %.80q", ErrCorrupt, f.Name, f.SHA256)
-	}
-	return nil
+	return m, nil
 }
 
 // safeName accepts plain file names: letters, digits, '.', '-' and '_', not starting with a dot.

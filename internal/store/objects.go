@@ -21,6 +21,8 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrNewer: a document of a format that a newer binary wrote.
 	ErrNewer = errors.New("written by a newer version of this program")
+	// ErrInvalid: a document with a value that no reader would take. It was not written.
+	ErrInvalid = errors.New("invalid document")
 	// ErrDenied: the credentials do not allow the operation. Repeating it does not help.
 	ErrDenied = errors.New("access denied")
 	// ErrInvalidKey: a key that no store accepts ("..", empty segments, control characters, too long).

@@ -71,7 +71,7 @@ func ListSnapshots(ctx context.Context, objects Objects, l Layout) ([]SnapshotIn
 // Returned is the Info of the manifest. progress may be nil.
 func PutSnapshot(ctx context.Context, objects Objects, l Layout, dir string, m Manifest, progress Progress) (Info, error) {
 	if err := m.validate(); err != nil {
-		return Info{}, fmt.Errorf("put snapshot: %w", err)
+		return Info{}, fmt.Errorf("put snapshot: %w: %w", ErrInvalid, err)
 	}
 	data, err := MarshalManifest(m)
 	if err != nil {

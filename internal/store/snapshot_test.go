@@ -3,8 +3,10 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -94,10 +96,22 @@ func TestSnapshotIDsSortByCreationWhateverTheClockSays(t *testing.T) {
 	}
 }
 
+func TestSnapshotIDsStayInTheirMillenniumWhateverIsFoundInTheStore(t *testing.T) {
+	for _, newest := range []string{"29991231T235959Z-00000000", "29000101T000000Z-00000000", "99991231T235959Z-00000000"} {
+		for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(1<<35, 0), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)} {
+			id := store.NewSnapshotID(now, newest, "seed")
+			if _, err := store.ParseSnapshotID(id); err != nil {
+				t.Errorf("at %s after %s: %v", now, newest, err)
+			}
+		}
+	}
+}
+
 func TestParseSnapshotIDAcceptsNothingElse(t *testing.T) {
 	for _, id := range []string{
 		"", "current", "../" + testID, testID + "/", testID + "x", "20260102T030405Z-0123ABCD", "20261302T030405Z-0123abcd",
 		"20260102T030405Z_0123abcd", "20260102T030460Z-0123abcd", "20260102T030405Z-0123abc/", "2026010203040506-0123abcd",
+		"19991231T235959Z-0123abcd", "99991231T235959Z-0123abcd",
 	} {
 		if _, err := store.ParseSnapshotID(id); err == nil {
 			t.Errorf("%q was accepted", id)
@@ -316,6 +330,20 @@ func TestListSnapshotsShowsCompleteAndIncompleteOnes(t *testing.T) {
 	}
 }
 
+// putJSON stores what nobody of ours would write.
+func putJSON(t *testing.T, o store.Objects, key string, doc any) store.Info {
+	t.Helper()
+	data, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := o.Put(t.Context(), key, data, store.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
 func TestReadManifestRefusesWhatReadersMustNotTrust(t *testing.T) {
 	good := testManifest([]store.File{{Name: store.FileIndex, Size: 5, SHA256: strings.Repeat("a", 64)}})
 	for name, change := range map[string]func(*store.Manifest){
@@ -333,9 +361,7 @@ func TestReadManifestRefusesWhatReadersMustNotTrust(t *testing.T) {
 		mem, m := storetest.NewMem(nil), good
 		m.Files = slices.Clone(good.Files)
 		change(&m)
-		if _, err := store.WriteDoc(t.Context(), mem, layout.Manifest(testID), m, store.PutOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		putJSON(t, mem, layout.Manifest(testID), m)
 		if _, _, err := store.ReadManifest(t.Context(), mem, layout, testID, ""); !errors.Is(err, store.ErrCorrupt) {
 			t.Errorf("%s: %v, want ErrCorrupt", name, err)
 		}
@@ -381,12 +407,22 @@ func TestReadPointerTellsInvalidFromMissingAndUnchanged(t *testing.T) {
 		"generation 0":              func(p *store.Pointer) { p.Generation = 0 },
 		"a path as id":              func(p *store.Pointer) { p.ID = "../../etc" },
 		"a path in the history":     func(p *store.Pointer) { p.History = []store.Promotion{{ID: "../../etc"}} },
+		"the last generation":       func(p *store.Pointer) { p.Generation = math.MaxInt64 },
+		"the last epoch":            func(p *store.Pointer) { p.Epoch = math.MaxInt64 },
+		"a huge history":            func(p *store.Pointer) { p.History = slices.Repeat([]store.Promotion{{ID: testID}}, 1000) },
+		"a lineage of 200 bytes":    func(p *store.Pointer) { p.Lineage = strings.Repeat("l", 200) },
+		"lines in the reason":       func(p *store.Pointer) { p.Reason = "a\nb" },
+		"more records than memory":  func(p *store.Pointer) { p.Stats.Vectors = math.MaxInt64 },
+		"files that overflow": func(p *store.Pointer) {
+			p.Files = []store.File{{Name: "a", Size: math.MaxInt64, SHA256: strings.Repeat("a", 64)}}
+		},
+		"a search too wide": func(p *store.Pointer) { p.Index.EfSearch = math.MaxInt64 },
 	} {
 		p := good
 		change(&p)
-		info, err := store.WriteDoc(t.Context(), mem, layout.Pointer(), p, store.PutOptions{})
-		if err != nil {
-			t.Fatal(err)
+		info := putJSON(t, mem, layout.Pointer(), p)
+		if _, err := store.WriteDoc(t.Context(), storetest.NewMem(nil), layout.Pointer(), p, store.PutOptions{}); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%s was written: %v", name, err)
 		}
 		_, got, err := store.ReadPointer(t.Context(), mem, layout, "")
 		if !errors.Is(err, store.ErrPointerInvalid) || !errors.Is(err, store.ErrCorrupt) || got.ETag != info.ETag {
