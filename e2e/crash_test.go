@@ -123,15 +123,16 @@ func TestTwoIndexersHaveOneLeaderAndPromoteEachGenerationOnce(t *testing.T) {
 	}
 }
 
+// TestPausedLeaderStepsDownAndChangesNothing: whatever happens after the pause, in however many terms on a machine
+// that has no core to spare, nothing that the first leader's term began is promoted or written any more.
 func TestPausedLeaderStepsDownAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := s3Backend(t, s3test.Versitygw)
 	srv, env := buying(t, b, embedtest.Options{TextsPerSecond: 1500})
-	env = with(env, "LEASE_TTL", "2s", "GATE_MAX_REMOVED", "1")
+	env = with(env, "LEASE_TTL", "5s", "GATE_MAX_REMOVED", "1")
 	b.put(t, b.layout.Source, revision(0, 40))
 	first := harness.StartIndexer(t, env)
 	b.awaitPointer(t, "a first snapshot", func(p store.Pointer) bool { return true })
-	before := readLease(t, b)
 
 	// Stop it in the middle of a purchase, with requests under way.
 	sent := srv.Stats().Texts
@@ -143,36 +144,35 @@ func TestPausedLeaderStepsDownAndChangesNothing(t *testing.T) {
 		return nil
 	})
 	first.Signal(syscall.SIGSTOP)
+	old := readLease(t, b) // nobody but the first wrote it so far
 	second := harness.StartIndexer(t, env)
-	taken := harnessLease(t, b, "the second takes over", func(l store.Lease) bool { return l.Epoch > before.Epoch })
-	b.awaitPointer(t, "the second fenced the pointer", func(p store.Pointer) bool { return p.Epoch == taken.Epoch })
+	b.awaitPointer(t, "the second fenced the pointer", func(p store.Pointer) bool { return p.Epoch > old.Epoch })
 	first.Signal(syscall.SIGCONT)
 
-	p := b.awaitPointer(t, "the second promotes", func(p store.Pointer) bool { return p.Source.Records == 6000 })
-	if p.Epoch != taken.Epoch || p.BuiltEpoch != taken.Epoch {
-		t.Errorf("promoted under epoch %d, built under %d; the leader's is %d", p.Epoch, p.BuiltEpoch, taken.Epoch)
+	p := b.awaitPointer(t, "the new catalogue is promoted", func(p store.Pointer) bool { return p.Source.Records == 6000 })
+	if p.BuiltEpoch <= old.Epoch || p.Epoch <= old.Epoch {
+		t.Errorf("promoted under epoch %d, built under %d; the paused leader's was %d", p.Epoch, p.BuiltEpoch, old.Epoch)
 	}
-	harness.Eventually(t, "the first knows that it does not lead", func() error {
-		if v := metric(t, first.Admin, "vectorstore_leader"); v != 0 {
-			return fmt.Errorf("vectorstore_leader is %v", v)
+	harness.Eventually(t, "the first knows that its term is over", func() error {
+		if len(first.Lines("stepped down")) == 0 {
+			return errors.New("not yet")
 		}
 		return nil
 	})
-	if l := readLease(t, b); l.Epoch != taken.Epoch || l.Owner != taken.Owner {
-		t.Errorf("lease is %+v, was taken as %+v", l, taken)
+	for _, l := range append(first.Lines("promoted to current/"), second.Lines("promoted to current/")...) {
+		if l["epoch"] == float64(old.Epoch) && l["generation"] != float64(1) {
+			t.Errorf("promoted by the term that was paused: %v", l)
+		}
 	}
-	harness.Eventually(t, "the status is the second's", func() error {
+	harness.Eventually(t, "the status is of a later term", func() error {
 		status, _, err := store.ReadDoc[store.Status](t.Context(), b.objects, b.layout.Status(), store.GetOptions{})
-		if err != nil || status.Epoch != taken.Epoch || status.Owner != taken.Owner {
-			return fmt.Errorf("epoch %d, owner %s, %v", status.Epoch, status.Owner, err)
+		if err != nil || status.Epoch <= old.Epoch {
+			return fmt.Errorf("epoch %d, %v", status.Epoch, err)
 		}
 		return nil
 	})
-	if gc, _, err := store.ReadDoc[store.GC](t.Context(), b.objects, b.layout.GC(), store.GetOptions{}); err == nil && gc.Epoch > taken.Epoch {
-		t.Errorf("gc.json is of epoch %d", gc.Epoch)
-	}
-	if n := len(first.Lines("promoted to current/")); n != 1 {
-		t.Errorf("the paused leader promoted %d times, want only the first snapshot", n)
+	if l := readLease(t, b); l.Epoch <= old.Epoch {
+		t.Errorf("lease is %+v, was %+v", l, old)
 	}
 	second.Signal(syscall.SIGTERM)
 	if code := second.Wait(t); code != 0 {
@@ -186,17 +186,5 @@ func readLease(t *testing.T, b *backend) store.Lease {
 	if err := json.Unmarshal(b.get(t, b.layout.Lease()), &l); err != nil {
 		t.Fatal(err)
 	}
-	return l
-}
-
-func harnessLease(t *testing.T, b *backend, what string, ok func(store.Lease) bool) store.Lease {
-	t.Helper()
-	var l store.Lease
-	harness.Eventually(t, what, func() error {
-		if l = readLease(t, b); !ok(l) {
-			return fmt.Errorf("lease is %+v", l)
-		}
-		return nil
-	})
 	return l
 }

@@ -30,9 +30,13 @@
 // the write of the pointer if the intent is still theirs, then control.json again. Of two who pin at once one is told
 // of a conflict, and what the other was told is what is served; should that one die before it moved the pointer, the
 // next pass serves the pin that stands. A pin that cannot be fulfilled is taken back by the command that wrote it,
-// and the pointer fenced, so that no pass that saw it promotes by it. A leader asks lease.check before every write; after 2/3 of the TTL without a
-// renewal it stops, and a pointer, status.json or gc.json of a later epoch makes it step down whatever its clock
-// says: the monotonic clock of a suspended machine stands still.
+// and the pointer fenced, so that no pass that saw it promotes by it.
+//
+// A leader asks lease.check before every write; after 2/3 of the TTL without a renewal it stops, and a pointer,
+// status.json or gc.json of a later epoch makes it step down whatever its clock says: the monotonic clock of a
+// suspended machine stands still. Three attempts to renew, each with a deadline of its own, fit before that. One whose
+// answer was lost counts from its sending when the record turns out to be ours, so a term ends only when somebody
+// took it, or when the store was away for a third of the TTL.
 //
 // Garbage collection reads gc.json before anything else and announces deletions with that ETag. Whoever starts to
 // use a snapshot is in the pointer, control.json or a heartbeat by then, or changes gc.json first (a hold).

@@ -27,9 +27,30 @@ type lease struct {
 	held   bool
 	record store.Lease // as last read or written
 	etag   string
-	sent   time.Duration // when the last renewal that succeeded was sent
-	seen   string        // ETag of another's record
-	since  time.Duration // when it was first seen
+	sent   time.Duration // when the last renewal that took effect was sent
+	// Nonces of renewals whose fate is not known, and when they were sent.
+	doubt map[string]time.Duration
+	seen  string        // ETag of another's record
+	since time.Duration // when it was first seen
+}
+
+// LEASE_TTL is 5 s … 5 min. A record that says anything else is taken for the nearest of these: a silent holder keeps
+// the others waiting for five minutes at most, and a busy store or machine is given five seconds at least.
+const (
+	leastTTL = 5 * time.Second
+	mostTTL  = 5 * time.Minute
+)
+
+// ttlOf is the TTL of a record that anybody may have written.
+func ttlOf(l store.Lease) time.Duration {
+	switch s := l.TTLSeconds; {
+	case s >= mostTTL.Seconds():
+		return mostTTL
+	case s >= leastTTL.Seconds(): // false for NaN
+		return time.Duration(s * float64(time.Second))
+	default:
+		return leastTTL
+	}
 }
 
 // epoch of the term that is held, 0 when none is.
@@ -85,7 +106,7 @@ func (l *lease) acquire(ctx context.Context) (bool, error) {
 		l.note(found)
 	default:
 		l.note(found)
-		if !l.expired(info.ETag, time.Duration(found.TTLSeconds*float64(time.Second)), sent) {
+		if !l.expired(info.ETag, ttlOf(found), sent) {
 			return false, nil
 		}
 	}
@@ -112,6 +133,7 @@ func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (b
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held, l.record, l.etag, l.sent, l.seen = true, next, info.ETag, sent, ""
+	l.doubt = map[string]time.Duration{}
 	return true, nil
 }
 
@@ -156,57 +178,86 @@ func (l *lease) floor(ctx context.Context) (int64, error) {
 // renew extends the term. ErrLeaseLost is final; any other error may be tried again while check allows.
 func (l *lease) renew(ctx context.Context) error {
 	l.mu.Lock()
-	next, etag, held := l.record, l.etag, l.held
+	held, unsure := l.held, len(l.doubt) > 0
 	l.mu.Unlock()
 	if !held {
 		return fmt.Errorf("%w: not held", ErrLeaseLost)
 	}
-	next.Nonce = store.NewNonce()
-	sent := l.clock.Elapsed()
+	if unsure { // it may have taken effect, and its ETag is the one to replace
+		if err := l.recall(ctx); err != nil {
+			return err
+		}
+	}
+	nonce := store.NewNonce()
+	l.mu.Lock()
+	next, etag, sent := l.record, l.etag, l.clock.Elapsed()
+	l.doubt[nonce] = sent
+	l.mu.Unlock()
+	next.Nonce = nonce
 	info, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		l.drop()
-		return fmt.Errorf("%w: taken over", ErrLeaseLost)
+		return l.recall(ctx) // taken over, or an earlier renewal of ours landed late
 	}
 	if err != nil {
-		// It may have taken effect: adopt our own record's new ETag before the next attempt.
-		l.refresh(ctx)
 		return fmt.Errorf("renew lease: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.record, l.etag, l.sent = next, info.ETag, sent
+	l.believe(next, info.ETag, sent)
 	return nil
 }
 
-// refresh re-reads the record after an ambiguous renewal. A record that is still ours, of our epoch, gives
-// the ETag for the next attempt; the validity stays with the last renewal that was confirmed.
-func (l *lease) refresh(ctx context.Context) {
-	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
-	if err != nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held && found.Owner == l.owner && found.Epoch == l.record.Epoch && !found.Released {
-		l.etag = info.ETag
+// believe takes a record for what is stored, and forgets the renewals before it. l.mu is held.
+func (l *lease) believe(record store.Lease, etag string, sent time.Duration) {
+	l.record, l.etag, l.sent = record, etag, max(l.sent, sent)
+	for nonce, at := range l.doubt {
+		if at <= sent {
+			delete(l.doubt, nonce)
+		}
 	}
 }
 
-// keep renews at a third of the TTL, and more often while renewals fail, until ctx ends or the lease is
-// lost; then it calls lost once. Each attempt gets a third of the TTL: two fit before work must stop.
+// recall reads the record to find out what became of renewals that were not answered. One whose record is there took
+// effect: the term counts from its sending. A record that is not of our term means that it is over.
+func (l *lease) recall(ctx context.Context) error {
+	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return fmt.Errorf("read lease: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || found.Owner != l.owner || found.Epoch != l.record.Epoch || found.Released {
+		l.held = false
+		return fmt.Errorf("%w: taken over", ErrLeaseLost)
+	}
+	l.etag = info.ETag
+	if sent, ok := l.doubt[found.Nonce]; ok {
+		l.believe(found, info.ETag, sent)
+	}
+	return nil
+}
+
+// renewPart of the TTL is what one attempt to renew may take, reading included. The first starts at a third of the
+// TTL, and with pauses and jitter of a hundredth three end before two thirds, where work stops:
+// 1/3 + 3 × 1/10 + 3 × 1/100 = 0.663.
+const (
+	renewPart = 10
+	pausePart = 100
+)
+
+// keep renews at a third of the TTL, again while renewals fail, until ctx ends or the lease is lost; then it calls
+// lost once. A stalled attempt is given up early enough for two more, each with a deadline of its own.
 func (l *lease) keep(ctx context.Context, lost func(error)) {
-	wait := l.ttl / 3
+	wait := l.due()
 	for {
-		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(l.ttl/50)+1)))
+		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(l.ttl/pausePart)+1)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
-		wait = l.ttl / 3
-		attempt, cancel := context.WithTimeout(ctx, l.ttl/3)
+		attempt, cancel := context.WithTimeout(ctx, l.ttl/renewPart)
 		err := l.renew(attempt)
 		cancel()
 		if ctx.Err() != nil {
@@ -217,10 +268,17 @@ func (l *lease) keep(ctx context.Context, lost func(error)) {
 			lost(stale)
 			return
 		}
-		if err != nil {
-			wait = l.ttl / 12
+		if wait = l.due(); err != nil {
+			wait = 0
 		}
 	}
+}
+
+// due is the time until a third of the TTL has passed since the last renewal that counts was sent.
+func (l *lease) due() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(0, l.sent+l.ttl/3-l.clock.Elapsed())
 }
 
 // confirm asks the store whether the term is still ours: a suspended machine's clock does not know.
@@ -247,16 +305,30 @@ func (l *lease) drop() {
 // what the next term counts from.
 func (l *lease) release(ctx context.Context) error {
 	l.mu.Lock()
-	next, etag, held := l.record, l.etag, l.held
+	held := l.held
 	l.held = false
 	l.mu.Unlock()
 	if !held {
 		return nil
 	}
-	next.Released, next.Nonce = true, store.NewNonce()
-	_, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
-	if errors.Is(err, store.ErrConflict) {
-		return nil // taken over, or a renewal of ours landed late: it will expire by itself
+	for range releaseTries {
+		l.mu.Lock()
+		next, etag := l.record, l.etag
+		l.mu.Unlock()
+		next.Released, next.Nonce = true, store.NewNonce()
+		_, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if err := l.recall(ctx); err != nil { // or a renewal of ours landed late
+			if errors.Is(err, ErrLeaseLost) {
+				return nil // somebody else's by now
+			}
+			return err
+		}
 	}
-	return err
+	return nil // it will expire by itself
 }
+
+// releaseTries: a renewal that was cut off at the end of a term may land between reading and writing, once.
+const releaseTries = 3

@@ -100,6 +100,40 @@ func TestBadCatalogueIsParsedOnceAndStillWatched(t *testing.T) {
 	})
 }
 
+func TestLongBuildSurvivesRenewalsThatStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.catalogue(0, 5, "a")
+		builds := 0
+		r.embed.Before = func(ctx context.Context, _ []string) error {
+			builds++
+			select {
+			case <-time.After(10 * time.Minute):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		puts := 0 // only the leader's renewals write lease.json
+		r.objects = store.Hooked(r.mem, func(ctx context.Context, op, key string, call func() error) error {
+			err := call()
+			if op == store.OpPut && key == r.layout.Lease() {
+				if puts++; puts%3 != 1 { // two of three answers are lost
+					<-ctx.Done()
+					return ctx.Err()
+				}
+			}
+			return err
+		})
+		_, stop := r.run()
+		time.Sleep(11 * time.Minute)
+		stop()
+		if builds != 1 || r.pointer().Epoch != 1 || puts < 20 {
+			t.Errorf("%d builds, epoch %d after %d renewals; nobody else wanted the lease", builds, r.pointer().Epoch, puts)
+		}
+	})
+}
+
 func TestFollowerTakesOverAtOnceAfterARelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

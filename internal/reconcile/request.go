@@ -31,7 +31,7 @@ func (o *Operator) LeaderAlive(ctx context.Context) (bool, error) {
 		case info.ETag != first:
 			return true, nil
 		}
-		ttl := time.Duration(l.TTLSeconds * float64(time.Second))
+		ttl := ttlOf(l)
 		if o.Clock.Elapsed()-began >= ttl {
 			return false, nil
 		}
