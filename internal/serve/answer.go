@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -43,18 +44,19 @@ func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
 // are valid JSON already and go out as they are.
 func appendHit(b []byte, snap *snapshot, h hit) ([]byte, error) {
 	var id, text, metadata []byte
-	s := scanner{in: snap.docs.Line(int(h.pos)), trusted: true}
-	err := s.object(func(key []byte) (err error) {
+	line := snap.docs.Line(int(h.pos))
+	s := jsonread.OverChecked(line)
+	err := s.Object(func(key []byte) (err error) {
 		switch string(key) {
 		case `"id"`:
-			id, err = s.str()
+			id, err = s.String()
 		case `"text"`:
-			text, err = s.str()
+			text, err = s.String()
 		case `"metadata"`: // the last one
-			metadata = s.in[s.pos : len(s.in)-1]
-			s.pos = len(s.in) - 1
+			metadata = line[s.Offset() : len(line)-1]
+			s.Advance(len(metadata))
 		default:
-			_, err = s.skip()
+			err = s.Skip(maxDepth)
 		}
 		return err
 	})

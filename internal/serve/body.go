@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
@@ -26,6 +27,9 @@ const (
 	// maxBatchResults bounds the sum of k in a batch: 50,000 records of 1 KiB are 50 MiB of answer.
 	maxBatchResults = 50_000
 )
+
+// maxDepth of nesting in what a body holds beside numbers and texts. Filters are two deep.
+const maxDepth = 64
 
 // query is one parsed search.
 type query struct {
@@ -48,30 +52,30 @@ func wrong(at, format string, a ...any) error { return &fieldError{at, fmt.Sprin
 
 // parseSearch reads the body of /search. defaultMode is for queries of text.
 func parseSearch(body []byte, defaultMode string) (query, error) {
-	s := scanner{in: body}
+	s := bodyReader{jsonread.Over(body)}
 	q, err := s.query("body", defaultMode)
 	if err == nil {
-		err = s.end()
+		err = s.End()
 	}
 	return q, located("body", err)
 }
 
 // parseBatch reads the body of /search/batch.
 func parseBatch(body []byte, defaultMode string) ([]query, error) {
-	s := scanner{in: body}
+	s := bodyReader{jsonread.Over(body)}
 	var all []query
 	found := false
 	err := s.members("body", func(key string) error {
 		if key != "queries" {
-			_, err := s.skip()
+			_, err := s.Value(maxDepth)
 			return err
 		}
 		found = true
 		all = all[:0]
-		if s.peek() != '[' {
+		if s.Peek() != '[' {
 			return s.mistyped("body.queries", "a list of searches")
 		}
-		return s.array(func() error {
+		return s.Array(func() error {
 			at := fmt.Sprintf("body.queries[%d]", len(all))
 			if len(all) >= maxBatch {
 				return wrong("body.queries", "more than %d", maxBatch)
@@ -82,7 +86,7 @@ func parseBatch(body []byte, defaultMode string) ([]query, error) {
 		})
 	})
 	if err == nil {
-		err = s.end()
+		err = s.End()
 	}
 	if err == nil && (!found || len(all) == 0) {
 		err = wrong("body.queries", "is required, with at least one search")
@@ -106,32 +110,35 @@ func located(at string, err error) error {
 	return wrong(at, "%v", err)
 }
 
-// members is object for a body: the value must be an object, keys come decoded.
-func (s *scanner) members(at string, member func(key string) error) error {
-	if c := s.peek(); c == 0 && s.pos >= len(s.in) {
+// bodyReader reads the body of a request and knows what a search is.
+type bodyReader struct{ jsonread.Reader }
+
+// members is Object for a body: the value must be an object, keys come decoded.
+func (s *bodyReader) members(at string, member func(key string) error) error {
+	if c := s.Peek(); c == 0 && s.End() == nil {
 		return wrong(at, "is empty, expected a JSON object")
 	} else if c != '{' {
 		return s.mistyped(at, "a JSON object")
 	}
-	return s.object(func(raw []byte) error { return member(unquote(raw)) })
+	return s.Object(func(raw []byte) error { return member(jsonread.Unquote(raw)) })
 }
 
 // mistyped reports a value of the wrong type, or the syntax error that it turns out to be.
-func (s *scanner) mistyped(at, want string) error {
-	if _, err := s.skip(); err != nil {
+func (s *bodyReader) mistyped(at, want string) error {
+	if _, err := s.Value(maxDepth); err != nil {
 		return err
 	}
 	return wrong(at, "must be %s", want)
 }
 
 // query reads one search object. Of a repeated key the last counts. null is like absent.
-func (s *scanner) query(at, defaultMode string) (query, error) {
+func (s *bodyReader) query(at, defaultMode string) (query, error) {
 	q := query{k: defaultK}
 	err := s.members(at, func(key string) error {
 		switch key {
 		case "query", "k", "mode", "filter", "vector":
-			if s.peek() == 'n' {
-				return s.literal("null")
+			if s.Peek() == 'n' {
+				return s.Literal("null")
 			}
 		}
 		var err error
@@ -147,7 +154,7 @@ func (s *scanner) query(at, defaultMode string) (query, error) {
 		case "vector":
 			q.vector, err = s.vector(at + ".vector")
 		default:
-			_, err = s.skip()
+			_, err = s.Value(maxDepth)
 		}
 		return err
 	})
@@ -177,32 +184,32 @@ func (q *query) settle(at, defaultMode string) error {
 	return nil
 }
 
-func (s *scanner) text(at string) (string, error) {
-	if s.peek() != '"' {
+func (s *bodyReader) text(at string) (string, error) {
+	if s.Peek() != '"' {
 		return "", s.mistyped(at, "a string")
 	}
-	raw, err := s.str()
+	raw, err := s.String()
 	if err != nil {
 		return "", err
 	}
-	t := unquote(raw)
+	t := jsonread.Unquote(raw)
 	if n := utf8.RuneCountInString(t); n > maxQuery {
 		return "", wrong(at, "has %d characters, the limit is %d", n, maxQuery)
 	}
 	return t, nil
 }
 
-func (s *scanner) count(at string) (int, error) {
-	if c := s.peek(); c != '-' && !isDigit(c) {
+func (s *bodyReader) count(at string) (int, error) {
+	if c := s.Peek(); c != '-' && !('0' <= c && c <= '9') {
 		return 0, s.mistyped(at, "an integer")
 	}
-	raw, err := s.number()
+	raw, err := s.Number()
 	if err != nil {
 		return 0, err
 	}
 	n := 0
 	for _, c := range raw {
-		if !isDigit(c) {
+		if !('0' <= c && c <= '9') {
 			if c == '-' {
 				return 0, wrong(at, "must be 1 to %d", maxK)
 			}
@@ -216,26 +223,26 @@ func (s *scanner) count(at string) (int, error) {
 	return n, nil
 }
 
-func (s *scanner) mode(at string) (string, error) {
-	if s.peek() != '"' {
+func (s *bodyReader) mode(at string) (string, error) {
+	if s.Peek() != '"' {
 		return "", s.mistyped(at, "a string")
 	}
-	raw, err := s.str()
+	raw, err := s.String()
 	if err != nil {
 		return "", err
 	}
-	m := unquote(raw)
+	m := jsonread.Unquote(raw)
 	if !knownMode(m) {
 		return "", wrong(at, "must be semantic, lexical or hybrid")
 	}
 	return m, nil
 }
 
-func (s *scanner) filter(at string) (*vendors.Filter, error) {
-	if s.peek() != '{' {
+func (s *bodyReader) filter(at string) (*vendors.Filter, error) {
+	if s.Peek() != '{' {
 		return nil, s.mistyped(at, "an object")
 	}
-	raw, err := s.skip()
+	raw, err := s.Value(maxDepth)
 	if err != nil {
 		return nil, err
 	}
@@ -247,13 +254,13 @@ func (s *scanner) filter(at string) (*vendors.Filter, error) {
 }
 
 // vector reads a list of numbers, or base64 of little-endian float32. It is returned as a unit vector.
-func (s *scanner) vector(at string) ([]float32, error) {
+func (s *bodyReader) vector(at string) ([]float32, error) {
 	var v []float32
 	var err error
-	switch s.peek() {
+	switch s.Peek() {
 	case '[':
 		var ok bool
-		if v, ok, err = s.floats(maxDims); err == nil && !ok {
+		if v, ok, err = s.Floats(maxDims); err == nil && !ok {
 			if len(v) == maxDims {
 				return nil, wrong(at, "has more than %d numbers", maxDims)
 			}
@@ -261,7 +268,7 @@ func (s *scanner) vector(at string) ([]float32, error) {
 		}
 	case '"':
 		var raw []byte
-		if raw, err = s.str(); err == nil {
+		if raw, err = s.String(); err == nil {
 			v, err = decodeVector(at, raw[1:len(raw)-1])
 		}
 	default:
@@ -320,19 +327,4 @@ func normalise(at string, v []float32) error {
 		v[i] = float32(float64(f) * scale)
 	}
 	return nil
-}
-
-// unquote decodes a checked JSON string.
-func unquote(raw []byte) string {
-	inner := raw[1 : len(raw)-1]
-	for _, c := range inner {
-		if c == '\\' {
-			var s string
-			if json.Unmarshal(raw, &s) == nil {
-				return s
-			}
-			break
-		}
-	}
-	return string(inner)
 }

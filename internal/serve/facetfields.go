@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // What makes a field worth a filter on the page: a handful of short values that many records share.
@@ -37,8 +39,8 @@ func pickFacets(n int, raw func(i int) ([]byte, error)) []string {
 		if err != nil {
 			continue
 		}
-		s := scanner{in: r}
-		_ = s.strings("", func(path, value string) {
+		s := jsonread.Over(r)
+		_ = eachString(&s, "", func(path, value string) {
 			st := stats[path]
 			if st == nil {
 				if len(stats) >= 1000 {
@@ -78,26 +80,25 @@ func pickFacets(n int, raw func(i int) ([]byte, error)) []string {
 	return paths
 }
 
-// strings calls f with every string below a value and its dotted path; list elements share their list's path.
-func (s *scanner) strings(path string, f func(path, value string)) error {
-	switch s.peek() {
+// eachString calls f with every string below a value and its dotted path; list elements share their list's path.
+func eachString(s *jsonread.Reader, path string, f func(path, value string)) error {
+	switch s.Peek() {
 	case '{':
-		return s.object(func(key []byte) error {
-			p := unquote(key)
+		return s.Object(func(key []byte) error {
+			p := jsonread.Unquote(key)
 			if path != "" {
 				p = path + "." + p
 			}
-			return s.strings(p, f)
+			return eachString(s, p, f)
 		})
 	case '[':
-		return s.array(func() error { return s.strings(path, f) })
+		return s.Array(func() error { return eachString(s, path, f) })
 	case '"':
-		v, err := s.str()
+		v, err := s.String()
 		if err == nil && path != "" {
-			f(path, unquote(v))
+			f(path, jsonread.Unquote(v))
 		}
 		return err
 	}
-	_, err := s.skip()
-	return err
+	return s.Skip(maxDepth)
 }

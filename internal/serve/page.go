@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/text/language"
 
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
@@ -315,8 +316,8 @@ func (d *pageData) results(snap *snapshot, q pageQuery, hits []hit, start time.T
 // chips are the record's values of the fields that can be filtered by.
 func chips(paths []string, raw []byte) []string {
 	var out []string
-	s := scanner{in: raw}
-	_ = s.strings("", func(p, v string) {
+	s := jsonread.Over(raw)
+	_ = eachString(&s, "", func(p, v string) {
 		if len(out) < 10 && v != "" && slices.Contains(paths, p) && !slices.Contains(out, v) {
 			out = append(out, v)
 		}

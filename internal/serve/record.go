@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // field is one member of a record as the page shows it: a value, or groups of members.
@@ -18,10 +20,11 @@ type field struct {
 
 // fieldsOf lays out a record's JSON in its own order.
 func fieldsOf(raw []byte) []field {
-	s := scanner{in: raw}
+	text := jsonread.Over(raw)
+	s := &text
 	var out []field
-	_ = s.object(func(key []byte) error {
-		f, err := s.field(unquote(key))
+	_ = s.Object(func(key []byte) error {
+		f, err := fieldOf(s, jsonread.Unquote(key))
 		if f.Value != "" || len(f.Groups) > 0 {
 			out = append(out, f)
 		}
@@ -30,11 +33,11 @@ func fieldsOf(raw []byte) []field {
 	return out
 }
 
-// field reads one value. Lists of scalars become one line, objects a group, lists of objects a group each.
-func (s *scanner) field(key string) (field, error) {
+// fieldOf reads one value. Lists of scalars become one line, objects a group, lists of objects a group each.
+func fieldOf(s *jsonread.Reader, key string) (field, error) {
 	f := field{Key: key}
 	var values []string
-	err := s.gather(&values, &f.Groups)
+	err := gather(s, &values, &f.Groups)
 	f.Value = strings.Join(values, "、")
 	if len(values) == 1 {
 		if u, err := url.Parse(values[0]); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
@@ -47,12 +50,12 @@ func (s *scanner) field(key string) (field, error) {
 	return f, err
 }
 
-func (s *scanner) gather(values *[]string, groups *[][]field) error {
-	switch c := s.peek(); {
+func gather(s *jsonread.Reader, values *[]string, groups *[][]field) error {
+	switch c := s.Peek(); {
 	case c == '{':
 		var group []field
-		err := s.object(func(key []byte) error {
-			f, err := s.field(unquote(key))
+		err := s.Object(func(key []byte) error {
+			f, err := fieldOf(s, jsonread.Unquote(key))
 			if f.Value != "" || len(f.Groups) > 0 {
 				group = append(group, f)
 			}
@@ -63,18 +66,18 @@ func (s *scanner) gather(values *[]string, groups *[][]field) error {
 		}
 		return err
 	case c == '[':
-		return s.array(func() error { return s.gather(values, groups) })
+		return s.Array(func() error { return gather(s, values, groups) })
 	case c == '"':
-		v, err := s.str()
+		v, err := s.String()
 		if err != nil {
 			return err
 		}
-		if t := unquote(v); t != "" {
+		if t := jsonread.Unquote(v); t != "" {
 			*values = append(*values, t)
 		}
 		return nil
 	}
-	v, err := s.skip()
+	v, err := s.Value(maxDepth)
 	if err == nil && string(v) != "null" {
 		*values = append(*values, string(v))
 	}

@@ -1,4 +1,4 @@
-package serve
+package jsonread
 
 import (
 	"encoding/binary"
@@ -11,15 +11,16 @@ import (
 var powersOfTen = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 	1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
 
-// float consumes a number and returns the nearest float32, ties to even: bit for bit strconv.ParseFloat(s, 32).
+// Float takes a number and returns the nearest float32, ties to even: bit for bit strconv.ParseFloat(s, 32).
 //
 // Up to 19 significant digits fit a uint64 m, and the number is m × 10^e. For |e| ≤ 22 one float64 multiplication or
 // division gives d with a relative error of at most 2⁻⁵³ from converting m and 2⁻⁵³ from the operation, together
 // below 2.1 units in d's last place. Rounding d to float32 is then right unless a midpoint between two float32 lies
 // that close to d, which the 29 bits that rounding drops tell. Those, one in 50 million, and everything else that is
 // unusual go to strconv.
-func (s *scanner) float() (float32, error) {
-	in, i := s.in, s.pos
+func (r *Reader) Float() (float32, error) {
+	r.Peek()
+	in, i := r.in, r.pos
 	neg := i < len(in) && in[i] == '-'
 	if neg {
 		i++
@@ -28,14 +29,14 @@ func (s *scanner) float() (float32, error) {
 	m, i := digits(in, i, 0)
 	count := i - first
 	if count == 0 || count > 1 && in[first] == '0' {
-		return s.slowFloat() // not a JSON number
+		return r.slowFloat() // not a JSON number
 	}
 	e := 0
 	if i < len(in) && in[i] == '.' {
 		frac := i + 1
 		m, i = digits(in, frac, m)
 		if i == frac {
-			return s.slowFloat() // not a JSON number
+			return r.slowFloat() // not a JSON number
 		}
 		e = frac - i
 		count -= e
@@ -46,12 +47,12 @@ func (s *scanner) float() (float32, error) {
 	if i < len(in) && in[i]|0x20 == 'e' {
 		var ok bool
 		if e, i, ok = exponent(in, i, e); !ok {
-			return s.slowFloat()
+			return r.slowFloat()
 		}
 	}
 	// The leading zero of 0.x is counted, so 20 digits are at most 19 significant ones then.
 	if count > 19 && !(count == 20 && in[first] == '0') || e < -22 || e > 22 {
-		return s.slowFloat()
+		return r.slowFloat()
 	}
 	d := float64(m)
 	if e < 0 {
@@ -60,18 +61,21 @@ func (s *scanner) float() (float32, error) {
 		d *= powersOfTen[e]
 	}
 	if ambiguous(d) || d > math.MaxFloat32/2 || d < 0x1p-126 && m != 0 {
-		return s.slowFloat()
+		return r.slowFloat()
 	}
-	s.pos = i
+	if i == len(in) && r.src != nil {
+		return r.slowFloat() // it may go on
+	}
+	r.pos = i
 	if neg {
 		return float32(-d), nil // also -0
 	}
 	return float32(d), nil
 }
 
-// fraction is float for the numbers that vectors are made of, 0.0123 or -1.25: one digit, the point, 1 to 19 digits. ok
-// is false for others, and where float would ask strconv. It does not branch on sign and lengths, which are as good as
-// random from number to number: half of float's time goes into branches that were guessed wrong.
+// fraction is Float for the numbers that vectors are made of, 0.0123 or -1.25: one digit, the point, 1 to 19 digits. ok
+// is false for others, and where Float would ask strconv. It does not branch on sign and lengths, which are as good as
+// random from number to number: half of Float's time goes into branches that were guessed wrong.
 func fraction(in []byte, i int) (f float32, next int, ok bool) {
 	const longest = 1 + 1 + 1 + 3*8 + 1 // sign, digit, point, three words and what follows them
 	if i+longest > len(in) {
@@ -160,41 +164,41 @@ func digits(in []byte, i int, m uint64) (sum uint64, end int) {
 	return m, i
 }
 
-// floats consumes a list of numbers, at most limit, with the position on its '['. ok is false where something is not a
-// number; the position is on it then.
-func (s *scanner) floats(limit int) (v []float32, ok bool, err error) {
-	v = make([]float32, 0, min(len(s.in)/8, 2048)) // a number and its comma take 8 bytes or more, mostly
-	s.pos++
-	if s.eat(']') {
+// Floats takes a list of numbers, at most limit. ok is false at an item too many and where an item is no number, which
+// is next then.
+func (r *Reader) Floats(limit int) (v []float32, ok bool, err error) {
+	v = make([]float32, 0, min(limit, len(r.in)/8, 2048)) // a number and its comma take 8 bytes or more, mostly
+	if !r.Take('[') {
+		return nil, false, r.Unexpected("an array")
+	}
+	if r.Take(']') {
 		return v, true, nil
 	}
 	for {
-		s.space()
-		f, next, ok := fraction(s.in, s.pos)
-		if !ok {
-			if c := s.peek(); c != '-' && !isDigit(c) {
+		if r.pos < len(r.in) && r.in[r.pos] <= ' ' {
+			r.Peek()
+		}
+		f, next, ok := fraction(r.in, r.pos)
+		if ok {
+			r.pos = next
+		} else {
+			if c := r.Peek(); c != '-' && !isDigit(c) {
 				return v, false, nil
 			}
-			at := s.pos
-			if f, err = s.float(); err != nil {
+			if f, err = r.Float(); err != nil {
 				return v, false, err
 			}
-			s.pos, next = at, s.pos
+		}
+		v = append(v, f)
+		if r.pos < len(r.in) && r.in[r.pos] == ',' {
+			r.pos++
+		} else if r.Take(']') {
+			return v, true, nil
+		} else if !r.Take(',') {
+			return v, false, r.Unexpected("',' or ']'")
 		}
 		if len(v) == limit {
 			return v, false, nil
-		}
-		v = append(v, f)
-		s.pos = next
-		if s.pos < len(s.in) && s.in[s.pos] == ',' {
-			s.pos++
-			continue
-		}
-		if s.eat(']') {
-			return v, true, nil
-		}
-		if !s.eat(',') {
-			return v, false, s.fail("expected ',' or ']'")
 		}
 	}
 }
@@ -217,17 +221,16 @@ func exponent(in []byte, i, e int) (sum, next int, ok bool) {
 	return e + sign*n, i, i > from && (i >= len(in) || !isDigit(in[i]))
 }
 
-// slowFloat is float for any spelling. Beyond float32's range is an error, as in encoding/json.
-func (s *scanner) slowFloat() (float32, error) {
-	at := s.pos
-	raw, err := s.number()
+// slowFloat is Float for any spelling. Beyond float32's range is an error, as in encoding/json.
+func (r *Reader) slowFloat() (float32, error) {
+	at := r.Offset()
+	raw, err := r.Number()
 	if err != nil {
 		return 0, err
 	}
 	v, err := strconv.ParseFloat(string(raw), 32)
 	if err != nil {
-		s.pos = at
-		return 0, s.fail("a number is out of range")
+		return 0, &SyntaxError{Reason: OutOfRange, At: at}
 	}
 	return float32(v), nil
 }
