@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +27,7 @@ type building struct {
 	Model    wire.Model    `embed:""`
 
 	Concurrency int     `name:"embedding-concurrency" env:"EMBEDDING_CONCURRENCY" default:"4" help:"Calls to the embedding provider in flight at most."`
+	Batch       int     `name:"embedding-batch" env:"EMBEDDING_BATCH" default:"0" placeholder:"N" help:"Texts a call to the embedding provider at most; default the provider's own limit, or what it is found to take."`
 	MaxTokens   int     `name:"max-embed-tokens" env:"MAX_EMBED_TOKENS" default:"0" help:"Token budget of one build: above it the build is held before any purchase; 0 is off."`
 	Price       float64 `name:"embedding-price" env:"EMBEDDING_PRICE" default:"-1" placeholder:"USD" help:"Price of a million tokens, for plans and budgets; default the list price of a known model."`
 	IndexKind   string  `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, hnsw, ivf, hnsw-sq8 or ivf-sq8 (a byte per component)."`
@@ -44,6 +47,9 @@ func (s building) Validate() error {
 	}
 	if s.Concurrency < 1 || s.Concurrency > 256 {
 		return wire.SettingError("EMBEDDING_CONCURRENCY", "must be 1 to 256, is %d", s.Concurrency)
+	}
+	if s.Batch < 0 || s.Batch > embed.MaxBatchTexts {
+		return wire.SettingError("EMBEDDING_BATCH", "must be 1 to %d, is %d", embed.MaxBatchTexts, s.Batch)
 	}
 	return nil
 }
@@ -85,7 +91,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, use func(*reconcile.R
 		return usage(err)
 	}
 	metrics := reconcile.NewMetrics(reg)
-	embedder, err := s.Provider.Open(a.ctx, s.Model, wire.Calls{Concurrency: s.Concurrency, Observer: observer(metrics, log)})
+	embedder, err := s.Provider.Open(a.ctx, s.Model, wire.Calls{Concurrency: s.Concurrency, Batch: s.Batch, Observer: observer(metrics, log)})
 	if err != nil {
 		return usage(err)
 	}
@@ -104,12 +110,20 @@ func (s building) withReconciler(a *app, log *slog.Logger, use func(*reconcile.R
 	return use(r, reg)
 }
 
+// quietRetries is how long after a warning about a repeated call the next ones are no news.
+const quietRetries = time.Minute
+
 // observer counts and logs what happens between the embedding client and its provider.
 func observer(m *reconcile.Metrics, log *slog.Logger) embed.Observer {
+	var warned atomic.Int64 // Unix nanoseconds
 	return embed.Observer{
 		Retry: func(reason string, err error) {
 			m.EmbeddingRetry()
-			log.Debug("embedding call repeated", "reason", reason, "error", err)
+			level, now, last := slog.LevelDebug, time.Now().UnixNano(), warned.Load()
+			if now-last > int64(quietRetries) && warned.CompareAndSwap(last, now) {
+				level = slog.LevelWarn
+			}
+			log.Log(context.Background(), level, "embedding call repeated", "reason", reason, "error", err)
 		},
 		Cut: func(text, bytes, kept int) {
 			log.Warn("text cut to the model's limit", "text", text, "bytes", bytes, "kept", kept)

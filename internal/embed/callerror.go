@@ -13,13 +13,12 @@ import (
 type Kind int
 
 const (
-	Transient  Kind = iota // dropped connection, half an answer, 5xx: again after a backoff
+	Transient  Kind = iota // dropped connection, half an answer: the same again after a backoff
 	Throttled              // refused for its rate: nobody sends before After
-	Overloaded             // 503, 529: as Transient, with fewer calls in flight
+	Overloaded             // 5xx that says when to come back: as Transient, with fewer calls in flight
 	TimedOut               // no answer in time: again with fewer texts
 	Unusable               // the answer came, some of its vectors are wrong
-	TooLarge               // too many texts or tokens for one request: split
-	TooLong                // one of the texts is over the model's limit: find it and cut it
+	Refused                // any other refusal: isolate.go finds out whether the request, its size or one text is why
 	Adapted                // the server lacks a feature that is now off: again at once
 	Terminal               // trying again is of no use
 )
@@ -28,11 +27,15 @@ const (
 type CallError struct {
 	Kind   Kind
 	Reason string        // short and constant, for a metric's label: "http_503", "timeout"
+	Status int           // of the HTTP answer, 0 = none
 	After  time.Duration // the provider's Retry-After
-	Max    int           // of TooLarge: texts the server says it takes, 0 = not said
+	Long   bool          // of Refused: the provider says that a text is too long
 	// Distrust discards the vectors already handed over: the answer may have assigned them to the wrong texts.
 	Distrust bool
-	Err      error
+	// Doubt is a weaker Distrust, of an answer with too few vectors that does not say which are missing: what came is
+	// kept until the last of it, asked for again, has come out the same or another.
+	Doubt bool
+	Err   error
 }
 
 func (e *CallError) Error() string { return e.Err.Error() }
@@ -40,6 +43,14 @@ func (e *CallError) Unwrap() error { return e.Err }
 
 // Is makes a terminal error match ErrTerminal.
 func (e *CallError) Is(target error) bool { return target == ErrTerminal && e.Kind == Terminal }
+
+// asCall returns err as what a call ends with; an error of no known kind is transient.
+func asCall(err error) *CallError {
+	if ce, ok := errors.AsType[*CallError](err); ok {
+		return ce
+	}
+	return &CallError{Kind: Transient, Reason: "other", Err: err}
+}
 
 var errCallTimeout = errors.New("embedding call timed out")
 
@@ -92,93 +103,63 @@ func unitRow(dst, vec []float32, size int) error {
 	return nil
 }
 
-const (
-	tellsDims  = 4  // wrong lengths for one text in a row, never a right one: the model has other dims
-	givesUpBad = 12 // unusable vectors for one text in a row
-)
+const reasonDims = "dims" // no vector of the right length has come yet
 
-// unusable words the failure of one vector; after enough of them in a row it is no accident.
-func (w *worker) unusable(i, length int, cause error) error {
-	n := w.bad[i]
-	if length != w.cfg.Dims && n >= tellsDims && !w.delivered.Load() {
-		return &CallError{Kind: Terminal, Reason: "dims", Err: fmt.Errorf(
-			"the model answers with %d-dimensional vectors, %d are configured: set EMBEDDING_DIMENSIONS=%d or choose another EMBEDDING_MODEL", length, w.cfg.Dims, length)}
+// unusable words the failure of one vector.
+func (w *worker) unusable(what string, length int, cause error) error {
+	reason := "unusable"
+	if length > 0 && length != w.cfg.Dims && !w.delivered.Load() {
+		reason = reasonDims
+		cause = fmt.Errorf("the model answers with %d-dimensional vectors, %d are configured: set EMBEDDING_DIMENSIONS=%d or choose another EMBEDDING_MODEL",
+			length, w.cfg.Dims, length)
 	}
-	err := fmt.Errorf("vector of text %d: %w", w.first+i, cause)
-	if n >= givesUpBad {
-		return &CallError{Kind: Terminal, Reason: "unusable", Err: fmt.Errorf("%w, %d answers in a row", err, n)}
-	}
-	return &CallError{Kind: Unusable, Reason: "unusable", Err: err}
+	return &CallError{Kind: Unusable, Reason: reason, Err: fmt.Errorf("vector of %s: %w", what, cause)}
 }
 
-// recoverFrom prepares the next try after a failed call, or returns the error that ends the batch.
-func (w *worker) recoverFrom(ctx context.Context, err error, part []int, tries *int) error {
+// recoverFrom prepares the next try after a failed call that brought got vectors, or returns the error that ends the
+// batch.
+func (w *worker) recoverFrom(ctx context.Context, err error, part []int, got int) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	var ce *CallError
-	if !errors.As(err, &ce) {
-		ce = &CallError{Kind: Transient, Reason: "other", Err: err}
-	}
+	ce := asCall(err)
 	if ce.Kind == Terminal {
 		return ce
 	}
 	w.stats.retries.Add(1)
-	if f := w.cfg.Observer.Retry; f != nil {
+	if f := w.cfg.Observer.Retry; f != nil && ce.Kind != Adapted { // Lacks tells of that
 		f(ce.Reason, ce)
 	}
-	switch ce.Kind {
-	case Adapted:
+	switch {
+	case ce.Kind == Adapted:
 		return nil
-	case TooLarge, TooLong:
-		return w.shrink(ce, part)
-	case Throttled:
-		// acquire does the waiting
-	default:
-		if ce.Kind == TimedOut && len(part) > 1 {
-			w.limit = len(part) / 2
-		}
-		if *tries++; *tries >= w.cfg.MaxTries {
-			return fmt.Errorf("%d tries: %w", *tries, err)
-		}
+	case ce.Kind == Refused, ce.Kind == Unusable && got == 0:
+		return w.refused(ctx, ce, part)
+	case ce.Kind == Throttled:
+		return w.stall(ce) // acquire does the waiting
+	case ce.Kind == TimedOut && len(part) > 1:
+		w.limit = len(part) / 2
 	}
-	if d := w.pace.stalled(time.Now()); d > w.cfg.MaxStall || ce.After > w.cfg.MaxStall {
-		return fmt.Errorf("no success for %v, asked to wait %v: %w", d.Round(time.Second), ce.After, err)
+	return w.again(ctx, ce, w.cfg.MaxTries)
+}
+
+// again waits before the next try, of which there are most without progress.
+func (w *worker) again(ctx context.Context, ce *CallError, most int) error {
+	if w.tries++; w.tries >= most {
+		return fmt.Errorf("%d tries: %w", w.tries, ce)
 	}
-	if ce.Kind == Throttled {
-		return nil
+	if err := w.stall(ce); err != nil {
+		return err
 	}
 	return w.sleep(ctx, max(w.backoff.NextBackOff(), ce.After))
 }
 
-// shrink makes the next call smaller: fewer texts, or, with one text left, less of it.
-func (w *worker) shrink(ce *CallError, part []int) error {
-	if half := len(part) / 2; half > 0 {
-		if w.limit = half; ce.Kind == TooLarge {
-			if ce.Max > 0 && ce.Max < len(part) {
-				half = ce.Max
-			}
-			w.limit = half
-			w.lowerBatch(int64(half))
-		}
-		return nil
+// stall ends the work when nothing has succeeded for too long, or is not going to.
+func (w *worker) stall(ce *CallError) error {
+	if d := w.pace.stalled(time.Now()); d > w.cfg.MaxStall || ce.After > w.cfg.MaxStall {
+		return fmt.Errorf("no success for %v, asked to wait %v: %w", d.Round(time.Second), ce.After, ce)
 	}
-	i := part[0]
-	limit := min(w.cfg.TextTokens, w.costs[i]*3/4)
-	if limit < 1 || len(w.texts[i]) <= 4 {
-		return &CallError{Kind: Terminal, Reason: ce.Reason, Err: fmt.Errorf("text %d is refused at any length: %w", w.first+i, ce.Err)}
-	}
-	w.cutTo(i, limit)
 	return nil
-}
-
-func (w *worker) lowerBatch(n int64) {
-	for {
-		old := w.batchMax.Load()
-		if n >= old || w.batchMax.CompareAndSwap(old, n) {
-			return
-		}
-	}
 }
 
 func (w *worker) sleep(ctx context.Context, d time.Duration) error {

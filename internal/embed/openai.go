@@ -71,11 +71,14 @@ func NewOpenAI(cfg OpenAIConfig) (*OpenAI, error) {
 	if cfg.Dims < 1 || cfg.Dims > 65536 {
 		return nil, fmt.Errorf("%w: %d dimensions", ErrTerminal, cfg.Dims)
 	}
+	if err := cfg.APIKey.Check(); err != nil {
+		return nil, fmt.Errorf("%w: OPENAI_API_KEY %w", ErrTerminal, err)
+	}
 	o := &OpenAI{cfg: cfg}
 	if err := o.address(); err != nil {
 		return nil, err
 	}
-	o.caps.now = features{base64: true, dimensions: cfg.Model != string(openai.AdaEmbeddingV2)}
+	o.caps.now = o.features()
 	o.runner = NewRunner(RunnerConfig{
 		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cfg.BatchTexts, MaxBatchTexts), BatchTokens: MaxBatchTokens,
 		TextTokens: cfg.TextTokens, CallTimeout: cfg.CallTimeout, MaxTries: cfg.MaxTries, MaxStall: cfg.MaxStall,

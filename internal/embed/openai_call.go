@@ -34,7 +34,7 @@ func (o *OpenAI) call(ctx context.Context, texts []string, put Put) (Receipt, er
 	case err != nil:
 		return x.receipt, o.broken(err)
 	}
-	o.caps.succeeded()
+	o.succeeded(x.sent)
 	return x.receipt, nil
 }
 
@@ -64,10 +64,10 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
-		x.err = x.o.refused(res.StatusCode, res.Header, body, x.sent)
+		x.err = x.o.refused(res.StatusCode, res.Header, body, x.sent, x.want)
 		return nil, errExchanged
 	}
-	if x.err = x.read(res.Body); x.err != nil {
+	if x.err = x.read(res); x.err != nil {
 		return nil, errExchanged
 	}
 	x.receipt.Quotas = quotas(res.Header, x.receipt.Tokens)
@@ -80,42 +80,69 @@ func (x *exchange) bodyLimit() int64 {
 	return 64<<10 + int64(x.want)*(1024+24*int64(x.o.cfg.Dims))
 }
 
-// read takes the answer apart. Vectors of an answer that breaks off are kept, as each names its text. An answer that is
-// complete but has another number of vectors is not trusted at all: the server may have numbered the rest anew.
-func (x *exchange) read(body io.Reader) error {
-	d := newAnswerDecoder(&limitedReader{r: body, left: x.bodyLimit()}, x.o.cfg.Dims)
-	seen := make([]bool, x.want)
-	n, confused := 0, false
+// read takes the answer apart. What counts is the vectors: when each text has one, nothing else in the answer can spoil
+// it. Vectors of an answer that breaks off are kept, as each names its text.
+func (x *exchange) read(res *http.Response) error {
+	body := &limitedReader{r: res.Body, left: x.bodyLimit()}
+	d := newAnswerDecoder(body, x.o.cfg.Dims)
+	place := placing{seen: make([]bool, x.want)}
 	a, err := d.decode(func(index int, vec []float32, size int) error {
-		if index < 0 {
-			index = n
+		if i, ok := place.of(index); ok {
+			x.put(i, vec, size)
 		}
-		if n++; index >= x.want || seen[index] {
-			confused = true
-			return nil
-		}
-		seen[index] = true
-		x.put(index, vec, size)
 		return nil
 	})
 	x.receipt.Tokens = a.tokens
 	switch {
-	case confused || err == nil && n != x.want:
+	case place.confused:
 		return &CallError{Kind: Transient, Reason: "wrong_count", Distrust: true,
-			Err: fmt.Errorf("%s: %d vectors for %d texts, or two for one text", x.o.endpoint, n, x.want)}
-	case err != nil:
-		ce := x.o.broken(fmt.Errorf("read answer after %d of %d vectors: %w", n, x.want, err))
-		ce.Distrust = errors.Is(err, errSyntax) || errors.Is(err, errAnswerTooLong)
-		return ce
+			Err: fmt.Errorf("%s: %d vectors for %d texts, or two for one text", x.o.endpoint, place.entries, x.want)}
+	case place.entries == x.want:
+		return nil
+	case place.entries == 0 && (err == nil || errors.Is(err, errSyntax)):
+		return x.o.refused(res.StatusCode, res.Header, body.head, x.sent, x.want)
+	case err == nil:
+		return &CallError{Kind: Transient, Reason: "wrong_count", Doubt: !place.gap(),
+			Err: fmt.Errorf("%s: %d vectors for %d texts", x.o.endpoint, place.entries, x.want)}
 	}
-	return nil
+	ce := x.o.broken(fmt.Errorf("read answer after %d of %d vectors: %w", place.entries, x.want, err))
+	ce.Distrust = errors.Is(err, errSyntax) || errors.Is(err, errAnswerTooLong)
+	return ce
 }
 
-// limitedReader is io.LimitReader with an error of its own: a cut off answer must not look like a broken connection.
+// placing gives each entry of an answer its text: by its index, or by its place where servers give none, or 0 to all.
+type placing struct {
+	seen     []bool
+	entries  int
+	last     int  // the highest text that has a vector
+	byPlace  bool // indexes say nothing
+	confused bool // more vectors than texts, or two for one text
+}
+
+func (p *placing) of(index int) (text int, ok bool) {
+	if p.byPlace = p.byPlace || index < 0 || index == 0 && p.entries == 1 && p.seen[0]; p.byPlace {
+		index = p.entries
+	}
+	if p.entries++; index >= len(p.seen) || p.seen[index] {
+		p.confused = true
+		return 0, false
+	}
+	p.seen[index], p.last = true, max(p.last, index)
+	return index, true
+}
+
+// gap tells whether the indexes leave out a text before one that is there: then they are those of the texts.
+func (p *placing) gap() bool { return p.last >= p.entries }
+
+// limitedReader is io.LimitReader with an error of its own: a cut off answer must not look like a broken connection. It
+// keeps the beginning, for the words of an answer that turns out to hold no vectors.
 type limitedReader struct {
 	r    io.Reader
 	left int64
+	head []byte
 }
+
+const headBytes = 8 << 10
 
 func (l *limitedReader) Read(p []byte) (int, error) {
 	if l.left <= 0 {
@@ -123,6 +150,9 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
 	l.left -= int64(n)
+	if room := headBytes - len(l.head); room > 0 {
+		l.head = append(l.head, p[:min(n, room)]...)
+	}
 	return n, err
 }
 

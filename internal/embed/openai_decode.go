@@ -20,8 +20,9 @@ import (
 //	{"object":"list","data":[{"object":"embedding","index":0,"embedding":"<base64 of little-endian float32>"}, …],
 //	 "model":"…","usage":{"prompt_tokens":8,"total_tokens":8}}
 //
-// An embedding may also be an array of numbers; NaN, Infinity and null in it are read as NaN, for the caller's check
-// to find. Unknown members are skipped. The size of the body is bounded by the caller.
+// An embedding may also be an array of numbers, or of numbers as strings; what is no number is read as NaN, and what is
+// no embedding as one without numbers, for the caller's check to find. The rest is decoration: an index or a usage of
+// any other form counts as absent. The size of the body is bounded by the caller.
 type answerDecoder struct {
 	*jsonread.Reader
 	dims int       // longer vectors are measured, not stored: bounds memory
@@ -48,23 +49,22 @@ func newAnswerDecoder(r io.Reader, dims int) *answerDecoder {
 // numbers when it has more, size is its true length.
 func (d *answerDecoder) decode(entry func(index int, vec []float32, size int) error) (answer, error) {
 	var a answer
-	sawData := false
 	err := d.Object(func(key []byte) error {
 		switch string(key) {
 		case `"data"`:
-			sawData = true
-			return d.Array(func() error {
-				a.entries++
-				return d.entry(entry)
-			})
+			if d.Peek() == '[' {
+				return d.Array(func() error {
+					a.entries++
+					return d.entry(entry)
+				})
+			}
 		case `"usage"`:
-			return d.usage(&a)
+			if d.Peek() == '{' {
+				return d.usage(&a)
+			}
 		}
 		return d.Skip(maxSkipDepth)
 	})
-	if err == nil && !sawData {
-		err = fmt.Errorf("%w: no data", errSyntax)
-	}
 	if s, ok := errors.AsType[*jsonread.SyntaxError](err); ok && s.Reason != jsonread.Truncated {
 		err = fmt.Errorf("%w: %w", errSyntax, err)
 	}
@@ -72,16 +72,17 @@ func (d *answerDecoder) decode(entry func(index int, vec []float32, size int) er
 }
 
 func (d *answerDecoder) entry(entry func(int, []float32, int) error) error {
-	index, saw := -1, false
-	d.size = 0
+	index := -1
+	d.size, d.vec = 0, d.vec[:0]
 	err := d.Object(func(key []byte) error {
 		switch string(key) {
 		case `"index"`:
-			n, err := d.integer()
-			index = n
+			v, err := d.lenientNumber()
+			if v == math.Trunc(v) && v >= 0 && v < 1<<30 {
+				index = int(v)
+			}
 			return err
 		case `"embedding"`:
-			saw = true
 			return d.embedding()
 		}
 		return d.Skip(maxSkipDepth)
@@ -89,14 +90,10 @@ func (d *answerDecoder) entry(entry func(int, []float32, int) error) error {
 	if err != nil {
 		return err
 	}
-	if !saw {
-		return fmt.Errorf("%w: an entry without embedding", errSyntax)
-	}
 	return entry(index, d.vec, d.size)
 }
 
 func (d *answerDecoder) embedding() error {
-	d.vec = d.vec[:0]
 	switch d.Peek() {
 	case '"':
 		return d.base64()
@@ -107,7 +104,7 @@ func (d *answerDecoder) embedding() error {
 			return err
 		})
 	}
-	return d.Unexpected("an embedding")
+	return d.Skip(maxSkipDepth)
 }
 
 func (d *answerDecoder) add(v float32) {
@@ -155,7 +152,7 @@ func (d *answerDecoder) usage(a *answer) error {
 		if k := string(key); k != `"prompt_tokens"` && k != `"total_tokens"` {
 			return d.Skip(maxSkipDepth)
 		}
-		v, err := d.number()
+		v, err := d.lenientNumber()
 		if v > 0 && v < 1e9 {
 			a.tokens = max(a.tokens, int(v))
 		}
@@ -163,16 +160,34 @@ func (d *answerDecoder) usage(a *answer) error {
 	})
 }
 
-func (d *answerDecoder) integer() (int, error) {
-	v, err := d.number()
-	if err == nil && (v != math.Trunc(v) || math.Abs(v) > 1<<30) {
-		err = fmt.Errorf("%w: %v is not an index", errSyntax, v)
+// lenientNumber reads a number, also one in a string; any other value is skipped and NaN.
+func (d *answerDecoder) lenientNumber() (float64, error) {
+	switch c := d.Peek(); {
+	case c == '"':
+		return d.quoted()
+	case c == '-' || c >= '0' && c <= '9':
+		return d.number()
 	}
-	return int(v), err
+	return math.NaN(), d.Skip(maxSkipDepth)
+}
+
+// quoted reads a string as a number.
+func (d *answerDecoder) quoted() (float64, error) {
+	raw, _, err := d.StringUpTo(64)
+	if err != nil || raw == nil {
+		return math.NaN(), err
+	}
+	if v, err := strconv.ParseFloat(string(raw[1:len(raw)-1]), 64); err == nil {
+		return v, nil
+	}
+	return math.NaN(), nil
 }
 
 // number reads a number, or a literal for one that is none.
 func (d *answerDecoder) number() (float64, error) {
+	if d.Peek() == '"' {
+		return d.quoted()
+	}
 	tok, err := d.Word()
 	if err != nil {
 		return 0, err

@@ -51,6 +51,18 @@ func TestAnswersOfManyShapesAreRead(t *testing.T) {
 		"too long, numbers": {`{"data":[{"index":0,"embedding":[1,2,3]}]}`, "[{0 3 [1 2]}] 0"},
 		"too short":         {`{"data":[{"index":0,"embedding":[1]}]}`, "[{0 1 [1]}] 0"},
 		"empty":             {`{"data":[]}`, "[] 0"},
+		"no data":           {`{"error":{"message":"x"}}`, "[] 0"},
+		"data is no list":   {`{"data":{}}`, "[] 0"},
+		"usage null":        {`{"data":[{"index":0,"embedding":[1,2]}],"usage":null}`, "[{0 2 [1 2]}] 0"},
+		"usage a string":    {`{"data":[{"index":0,"embedding":[1,2]}],"usage":"free"}`, "[{0 2 [1 2]}] 0"},
+		"usage of strings":  {`{"data":[{"index":0,"embedding":[1,2]}],"usage":{"prompt_tokens":"3","total_tokens":"x"}}`, "[{0 2 [1 2]}] 3"},
+		"usage of objects":  {`{"data":[{"index":0,"embedding":[1,2]}],"usage":{"prompt_tokens":{"a":[1]},"total_tokens":null}}`, "[{0 2 [1 2]}] 0"},
+		"index null":        {`{"data":[{"index":null,"embedding":[1,2]}]}`, "[{-1 2 [1 2]}] 0"},
+		"index a string":    {`{"data":[{"index":"1","embedding":[1,2]}]}`, "[{1 2 [1 2]}] 0"},
+		"index no number":   {`{"data":[{"index":"first","embedding":[1,2]},{"index":1.5,"embedding":[1,2]},{"index":[],"embedding":[1,2]}]}`, "[{-1 2 [1 2]} {-1 2 [1 2]} {-1 2 [1 2]}] 0"},
+		"strings":           {`{"data":[{"index":0,"embedding":["1","2.5"]}]}`, "[{0 2 [1 2.5]}] 0"},
+		"strings of words":  {`{"data":[{"index":0,"embedding":["1","x"]}]}`, "[{0 2 [1 NaN]}] 0"},
+		"no embedding":      {`{"data":[{},{"embedding":null},{"embedding":7},{"embedding":{}}]}`, "[{-1 0 []} {-1 0 []} {-1 0 []} {-1 0 []}] 0"},
 	} {
 		for _, r := range []io.Reader{strings.NewReader(c.body), iotest.OneByteReader(strings.NewReader(c.body))} {
 			entries, a, err := decodeAll(r, 2)
@@ -69,8 +81,7 @@ func TestBrokenAnswersAreToldFromWrongOnes(t *testing.T) {
 		}
 	}
 	for _, body := range []string{
-		`[]`, `{}`, `{"error":{"message":"x"}}`, `<html>`, `{"data":{}}`, `{"data":[{}]}`, `{"data":[{"embedding":7}]}`, `{"data":[{"embedding":"%%%%"}]}`,
-		`{"data":[{"embedding":[[1]]}]}`, `{"data":[{"index":1.5,"embedding":[1]}]}`, `{"data":[{"index":"0","embedding":[1]}]}`, `{"data":[1]}`,
+		`[]`, `<html>`, `{"data":[{"embedding":"%%%%"}]}`, `{"data":[{"embedding":[[1]]}]}`, `{"data":[1]}`,
 		`{"data":[{"embedding":[1 2]}]}`, `{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `,"data":[]}`,
 		`{"data":[{"embedding":[` + strings.Repeat("1", 1000) + `]}]}`, `{"` + strings.Repeat("k", 1000) + `":1,"data":[]}`,
 	} {

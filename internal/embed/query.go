@@ -30,10 +30,7 @@ func (r *Runner) Query(ctx context.Context, text string, call Call) ([]float32, 
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, fmt.Errorf("%w (%w)", cause, err)
 		}
-		var ce *CallError
-		if !errors.As(err, &ce) {
-			ce = &CallError{Kind: Transient, Reason: "other", Err: err}
-		}
+		ce := asCall(err)
 		switch {
 		case ce.Kind == Terminal:
 			return nil, err
@@ -41,8 +38,12 @@ func (r *Runner) Query(ctx context.Context, text string, call Call) ([]float32, 
 			adapted++
 			try--
 			continue
-		case ce.Kind == TooLong || ce.Kind == TooLarge:
-			text = cutToTokens(text, min(r.cfg.TextTokens, r.cfg.EstimateTokens(text)*3/4))
+		case ce.Kind == Refused && (ce.Long || ce.Status < 500):
+			n := min(r.cfg.TextTokens, r.cfg.EstimateTokens(text))
+			if n <= leastSaidCut || n <= leastCut && !ce.Long { // asked again, it would be refused again
+				return nil, err
+			}
+			text = cutToTokens(text, n*3/4)
 		}
 		if try >= queryTries || text == "" {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,8 +64,10 @@ type Runner struct {
 
 const minSpread = 64
 
-// errHalted tells a worker that another one has failed.
-var errHalted = errors.New("halted")
+var (
+	errHalted = errors.New("halted")                 // tells a worker that another one has failed
+	errEnough = errors.New("too many texts refused") // ends a Run for its caller to decide
+)
 
 // NewRunner fills cfg's zero fields with defaults.
 func NewRunner(cfg RunnerConfig) *Runner {
@@ -109,7 +112,7 @@ func (r *Runner) Run(ctx context.Context, texts []string, call Call, done func(f
 	var doneErr error
 	for w := range run.finished {
 		if doneErr == nil {
-			if doneErr = done(w.first, w.vectors[:w.n*r.cfg.Dims], w.tokens); doneErr != nil {
+			if doneErr = w.deliver(done); doneErr != nil {
 				run.fail(doneErr)
 				cancel(doneErr)
 			}
@@ -127,10 +130,14 @@ type run struct {
 	spread   int          // texts a batch, so that every worker gets one
 	finished chan *worker // unbuffered: a worker's vectors are the caller's until resume
 
-	mu     sync.Mutex
-	next   int // first text not yet in a batch
-	failed error
-	halt   chan struct{}
+	mu       sync.Mutex
+	next     int // first text not yet in a batch
+	failed   error
+	halt     chan struct{}
+	refusals map[int]error // texts that get no vector
+
+	probing  sync.Mutex
+	accepted time.Time // when the last accepted probe was sent
 }
 
 func (r *run) fail(err error) {
@@ -145,6 +152,9 @@ func (r *run) fail(err error) {
 func (r *run) err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.refusals) > 0 && (r.failed == nil || errors.Is(r.failed, errEnough)) {
+		return &RefusedError{Texts: r.refusals}
+	}
 	return r.failed
 }
 
@@ -171,17 +181,25 @@ type worker struct {
 	*run
 	resume chan struct{}
 
-	first, n int
-	costs    []int     // estimated tokens per text
-	texts    []string  // as sent: cut where needed
-	vectors  []float32 // n x dims
-	have     []bool
-	bad      []int // answers in a row whose vector for this text was unusable
-	missing  []int
-	arrived  []int
-	limit    int // texts a call after a refusal for size or a timeout, doubling with each success; 0 = none
-	tokens   int
-	backoff  *backoff.ExponentialBackOff
+	first, n  int
+	costs     []int     // estimated tokens per text
+	texts     []string  // as sent: cut where needed
+	vectors   []float32 // n x dims
+	have      []bool
+	lost      []bool // refused for good
+	refusals  []int  // of each text, alone, all like refusedAs
+	refusedAs []refusedAs
+	suspects  []int // texts of the last refused call, one of which may be the reason
+	trouble   bool  // it may as well have been the server's
+	probed    bool  // the probe was accepted after the last refusal
+	wit       witness
+	missing   []int
+	arrived   []int
+	limit     int // texts a call after a refusal or a timeout, doubling with each success; 0 = none
+	tries     int // failures in a row, throttles not counted
+	troubles  int // refusals in a row for which the probe was refused as well
+	tokens    int
+	backoff   *backoff.ExponentialBackOff
 }
 
 func (w *worker) loop(ctx context.Context) {
@@ -190,25 +208,51 @@ func (w *worker) loop(ctx context.Context) {
 		if w.n = len(w.costs); w.n == 0 {
 			return
 		}
-		if err := w.embed(ctx); err != nil {
+		err := w.embed(ctx)
+		if err != nil {
+			w.disbelieve()
 			if !errors.Is(err, errHalted) {
 				w.fail(err)
 			}
+		}
+		if slices.Contains(w.have, true) { // what is paid for is handed over, also when the rest failed
+			w.finished <- w
+			<-w.resume
+		}
+		if err != nil {
 			return
 		}
-		w.finished <- w
-		<-w.resume
 	}
 }
+
+// deliver passes each run of texts that have their vectors to done.
+func (w *worker) deliver(done func(first int, vectors []float32, tokens int) error) error {
+	tokens, dims := w.tokens, w.cfg.Dims
+	for i, j := 0, 0; i < w.n; i = j + 1 {
+		for j = i; j < w.n && w.have[j]; j++ {
+		}
+		if j == i {
+			continue
+		}
+		if err := done(w.first+i, w.vectors[i*dims:j*dims], tokens); err != nil {
+			return err
+		}
+		tokens = 0
+	}
+	return nil
+}
+
+func (w *worker) row(i int) []float32 { return w.vectors[i*w.cfg.Dims : (i+1)*w.cfg.Dims] }
 
 func (w *worker) prepare() {
 	w.texts = append(w.texts[:0], w.run.texts[w.first:w.first+w.n]...)
 	w.vectors = grown(w.vectors, w.n*w.cfg.Dims)
-	w.have = grown(w.have, w.n)
-	w.bad = grown(w.bad, w.n)
+	w.have, w.lost, w.refusals, w.refusedAs = grown(w.have, w.n), grown(w.lost, w.n), grown(w.refusals, w.n), grown(w.refusedAs, w.n)
 	clear(w.have)
-	clear(w.bad)
-	w.tokens = 0
+	clear(w.lost)
+	clear(w.refusals)
+	w.suspects, w.wit.text, w.wit.doubt = w.suspects[:0], -1, w.wit.doubt[:0]
+	w.tokens, w.tries, w.troubles = 0, 0, 0
 	w.backoff = &backoff.ExponentialBackOff{
 		InitialInterval: w.cfg.RetryBase, MaxInterval: w.cfg.RetryMax, Multiplier: 2, RandomizationFactor: 0.5,
 	}
@@ -238,10 +282,10 @@ func (w *worker) reportCuts() {
 	}
 }
 
-// embed returns when every text of the batch has its vector.
+// embed returns when every text of the batch has its vector, or will have none.
 func (w *worker) embed(ctx context.Context) error {
 	w.prepare()
-	for tries := 0; ; {
+	for {
 		part, cost := w.part()
 		if len(part) == 0 {
 			w.reportCuts()
@@ -252,14 +296,14 @@ func (w *worker) embed(ctx context.Context) error {
 		}
 		got, err := w.attempt(ctx, part, cost)
 		if err == nil || got > 0 {
-			tries = 0
+			w.tries, w.troubles = 0, 0
 			w.backoff.Reset()
 		}
 		if err == nil {
-			w.limit *= 2
+			w.settle()
 			continue
 		}
-		if err := w.recoverFrom(ctx, err, part, &tries); err != nil {
+		if err := w.recoverFrom(ctx, err, part, got); err != nil {
 			return err
 		}
 	}
@@ -273,7 +317,7 @@ func (w *worker) part() (part []int, cost int) {
 	}
 	w.missing = w.missing[:0]
 	for i := range w.n {
-		if w.have[i] {
+		if w.have[i] || w.lost[i] {
 			continue
 		}
 		if len(w.missing) == limit {
@@ -295,56 +339,63 @@ func (w *worker) attempt(ctx context.Context, part []int, cost int) (got int, er
 	w.arrived = w.arrived[:0]
 	put := func(k int, vec []float32, size int) {
 		i := part[k]
-		row := w.vectors[i*w.cfg.Dims : (i+1)*w.cfg.Dims]
-		if e := unitRow(row, vec, size); e != nil {
-			w.bad[i]++
-			unusable = w.unusable(i, size, e)
+		if e := unitRow(w.row(i), vec, size); e != nil {
+			unusable = w.unusable(fmt.Sprintf("text %d", w.first+i), size, e)
 			return
 		}
 		w.arrived = append(w.arrived, i)
 	}
-	w.stats.requests.Add(1)
-	w.stats.texts.Add(int64(len(part)))
-	started := time.Now()
-	callCtx, cancel := context.WithTimeoutCause(ctx, w.cfg.CallTimeout, errCallTimeout)
-	receipt, err := w.call(callCtx, texts, put)
-	if err != nil && errors.Is(context.Cause(callCtx), errCallTimeout) {
-		err = &CallError{Kind: TimedOut, Reason: "timeout", Err: fmt.Errorf("no answer within %v: %w", w.cfg.CallTimeout, errCallTimeout)}
-	}
-	cancel()
+	receipt, err := w.send(ctx, texts, cost, put)
 	if err == nil {
 		err = unusable
 	}
-	w.pace.finish(time.Now(), outcomeOf(started, cost, receipt, err))
-	got = w.trust(err)
-	w.account(receipt, part, got, cost)
+	got = w.trust(err, len(part))
+	tokens := receipt.Tokens
+	if tokens == 0 && got > 0 { // not counted by the provider: estimated for what arrived
+		tokens = int(math.Round(float64(cost) * float64(got) / float64(len(part))))
+	}
+	w.account(tokens)
 	if err == nil && got < len(part) {
 		err = &CallError{Kind: Transient, Reason: "incomplete", Err: fmt.Errorf("%d of %d vectors came back", got, len(part))}
 	}
 	return got, err
 }
 
-// trust marks what has arrived as had, unless err says that it cannot be relied on.
-func (w *worker) trust(err error) (got int) {
-	var ce *CallError
-	if errors.As(err, &ce) && ce.Distrust {
+// send makes one call.
+func (w *worker) send(ctx context.Context, texts []string, cost int, put Put) (Receipt, error) {
+	w.stats.requests.Add(1)
+	w.stats.texts.Add(int64(len(texts)))
+	started := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.CallTimeout, errCallTimeout)
+	defer cancel()
+	receipt, err := w.call(ctx, texts, put)
+	if err != nil && errors.Is(context.Cause(ctx), errCallTimeout) {
+		err = &CallError{Kind: TimedOut, Reason: "timeout", Err: fmt.Errorf("no answer within %v: %w", w.cfg.CallTimeout, errCallTimeout)}
+	}
+	w.pace.finish(time.Now(), outcomeOf(started, cost, receipt, err))
+	return receipt, err
+}
+
+// trust marks what has arrived as had, unless err says that it cannot be relied on, or not yet.
+func (w *worker) trust(err error, asked int) (got int) {
+	ce, _ := errors.AsType[*CallError](err)
+	if len(w.arrived) == 0 || ce != nil && ce.Distrust {
 		return 0
 	}
+	w.delivered.Store(true)
 	for _, i := range w.arrived {
-		w.have[i], w.bad[i] = true, 0
+		w.have[i] = true
 	}
-	if len(w.arrived) > 0 {
-		w.delivered.Store(true)
+	w.hearWitness(w.arrived, err == nil && len(w.arrived) == asked)
+	if ce != nil && ce.Doubt {
+		w.callWitness(w.arrived)
+		return len(w.arrived) - 1
 	}
 	return len(w.arrived)
 }
 
-// account adds the tokens of one call: as counted by the provider, else estimated for what arrived.
-func (w *worker) account(receipt Receipt, part []int, got, cost int) {
-	tokens := receipt.Tokens
-	if tokens == 0 && got > 0 {
-		tokens = int(math.Round(float64(cost) * float64(got) / float64(len(part))))
-	}
+// account adds the tokens of one call.
+func (w *worker) account(tokens int) {
 	w.tokens += tokens
 	w.stats.tokens.Add(int64(tokens))
 	if f := w.cfg.Observer.Tokens; f != nil && tokens > 0 {
@@ -354,11 +405,10 @@ func (w *worker) account(receipt Receipt, part []int, got, cost int) {
 
 func outcomeOf(started time.Time, cost int, receipt Receipt, err error) outcome {
 	o := outcome{started: started, cost: float64(cost), ok: err == nil, quotas: receipt.Quotas}
-	var ce *CallError
-	if errors.As(err, &ce) {
+	if ce, ok := errors.AsType[*CallError](err); ok {
 		o.after = ce.After
 		o.throttled = ce.Kind == Throttled
-		o.overload = ce.Kind == Overloaded || ce.Kind == TimedOut
+		o.overload = ce.Kind == Overloaded || ce.Kind == TimedOut || ce.Status == 503 || ce.Status == 529
 		o.ok = ce.Kind == Unusable
 	}
 	return o

@@ -24,6 +24,21 @@ func NewSecret(s string) Secret {
 // Empty reports whether there is no key.
 func (s Secret) Empty() bool { return s.value() == "" }
 
+// Check refuses a key that no provider can have given out: it could not be sent in a header, or not as it is.
+func (s Secret) Check() error {
+	for i, r := range s.value() {
+		switch {
+		case r == '\n' || r == '\r':
+			return fmt.Errorf("holds a line break after %d characters: it was pasted over two lines", i)
+		case r < ' ' || r == 0x7f:
+			return fmt.Errorf("holds a control character after %d characters", i)
+		case r > 0x7e:
+			return fmt.Errorf("holds a character that is not ASCII after %d characters", i)
+		}
+	}
+	return nil
+}
+
 // value is the key itself; it goes into the request header and into scrub, nowhere else.
 func (s Secret) value() string {
 	if s.reveal == nil {

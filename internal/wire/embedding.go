@@ -46,6 +46,9 @@ func (p Provider) Validate() error {
 			return SettingError("OPENAI_BASE_URL", "is not an http(s) URL")
 		}
 	}
+	if err := embed.NewSecret(p.APIKey).Check(); err != nil {
+		return SettingError("OPENAI_API_KEY", "%w", err)
+	}
 	if p.Name == providerOpenAI && p.APIKey == "" && p.BaseURL == "" {
 		return SettingError("OPENAI_API_KEY", "must be set for EMBEDDING_PROVIDER=openai, or OPENAI_BASE_URL for a server without keys")
 	}
@@ -69,6 +72,7 @@ func (m Model) Validate() error {
 // Calls shape the calls to a provider.
 type Calls struct {
 	Concurrency int // in flight at most; 0 is the provider's default
+	Batch       int // texts a call at most; 0 is the provider's default
 	Observer    embed.Observer
 }
 
@@ -86,14 +90,14 @@ func (p Provider) Open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 	case providerOpenAI:
 		return embed.NewOpenAI(embed.OpenAIConfig{
 			APIKey: embed.NewSecret(p.APIKey), BaseURL: p.BaseURL, Model: m.Model, Dims: dims(1536),
-			Concurrency: c.Concurrency, Observer: c.Observer,
+			Concurrency: c.Concurrency, BatchTexts: c.Batch, Observer: c.Observer,
 		})
 	case providerBedrock:
 		aws, err := config.LoadDefaultConfig(ctx)
 		if err != nil {
 			return nil, SettingError("EMBEDDING_PROVIDER", "bedrock needs AWS settings: %w", err)
 		}
-		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(1024), Concurrency: c.Concurrency, Observer: c.Observer})
+		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(1024), Concurrency: c.Concurrency, BatchTexts: c.Batch, Observer: c.Observer})
 	default:
 		return nil, SettingError("EMBEDDING_PROVIDER", "must be openai, bedrock or local, is %q", name)
 	}

@@ -7,6 +7,7 @@
 package bedrock
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,6 +42,7 @@ type Config struct {
 	Dims  int        // required
 
 	Concurrency int           // calls in flight at most, default 4
+	BatchTexts  int           // texts a batch, default and most 16
 	CallTimeout time.Duration // for a batch of 16 texts, default 60 s
 	MaxTries    int           // default 16 failures of one batch in a row
 	RetryBase   time.Duration // first backoff, default 500 ms
@@ -87,7 +89,7 @@ func New(cfg Config) (*Bedrock, error) {
 		b.endpoint = host(o)
 	})
 	b.runner = embed.NewRunner(embed.RunnerConfig{
-		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: batchTexts, TextTokens: maxTokens, CallTimeout: cfg.CallTimeout,
+		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cmp.Or(max(cfg.BatchTexts, 0), batchTexts), batchTexts), TextTokens: maxTokens, CallTimeout: cfg.CallTimeout,
 		MaxTries: cfg.MaxTries, RetryBase: cfg.RetryBase, RetryMax: cfg.RetryMax, Observer: cfg.Observer,
 	})
 	return b, nil
@@ -199,7 +201,10 @@ func (b *Bedrock) classify(err error) *embed.CallError {
 		message = strings.ToValidUTF8(message[:errorMessage], "") + "…"
 	}
 	var hint string
-	ce.Kind, hint = b.kindOf(code, status, message)
+	ce.Kind, hint = b.kindOf(code, status)
+	ce.Status = status
+	lower := strings.ToLower(message)
+	ce.Long = strings.Contains(lower, "too many input tokens") || strings.Contains(lower, "maxlength")
 	if hint != "" {
 		hint = " (" + hint + ")"
 	}
@@ -207,8 +212,7 @@ func (b *Bedrock) classify(err error) *embed.CallError {
 	return ce
 }
 
-func (b *Bedrock) kindOf(code string, status int, message string) (kind embed.Kind, hint string) {
-	lower := strings.ToLower(message)
+func (b *Bedrock) kindOf(code string, status int) (kind embed.Kind, hint string) {
 	switch {
 	case code == "ThrottlingException" || code == "TooManyRequestsException":
 		return embed.Throttled, ""
@@ -222,14 +226,16 @@ func (b *Bedrock) kindOf(code string, status int, message string) (kind embed.Ki
 		return embed.Terminal, "the AWS credentials are refused: check the task role or the AWS_* variables"
 	case code == "ServiceQuotaExceededException":
 		return embed.Terminal, "raise the account's Bedrock quota"
-	case code == "ValidationException" && (strings.Contains(lower, "too many input tokens") || strings.Contains(lower, "maxlength")):
-		return embed.TooLong, ""
-	case code == "ValidationException":
-		return embed.Terminal, "the request itself is refused: check EMBEDDING_MODEL and EMBEDDING_DIMENSIONS"
 	case status == http.StatusTooManyRequests:
 		return embed.Throttled, ""
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound:
+		return embed.Terminal, ""
+	case status == http.StatusRequestTimeout || status == 0:
+		return embed.Transient, ""
+	case code == "ValidationException":
+		return embed.Refused, "check EMBEDDING_MODEL and EMBEDDING_DIMENSIONS"
 	}
-	return embed.Transient, ""
+	return embed.Refused, ""
 }
 
 // answered shows the words that matter and keeps the SDK's error for errors.As.

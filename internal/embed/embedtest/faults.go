@@ -118,7 +118,7 @@ func (f fault) spoil(s *Server, req *request, rows [][]float32) (order []int, ba
 		if doubled {
 			return append(order, victim), all
 		}
-		return order[:n-1], all
+		return order[:n-1], func(i int) bool { return i == n-1 }
 	}
 	return order, none
 }
