@@ -70,15 +70,15 @@ func TestBrokenCatalogueChangesNothing(t *testing.T) {
 	s.Await(t, "server ready", 1)
 	good := b.pointer(t)
 	for name, bad := range map[string]string{
-		"cut off":   string(sample(t)[:2000]),
-		"not JSON":  "<html>",
-		"empty":     `{"vendors":[]}`,
-		"duplicate": `{"vendors":[{"id":"V-1","name":"a"},{"id":"V-1","name":"b"}]}`,
+		"cut off":    string(sample(t)[:2000]),
+		"not JSON":   "<html>",
+		"empty":      `{"vendors":[]}`,
+		"invalid id": `{"vendors":[{"id":"V-1","name":"a"},{"id":"V\u0000","name":"b"}]}`,
 	} {
 		b.put(t, b.layout.Source, []byte(bad))
 		harness.Eventually(t, name+": SourceReady is False", func() error {
 			c := condition(statusOf(t, b), "SourceReady")
-			if c.Status == "False" && (name != "duplicate" || strings.Contains(c.Message, `duplicate id "V-1"`)) {
+			if c.Status == "False" && (name != "invalid id" || strings.Contains(c.Message, `invalid id "record 2"`)) {
 				return nil
 			}
 			return fmt.Errorf("SourceReady is %+v", c)

@@ -116,11 +116,11 @@ func arrays(ctx context.Context, dir string) ([]store.File, error) {
 		return nil, err
 	}
 	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
-		raw, err := docs.Metadata(i)
+		id, name, raw, err := docs.Record(i)
 		if err != nil {
 			return lexical.Fields{}, err
 		}
-		w, err := vendors.WordsOf(raw)
+		w, err := vendors.WordsOf(id, name, raw)
 		return lexical.Fields(w), err
 	})
 	if err != nil {

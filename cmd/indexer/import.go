@@ -99,7 +99,9 @@ func (c importCmd) keys(path string, e embed.Embedder, n int) ([]store.LedgerKey
 	}
 	defer f.Close()
 	keys := make([]store.LedgerKey, 0, n)
-	err = vendors.Parse(f, vendors.DefaultLimits(), func(r vendors.Record) error {
+	strict := vendors.DefaultRules()
+	strict.Duplicates = vendors.DuplicatesRefuse
+	_, err = vendors.Read(f, strict, vendors.DefaultLimits(), nil, func(r vendors.Record) error {
 		keys = append(keys, store.NewLedgerKey(r.Text, store.Embedding(e.Spec()), e.Endpoint()))
 		return nil
 	})

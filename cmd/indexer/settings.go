@@ -26,6 +26,8 @@ type building struct {
 	Provider wire.Provider `embed:""`
 	Model    wire.Model    `embed:""`
 
+	Catalogue rules `embed:""`
+
 	Concurrency int     `name:"embedding-concurrency" env:"EMBEDDING_CONCURRENCY" default:"4" help:"Calls to the embedding provider in flight at most."`
 	Batch       int     `name:"embedding-batch" env:"EMBEDDING_BATCH" default:"0" placeholder:"N" help:"Texts a call to the embedding provider at most; default the provider's own limit, or what it is found to take."`
 	MaxTokens   int     `name:"max-embed-tokens" env:"MAX_EMBED_TOKENS" default:"0" help:"Token budget of one build: above it the build is held before any purchase; 0 is off."`
@@ -54,10 +56,24 @@ func (s building) Validate() error {
 	return nil
 }
 
+// rules say how a catalogue is read.
+type rules struct {
+	Duplicates string `name:"duplicate-ids" env:"DUPLICATE_IDS" default:"suffix" help:"A repeated id: suffix keeps every record (the second as ID~2), last keeps the last one, refuse refuses the catalogue."`
+	ID         string `name:"record-id" env:"RECORD_ID" default:"vendor_id,id" placeholder:"PATHS" help:"Where a record's id stands: dotted paths, the first that is present wins; without one its name is its id."`
+	Name       string `name:"record-name" env:"RECORD_NAME" default:"name,company_name,title" placeholder:"PATHS" help:"The same for its name; without one its first text is its name."`
+}
+
+func (r rules) rules() vendors.Rules {
+	return vendors.Rules{Duplicates: r.Duplicates, ID: r.ID, Name: r.Name}
+}
+
+// Validate reports the first wrong setting; the command line's parser calls it.
+func (r rules) Validate() error { return r.rules().Validate() }
+
 func (s building) config(e embed.Embedder, build wire.Build, dir string) reconcile.Config {
 	cfg := reconcile.DefaultConfig()
 	cfg.Embedding, cfg.EmbedHost = store.Embedding(e.Spec()), e.Endpoint()
-	cfg.IndexKind = s.IndexKind
+	cfg.IndexKind, cfg.Catalogue = s.IndexKind, s.Catalogue.rules()
 	cfg.ResyncInterval, cfg.LeaseTTL = s.Resync, s.Lease
 	cfg.RetainSnapshots, cfg.RetainGrace = s.Retain, s.Grace
 	cfg.GateMaxRemoved, cfg.GateMinRecall = s.Removed, s.Recall

@@ -18,6 +18,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
 func vector(t testing.TB, e embed.Embedder, text string) []float32 {
@@ -197,10 +198,7 @@ func sample(t testing.TB) (records []vendors.Record, questions []question) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := vendors.Parse(f, vendors.DefaultLimits(), func(r vendors.Record) error {
-		records = append(records, r)
-		return nil
-	}); err != nil {
+	if records, err = vendorstest.Records(f); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "queries.json"))

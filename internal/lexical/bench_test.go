@@ -18,13 +18,15 @@ func generated(tb testing.TB, n int) []vendors.Words {
 	if err := vendorstest.Write(&b, vendorstest.Options{N: n, Seed: 1}); err != nil {
 		tb.Fatal(err)
 	}
-	words := make([]vendors.Words, 0, n)
-	if err := vendors.Parse(&b, vendors.DefaultLimits(), func(r vendors.Record) error {
-		w, err := vendors.WordsOf(r.Raw)
-		words = append(words, w)
-		return err
-	}); err != nil {
+	records, err := vendorstest.Records(bytes.NewReader(b.Bytes()))
+	if err != nil {
 		tb.Fatal(err)
+	}
+	words := make([]vendors.Words, len(records))
+	for i, r := range records {
+		if words[i], err = vendors.WordsOf(r.ID, r.Name, r.Raw); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	return words
 }

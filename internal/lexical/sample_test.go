@@ -12,6 +12,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
 type question struct {
@@ -39,14 +40,16 @@ func sample(t testing.TB) *collection {
 	}
 	defer f.Close()
 	c := &collection{embedder: embed.NewLocal(0)}
-	if err := vendors.Parse(f, vendors.DefaultLimits(), func(r vendors.Record) error {
-		w, err := vendors.WordsOf(r.Raw)
-		c.records = append(c.records, r)
+	if c.records, err = vendorstest.Records(f); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range c.records {
+		w, err := vendors.WordsOf(r.ID, r.Name, r.Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
 		c.words = append(c.words, w)
 		c.rows = append(c.rows, c.vector(t, r.Text))
-		return err
-	}); err != nil {
-		t.Fatal(err)
 	}
 	if c.index, err = lexical.Build(len(c.words), fieldsOf(c.words)); err != nil {
 		t.Fatal(err)

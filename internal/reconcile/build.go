@@ -65,6 +65,7 @@ func (p *pass) build(ctx context.Context) error {
 			Carried: c.carried, ChangedSinceFull: p.sinceFull(),
 			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
 		},
+		Repairs:    c.repairs,
 		BuiltEpoch: epoch,
 		Builder:    p.cfg.Builder,
 	}
@@ -175,11 +176,11 @@ func (p *pass) addRows(ctx context.Context, b Builder) error {
 func (p *pass) writeWords(ctx context.Context) error {
 	docs := p.files.docs
 	arrays, err := p.Lexical(docs.Len(), func(i int) (vendors.Words, error) {
-		raw, err := docs.Metadata(i)
+		id, name, raw, err := docs.Record(i)
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return vendors.Words{}, err
 		}
-		return vendors.WordsOf(raw)
+		return vendors.WordsOf(id, name, raw)
 	})
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index words: %w", err)))

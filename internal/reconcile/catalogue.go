@@ -25,6 +25,8 @@ type candidate struct {
 	spent   int // tokens counted by the provider
 	params  store.IndexParams
 
+	repairs []store.Repair // what was put right in the catalogue
+
 	from    []int64 // where each record is in the served snapshot, -1 = nowhere; nil = nothing to carry over
 	carried int     // rows taken over from the served index
 }
@@ -68,14 +70,21 @@ func (p *pass) parse(ctx context.Context) error {
 		return fail(Built, "NoScratch", transient, err)
 	}
 	defer f.Close()
-	w, err := store.NewDocWriter(p.dir)
-	if err != nil {
-		return fail(Built, "NoScratch", transient, err)
+	var w *store.DocWriter
+	var pending map[store.LedgerKey]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
+	var c *candidate
+	begin := func() (err error) { // anew where ids are repeated
+		if w != nil {
+			_, err = w.Close()
+		}
+		c, pending = &candidate{}, map[store.LedgerKey]struct{}{}
+		p.files = c
+		if err == nil {
+			w, err = store.NewDocWriter(p.dir)
+		}
+		return err
 	}
-	c := &candidate{}
-	p.files = c
-	pending := map[store.LedgerKey]struct{}{} // keys of missing: 1 M new texts take ~80 MB until parse returns
-	perr := vendors.Parse(f, p.cfg.Limits, func(rec vendors.Record) error {
+	report, perr := vendors.Read(f, p.cfg.Catalogue, p.cfg.Limits, begin, func(rec vendors.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -89,6 +98,9 @@ func (p *pass) parse(ctx context.Context) error {
 		p.Progress.Add(1)
 		return w.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest)
 	})
+	if w == nil {
+		return p.catalogueError(ctx, perr)
+	}
 	entries, cerr := w.Close()
 	if perr != nil {
 		return p.catalogueError(ctx, perr)
@@ -98,16 +110,20 @@ func (p *pass) parse(ctx context.Context) error {
 	}
 	c.entries = entries
 	p.source.Records = len(c.keys)
+	p.repaired(ctx, report)
 	if c.docs, err = store.OpenDocs(p.dir); err != nil {
 		return fail(Built, "NoScratch", transient, err)
 	}
 	return nil
 }
 
+// reasonInvalid: the catalogue was read and refused.
+const reasonInvalid = "CatalogueInvalid"
+
 func (p *pass) catalogueError(ctx context.Context, err error) error {
 	var bad *vendors.CatalogueError
 	if errors.As(err, &bad) {
-		p.source.err = failf(SourceReady, "CatalogueInvalid", terminal, "%s: %w", p.Layout.Source, err)
+		p.source.err = failf(SourceReady, reasonInvalid, terminal, "%s: %w", p.Layout.Source, err)
 		return p.source.err
 	}
 	return fail(Built, "ParseFailed", transient, stopped(ctx, fmt.Errorf("parse: %w", err)))

@@ -11,18 +11,20 @@ import (
 // Types of conditions.
 const (
 	SourceReady = "SourceReady" // the catalogue was read and is valid
-	Built       = "Built"       // a snapshot of the current source and spec exists
-	Verified    = "Verified"    // the gate passed it, and nobody found it corrupt since
-	Promoted    = "Promoted"    // the pointer names it
-	Ready       = "Ready"       // all of the above, and the copies for old readers follow
-	Held        = "Held"        // a candidate waits for an operator
-	Leader      = "Leader"      // this process leads
-	Suspended   = "Suspended"   // an operator suspended or pinned
-	Collected   = "Collected"   // garbage collection works
+	// CatalogueClean: nothing had to be put right in the catalogue.
+	CatalogueClean = "CatalogueClean"
+	Built          = "Built"     // a snapshot of the current source and spec exists
+	Verified       = "Verified"  // the gate passed it, and nobody found it corrupt since
+	Promoted       = "Promoted"  // the pointer names it
+	Ready          = "Ready"     // all of the above, and the copies for old readers follow
+	Held           = "Held"      // a candidate waits for an operator
+	Leader         = "Leader"    // this process leads
+	Suspended      = "Suspended" // an operator suspended or pinned
+	Collected      = "Collected" // garbage collection works
 )
 
 // conditionOrder is how conditions are listed.
-var conditionOrder = [...]string{Ready, SourceReady, Built, Verified, Promoted, Held, Suspended, Leader, Collected}
+var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Built, Verified, Promoted, Held, Suspended, Leader, Collected}
 
 // Statuses of a condition.
 const (
@@ -104,6 +106,7 @@ func (p *pass) conditions(err error) []store.Condition {
 	}
 	c.set(Leader, True, "LeaseHeld", fmt.Sprintf("epoch %d", p.lease.holder().Epoch))
 	p.sourceCondition(c)
+	p.cleanCondition(c)
 	p.intentCondition(c)
 	p.progressConditions(c)
 	for _, f := range failures(err) {

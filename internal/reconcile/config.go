@@ -16,6 +16,7 @@ type Config struct {
 	Embedding store.Embedding // what turns text into vectors; part of the spec
 	EmbedHost string          // host of the embedding endpoint, "" in process; part of the ledger's key
 	IndexKind string          // auto, flat, ivf, hnsw; part of the spec
+	Catalogue vendors.Rules   // ids and names of records; part of the spec
 	Limits    vendors.Limits  // of the catalogue
 
 	ResyncInterval time.Duration // the source is re-read this often, whatever the backoff of a failed pass
@@ -43,6 +44,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		IndexKind:       "auto",
+		Catalogue:       vendors.DefaultRules(),
 		Limits:          vendors.DefaultLimits(),
 		ResyncInterval:  30 * time.Second,
 		ControlPoll:     2 * time.Second,
@@ -93,16 +95,26 @@ func (c Config) Validate() error {
 	case c.Dir == "":
 		return errors.New("VECTORSTORE_LOCAL_DIR must be set")
 	}
-	return nil
+	return c.Catalogue.Validate()
 }
 
 // spec is the desired shape of a snapshot.
 func (c Config) spec() store.Spec {
+	rules, byDefault := c.Catalogue.Normal(), vendors.DefaultRules()
+	unless := func(setting, byDefault string) string { // a setting that nobody touched makes no spec of its own
+		if setting == byDefault {
+			return ""
+		}
+		return setting
+	}
 	return store.Spec{
 		Embedding:    c.Embedding,
 		Metric:       "inner_product",
 		TextTemplate: vendors.TextTemplate,
 		IndexKind:    c.IndexKind,
+		DuplicateIDs: unless(rules.Duplicates, byDefault.Duplicates),
+		RecordID:     unless(rules.ID, byDefault.ID),
+		RecordName:   unless(rules.Name, byDefault.Name),
 	}
 }
 

@@ -90,11 +90,9 @@ func (p *pass) embedWindow(ctx context.Context, positions []uint32) (purchase, e
 		if err != nil {
 			return purchase{}, fmt.Errorf("read record %d back: %w", pos, err)
 		}
-		rec, err := vendors.FromRaw(raw)
-		if err != nil {
+		if texts[i], err = vendors.TextOf(raw); err != nil {
 			return purchase{}, fmt.Errorf("read record %d back: %w", pos, err)
 		}
-		texts[i] = rec.Text
 	}
 	got := purchase{rows: make([]float32, 0, len(texts)*dims)}
 	err := p.Embedder.Embed(ctx, texts, func(first int, vectors []float32, tokens int) error {

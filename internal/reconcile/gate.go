@@ -148,11 +148,11 @@ func (p *pass) judgeVectors(_ context.Context, j *judged) error {
 		if err != nil {
 			return failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
 		}
-		rec, err := vendors.FromRaw(raw)
+		text, err := vendors.TextOf(raw)
 		if err != nil {
 			return failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
 		}
-		ok, err := p.ledger.Get(store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost), want)
+		ok, err := p.ledger.Get(store.NewLedgerKey(text, p.cfg.Embedding, p.cfg.EmbedHost), want)
 		if err != nil || !ok {
 			continue // an adopted snapshot may outlive its ledger entries
 		}

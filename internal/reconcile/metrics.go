@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Metrics of an indexer. A nil *Metrics counts nothing.
@@ -16,6 +17,7 @@ type Metrics struct {
 	lastSuccess prometheus.Gauge
 	leader      prometheus.Gauge
 	records     prometheus.Gauge
+	repaired    *prometheus.GaugeVec
 	embeddings  *prometheus.CounterVec
 	tokensUsed  prometheus.Counter
 	retries     prometheus.Counter
@@ -45,6 +47,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		lastSuccess: gauge("reconcile_last_success_timestamp_seconds", "When a pass last ended without a failure, by the local clock."),
 		leader:      gauge("leader", "1 while this process leads."),
 		records:     gauge("source_records", "Records in the catalogue as last read."),
+		repaired: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: ns, Name: "source_repaired", Help: "What was put right in the catalogue as last read, by kind."}, []string{"kind"}),
 		embeddings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: ns, Name: "embeddings_total", Help: "Vectors of builds by origin."}, []string{"origin"}),
 		tokensUsed: counter("embedding_tokens_total", "Tokens bought from the embedding provider."),
@@ -63,6 +67,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	} {
 		m.total.WithLabelValues(r)
 	}
+	for _, k := range vendors.RepairKinds {
+		m.repaired.WithLabelValues(k)
+	}
 	for _, o := range []string{"reused", "computed"} {
 		m.embeddings.WithLabelValues(o)
 	}
@@ -72,7 +79,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, s := range []string{"current", "behind"} {
 		m.replicas.WithLabelValues(s)
 	}
-	reg.MustRegister(m.total, m.duration, m.lastSuccess, m.leader, m.records, m.embeddings, m.tokensUsed, m.retries,
+	reg.MustRegister(m.total, m.duration, m.lastSuccess, m.leader, m.records, m.repaired, m.embeddings, m.tokensUsed, m.retries,
 		m.vectors, m.bytes, m.promotions, m.held, m.snapshots, m.replicas)
 	return m
 }
@@ -144,6 +151,15 @@ func (m *Metrics) passed(p *pass, out Outcome, took time.Duration) {
 	}
 	if p.source.Records > 0 {
 		m.records.Set(float64(p.source.Records))
+	}
+	if list, known := p.repairs(); known {
+		m.repaired.Reset()
+		for _, k := range vendors.RepairKinds {
+			m.repaired.WithLabelValues(k).Set(0)
+		}
+		for _, r := range list {
+			m.repaired.WithLabelValues(r.Kind).Set(float64(r.Count))
+		}
 	}
 	if p.pointer != nil {
 		m.vectors.Set(float64(p.pointer.Stats.Vectors))

@@ -171,7 +171,7 @@ func (p *pass) readControl(ctx context.Context) error {
 // version before. A missing or unreadable catalogue is a condition, never an empty one.
 func (p *pass) readSource(ctx context.Context) error {
 	known := p.knownSource()
-	path := filepath.Join(p.dir, "source.json")
+	path := filepath.Join(p.dir, "source")
 	info, sum, err := store.FetchSource(ctx, p.Objects, p.Layout.Source, path, store.GetOptions{IfNoneMatch: known.ETag})
 	switch {
 	case errors.Is(err, store.ErrNotModified):
@@ -204,7 +204,7 @@ func (p *pass) download(ctx context.Context) error {
 	if p.source.path != "" {
 		return nil
 	}
-	path := filepath.Join(p.dir, "source.json")
+	path := filepath.Join(p.dir, "source")
 	info, sum, err := store.FetchSource(ctx, p.Objects, p.Layout.Source, path, store.GetOptions{})
 	if err != nil {
 		return fail(SourceReady, "SourceUnreadable", transient, fmt.Errorf("read source: %w", err))

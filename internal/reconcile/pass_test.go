@@ -65,11 +65,11 @@ func TestBadCatalogueChangesNothingAndIsNotReadTwice(t *testing.T) {
 	r.catalogue(0, 3, "a")
 	r.once()
 	p := r.pointer()
-	r.put(r.layout.Source, []byte(`[{"id":"V-1","name":"x"},{"id":"V-1","name":"y"}]`))
+	r.put(r.layout.Source, []byte(`[{"id":"V-1","name":"x"},{"id":"V-1\u0000","name":"y"}]`))
 	out := r.once()
 	r.want(out, reconcile.ResultFailed, 1)
-	if !strings.Contains(out.Err.Error(), `duplicate id "V-1"`) {
-		t.Errorf("error %q does not name the duplicate", out.Err)
+	if !strings.Contains(out.Err.Error(), `invalid id "record 2"`) {
+		t.Errorf("error %q does not name the record", out.Err)
 	}
 	r.condition(reconcile.SourceReady, reconcile.False, "CatalogueInvalid")
 	r.condition(reconcile.Ready, reconcile.False, "")

@@ -20,7 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
 // browser starts one tab of a headless Chromium and collects what its console says.
@@ -131,10 +131,11 @@ func sample(t testing.TB) []string {
 	must(t, err)
 	defer f.Close()
 	var records []string
-	must(t, vendors.Parse(f, vendors.DefaultLimits(), func(r vendors.Record) error {
+	read, err := vendorstest.Records(f)
+	must(t, err)
+	for _, r := range read {
 		records = append(records, string(r.Raw))
-		return nil
-	}))
+	}
 	return records
 }
 

@@ -277,11 +277,11 @@ func (s *snapshot) arrays(name string) (views [][]byte, ok bool) {
 
 // wordsOf reads what record i is found by.
 func (s *snapshot) wordsOf(i int) (vendors.Words, error) {
-	raw, err := s.docs.Metadata(i)
+	id, name, raw, err := s.docs.Record(i)
 	if err != nil {
 		return vendors.Words{}, err
 	}
-	return vendors.WordsOf(raw)
+	return vendors.WordsOf(id, name, raw)
 }
 
 // warm runs recent queries and stored vectors, so that the first visitors do not pay for cold caches and pages.

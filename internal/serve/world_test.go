@@ -23,6 +23,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
 // world is a store with a minimal indexer: it publishes snapshots the way the protocol says.
@@ -68,9 +69,9 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	var rows []float32
 	docs, err := store.NewDocWriter(dir)
 	must(w.t, err)
-	for _, raw := range records {
-		rec, err := vendors.FromRaw([]byte(raw))
-		must(w.t, err)
+	read, err := vendorstest.Records(strings.NewReader("[" + strings.Join(records, ",") + "]"))
+	must(w.t, err)
+	for _, rec := range read {
 		must(w.t, docs.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest))
 		rows = append(rows, gram(rec.Text)...)
 	}
@@ -113,9 +114,9 @@ func (w *world) arrays(dir string) (files []store.File) {
 	attrs, err := vendors.BuildAttributes(docs.Len(), docs.Metadata)
 	must(w.t, err)
 	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
-		raw, err := docs.Metadata(i)
+		id, name, raw, err := docs.Record(i)
 		must(w.t, err)
-		found, err := vendors.WordsOf(raw)
+		found, err := vendors.WordsOf(id, name, raw)
 		return lexical.Fields(found), err
 	})
 	must(w.t, err)

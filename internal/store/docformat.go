@@ -130,30 +130,33 @@ type docLine struct {
 	Metadata json.RawMessage `json:"metadata"`
 }
 
-// splitLine returns the JSON string of the id and the metadata of a line, without decoding the rest. ok is false
-// for a line that DocWriter would not have written.
-func splitLine(line []byte) (id, metadata []byte, ok bool) {
+// splitLine returns the JSON strings of the id and the name and the metadata of a line, without decoding the rest. ok is
+// false for a line that DocWriter would not have written.
+func splitLine(line []byte) (id, name, metadata []byte, ok bool) {
 	rest := line
 	for i, field := range []string{`{"id":`, `,"name":`, `,"text":`} {
 		var found bool
 		if rest, found = bytes.CutPrefix(rest, []byte(field)); !found {
-			return nil, nil, false
+			return nil, nil, nil, false
 		}
 		n := stringEnd(rest)
 		if n == 0 {
-			return nil, nil, false
+			return nil, nil, nil, false
 		}
-		if i == 0 {
+		switch i {
+		case 0:
 			id = rest[:n]
+		case 1:
+			name = rest[:n]
 		}
 		rest = rest[n:]
 	}
 	rest, ok = bytes.CutPrefix(rest, []byte(`,"metadata":`))
 	if !ok {
-		return nil, nil, false
+		return nil, nil, nil, false
 	}
 	metadata, ok = bytes.CutSuffix(rest, []byte("}"))
-	return id, metadata, ok
+	return id, name, metadata, ok
 }
 
 // stringEnd returns the length of the JSON string that b begins with, quotes included; 0 when there is none.

@@ -72,7 +72,7 @@ func (d *Docs) Doc(i int) (Document, error) {
 // Metadata returns the metadata of record i: a view that is valid until Close. It is not checked to be JSON.
 func (d *Docs) Metadata(i int) ([]byte, error) {
 	if i >= 0 && i < d.table.n {
-		if _, metadata, ok := splitLine(d.Line(i)); ok {
+		if _, _, metadata, ok := splitLine(d.Line(i)); ok {
 			return metadata, nil
 		}
 	}
@@ -86,7 +86,7 @@ func (d *Docs) ID(i int) string {
 		return ""
 	}
 	var id string
-	if quoted, _, ok := splitLine(d.Line(i)); ok && json.Unmarshal(quoted, &id) == nil {
+	if quoted, _, _, ok := splitLine(d.Line(i)); ok && json.Unmarshal(quoted, &id) == nil {
 		return id
 	}
 	doc, err := d.Doc(i)
@@ -94,6 +94,19 @@ func (d *Docs) ID(i int) string {
 		return ""
 	}
 	return doc.ID
+}
+
+// Record returns what record i is called and its metadata, as Metadata does. A record's id is this one, whatever its
+// metadata says.
+func (d *Docs) Record(i int) (id, name string, metadata []byte, err error) {
+	if i >= 0 && i < d.table.n {
+		quotedID, quotedName, metadata, ok := splitLine(d.Line(i))
+		if ok && json.Unmarshal(quotedID, &id) == nil && json.Unmarshal(quotedName, &name) == nil {
+			return id, name, metadata, nil
+		}
+	}
+	doc, err := d.Doc(i)
+	return doc.ID, doc.Name, doc.Metadata, err
 }
 
 // Find returns the position of the record with that id.

@@ -32,7 +32,24 @@ type Spec struct {
 	Metric       string    `json:"metric"` // "inner_product" over unit vectors, i.e. cosine
 	TextTemplate string    `json:"text_template"`
 	IndexKind    string    `json:"index_kind"` // as asked for: auto, flat, ivf, hnsw, …
-	Unknown      Unknown   `json:"-"`
+
+	// How the catalogue was read: which records it has and what they are called. Absent = the default.
+	DuplicateIDs string `json:"duplicate_ids,omitempty"`
+	RecordID     string `json:"record_id,omitempty"`
+	RecordName   string `json:"record_name,omitempty"`
+
+	Unknown Unknown `json:"-"`
+}
+
+// Repair is one kind of thing that was put right in the catalogue.
+type Repair struct {
+	Kind  string   `json:"kind"` // duplicate_id, no_id, no_name, encoding, float_id
+	Count int      `json:"count"`
+	IDs   []string `json:"ids"` // the first ten
+
+	// Of repeated ids: records that got an id of their own, records that were left out.
+	Renamed int `json:"renamed,omitempty"`
+	Dropped int `json:"dropped,omitempty"`
 }
 
 // IndexParams is what IndexKind was resolved to for this catalogue. Same fields as vecindex.Params.
@@ -102,6 +119,7 @@ type Manifest struct {
 	Index         IndexParams `json:"index"`
 	Files         []File      `json:"files"`
 	Stats         Stats       `json:"stats"`
+	Repairs       []Repair    `json:"repairs,omitempty"` // none: the catalogue was clean
 	Gate          *GateReport `json:"gate,omitempty"`
 	BuiltEpoch    int64       `json:"built_epoch"`
 	Builder       string      `json:"builder"`

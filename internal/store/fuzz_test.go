@@ -163,8 +163,8 @@ func FuzzSplitLine(f *testing.F) {
 	f.Add([]byte(`{"id":"a\"","name":"b","text":"c","metadata":{"x":1}}`))
 	f.Add([]byte(`{"id":"a`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		id, metadata, ok := splitLine(line)
-		if ok && (len(id) < 2 || !bytes.Contains(line, metadata)) {
+		id, name, metadata, ok := splitLine(line)
+		if ok && (len(id) < 2 || len(name) < 2 || !bytes.Contains(line, metadata)) {
 			t.Errorf("id %q, metadata %q", id, metadata)
 		}
 	})

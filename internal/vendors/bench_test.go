@@ -22,7 +22,7 @@ func BenchmarkParse(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := vendors.Parse(bytes.NewReader(data), vendors.DefaultLimits(), func(vendors.Record) error { return nil }); err != nil {
+		if _, err := vendors.Read(bytes.NewReader(data), strict, vendors.DefaultLimits(), nil, func(vendors.Record) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -31,7 +31,7 @@ func BenchmarkParse(b *testing.B) {
 // What a replica does with the filters of a snapshot that it loads.
 func BenchmarkBuildAttributes(b *testing.B) {
 	var raws [][]byte
-	if err := vendors.Parse(bytes.NewReader(generated(b, 5000)), vendors.DefaultLimits(), func(r vendors.Record) error {
+	if _, err := vendors.Read(bytes.NewReader(generated(b, 5000)), strict, vendors.DefaultLimits(), nil, func(r vendors.Record) error {
 		raws = append(raws, r.Raw)
 		return nil
 	}); err != nil {

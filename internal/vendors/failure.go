@@ -16,14 +16,15 @@ const (
 	KindShape        = "wrong type"
 	KindDuplicateKey = "duplicate key"
 	KindDuplicateID  = "duplicate id"
-	KindMissingID    = "missing id"
 	KindInvalidID    = "invalid id"
-	KindMissingName  = "missing name"
 	KindFileSize     = "file too large"
 	KindRecordSize   = "record too large"
 	KindRecords      = "too many records"
 	KindDepth        = "nested too deep"
 	KindWhitespace   = "too much whitespace"
+	KindFormat       = "not a catalogue"
+	KindCSV          = "broken CSV"
+	KindGzip         = "damaged gzip"
 )
 
 // maxOffenders is how many offending records a CatalogueError names.
@@ -36,7 +37,7 @@ type CatalogueError struct {
 	Offset int64    // its offset in bytes, from 0
 	IDs    []string // the first ten offending records: their ids, or "record 3" (counted from 1) where they have none
 	Count  int      // how many offend; 0 when the kind does not concern single records
-	Detail string   // more for people, or empty
+	Detail string   // more for people: what was found, the likely cause, what to do; or empty
 }
 
 // Error gives kind, ids and place in one line: `duplicate id "V-1", "V-7" (line 12, byte 345)`.

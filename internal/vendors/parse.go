@@ -1,7 +1,6 @@
 package vendors
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +25,7 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// maxRecord and maxDepth bound Limits and what FromRaw takes: offsets in a tree are 32 bits, and each level
+	// maxRecord and maxDepth bound Limits and what stored records may have: offsets in a tree are 32 bits, and each level
 	// of nesting is two stack frames.
 	maxRecord = 1 << 30
 	maxDepth  = 1000
@@ -37,50 +36,13 @@ const (
 	maxKeyLen  = 64 << 10
 )
 
-// Parse reads a catalogue from r and calls each with its records in catalogue order. A Record may be kept.
-//
-// Whatever is wrong with the catalogue is reported as one *CatalogueError about the first thing wrong in the file;
-// when that is an offence of single records (their ids, their names), Parse reads on to name the first ten of the same
-// kind. each has then already seen some records, and the caller discards them: there is no partial catalogue.
-// Errors of r and of each are returned as they are (those of r wrapped) and say nothing about the catalogue.
-func Parse(r io.Reader, lim Limits, each func(Record) error) error {
-	lim.Record = min(lim.Record, maxRecord)
-	lim.Depth = min(lim.Depth, maxDepth)
-	c := catalogue{src: newSource(r, lim.File), lim: lim, each: each, seen: make(map[idKey]uint32)}
-	err := c.read()
-	if errors.Is(err, errFileSize) {
-		err = c.src.fail(KindFileSize, fmt.Sprintf("more than %d bytes", lim.File))
-	}
-	if c.bad != nil && (err == nil || isCatalogueError(err)) {
-		return c.bad
-	}
-	return err
-}
-
 func isCatalogueError(err error) bool {
 	var bad *CatalogueError
 	return errors.As(err, &bad)
 }
 
-// idKey is a prefix of an id's SHA-256: 128 bits keep ids of any length apart in 16 bytes each.
-type idKey [16]byte
-
-type catalogue struct {
-	src   *source
-	lim   Limits
-	each  func(Record) error
-	seen  map[idKey]uint32 // id -> its record, from 1; with the top bit set once it was reported
-	count int
-	build builder
-	bad   *CatalogueError // the first offence of a single record
-}
-
-const reported = 1 << 31
-
-func (c *catalogue) read() error {
-	if err := c.src.skipBOM(); err != nil {
-		return err
-	}
+// json reads an array of records, or an object that holds one.
+func (c *catalogue) json() error {
 	var err error
 	switch first, e := c.src.token(); {
 	case e == io.EOF:
@@ -226,9 +188,9 @@ func (c *catalogue) value(limit int, ignore bool) error {
 	})
 }
 
-// record reads one record and hands it on unless something in the file was wrong already.
+// record reads one record.
 func (c *catalogue) record() error {
-	at, line := c.src.Offset(), c.src.line
+	at := place{c.src.line, c.src.Offset()}
 	if c.count >= c.lim.Records {
 		return c.src.fail(KindRecords, fmt.Sprintf("more than %d", c.lim.Records))
 	}
@@ -239,42 +201,7 @@ func (c *catalogue) record() error {
 		}
 		return err
 	}
-	c.count++
-	rec, why := c.build.record()
-	rec.Line, rec.Offset = line, at
-	name := rec.ID
-	if name == "" {
-		name = fmt.Sprintf("record %d", c.count)
-	}
-	if rec.ID != "" {
-		key := keyOf(rec.ID)
-		if first, dup := c.seen[key]; dup {
-			c.duplicate(key, first, rec)
-			return nil
-		}
-		c.seen[key] = uint32(c.count)
-	}
-	if why != nil {
-		c.offence(why.kind, name, why.detail, line, at)
-	}
-	if c.bad != nil {
-		return nil
-	}
-	return c.each(rec)
-}
-
-func keyOf(id string) idKey {
-	sum := sha256.Sum256([]byte(id))
-	return idKey(sum[:16])
-}
-
-// duplicate reports an id once, however often it occurs.
-func (c *catalogue) duplicate(key idKey, first uint32, rec Record) {
-	if first&reported != 0 {
-		return
-	}
-	c.seen[key] = first | reported
-	c.offence(KindDuplicateID, rec.ID, fmt.Sprintf("records %d and %d", first, c.count), rec.Line, rec.Offset)
+	return c.take(at)
 }
 
 // offence notes a bad record. The first decides the kind; later ones of that kind are named with it.
@@ -287,5 +214,47 @@ func (c *catalogue) offence(kind, id, detail string, line int, at int64) {
 	}
 	if c.bad.Count++; len(c.bad.IDs) < maxOffenders {
 		c.bad.IDs = append(c.bad.IDs, id)
+	}
+}
+
+// one reads a file that is a single record: it says so by its id or its name.
+func (c *catalogue) one() error {
+	if _, err := c.src.token(); err != nil {
+		return err
+	}
+	if err := c.value(c.lim.Record, false); err != nil {
+		return err
+	}
+	_, hasID := c.build.present(c.where.id, anything)
+	_, hasName := c.build.present(c.where.name, visible)
+	if !hasID && !hasName {
+		return &CatalogueError{Kind: KindShape, Line: c.src.line, Offset: c.src.Offset() - 1, Detail: fmt.Sprintf(
+			`the object has no key "vendors", and as a record it would need an id (%s) or a name (%s)`, c.ids.rules.ID, c.ids.rules.Name)}
+	}
+	return c.take(place{1, 0})
+}
+
+// lines reads JSON Lines: each line that is not empty is a whole object.
+func (c *catalogue) lines() error {
+	for {
+		b, err := c.src.token()
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case b != '{':
+			return c.src.unexpected("an object: JSON Lines has a whole one on each line")
+		}
+		line, at := c.src.line, c.src.Offset()
+		if err := c.record(); err != nil {
+			return err
+		}
+		if c.src.line != line {
+			return &CatalogueError{Kind: KindSyntax, Line: line, Offset: at, Detail: "the object goes on in the next line: JSON Lines has a whole one on each line"}
+		}
+		if err := c.src.endLine(); err != nil {
+			return err
+		}
 	}
 }

@@ -19,13 +19,40 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
-func parse(r io.Reader, lim vendors.Limits) ([]vendors.Record, error) {
-	var recs []vendors.Record
-	err := vendors.Parse(r, lim, func(rec vendors.Record) error {
+// strict are rules under which a repeated id is refused.
+var strict = vendors.Rules{Duplicates: vendors.DuplicatesRefuse, ID: "vendor_id,id", Name: "name,company_name,title"}
+
+func read(r io.ReadSeeker, rules vendors.Rules, lim vendors.Limits) (recs []vendors.Record, report vendors.Report, err error) {
+	report, err = vendors.Read(r, rules, lim, func() error {
+		recs = nil
+		return nil
+	}, func(rec vendors.Record) error {
 		recs = append(recs, rec)
 		return nil
 	})
+	return recs, report, err
+}
+
+func parse(r io.ReadSeeker, lim vendors.Limits) ([]vendors.Record, error) {
+	recs, _, err := read(r, strict, lim)
 	return recs, err
+}
+
+// through is a file whose bytes come through another reader of it.
+func through(f *strings.Reader, wrap func(io.Reader) io.Reader) io.ReadSeeker {
+	return struct {
+		io.Reader
+		io.Seeker
+	}{wrap(f), f}
+}
+
+func fromRaw(t testing.TB, raw string) vendors.Record {
+	t.Helper()
+	recs, err := parse(strings.NewReader("["+raw+"]"), vendors.DefaultLimits())
+	if err != nil || len(recs) != 1 {
+		t.Fatalf("%s: %d records, %v", raw, len(recs), err)
+	}
+	return recs[0]
 }
 
 func parseString(t *testing.T, s string) []vendors.Record {
@@ -65,12 +92,9 @@ func TestRecordsAreKeptByteForByte(t *testing.T) {
 	if got := string(recs[0].Raw); got != raw {
 		t.Errorf("Raw = %s\nwant  %s", got, raw)
 	}
-	again, err := vendors.FromRaw(recs[0].Raw)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := fromRaw(t, string(recs[0].Raw))
 	if d := cmp.Diff(recs[0], again, cmpopts.IgnoreFields(vendors.Record{}, "Line", "Offset")); d != "" {
-		t.Errorf("FromRaw(Raw) differs (-parsed +again):\n%s", d)
+		t.Errorf("Raw read again differs (-parsed +again):\n%s", d)
 	}
 }
 
@@ -100,9 +124,9 @@ func TestIDsAndNames(t *testing.T) {
 		{"a description in parts is a field like others", `{"id":"a","name":"n","description":{"ja":"d"}}`, "a", "n", "n"},
 		{"compatibility forms stay in answers", `{"id":"a","name":"ＡＢＣ"}`, "a", "ＡＢＣ", "ＡＢＣ"},
 	} {
-		rec, err := vendors.FromRaw([]byte(tt.raw))
-		if err != nil || rec.ID != tt.id || rec.Name != tt.name || rec.Answer != tt.answer {
-			t.Errorf("%s: id %q, name %q, answer %q, error %v; want %q, %q, %q", tt.what, rec.ID, rec.Name, rec.Answer, err, tt.id, tt.name, tt.answer)
+		rec := fromRaw(t, tt.raw)
+		if rec.ID != tt.id || rec.Name != tt.name || rec.Answer != tt.answer {
+			t.Errorf("%s: id %q, name %q, answer %q; want %q, %q, %q", tt.what, rec.ID, rec.Name, rec.Answer, tt.id, tt.name, tt.answer)
 		}
 	}
 }
@@ -134,11 +158,11 @@ func TestBadCataloguesAreRefusedWithOneError(t *testing.T) {
 		{"vendors of another type", `{"vendors":{"a":1}}`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 11}},
 		{"vendors twice", `{"vendors":[` + a + `],"vendors":[` + b + `]}`, vendors.CatalogueError{Kind: vendors.KindDuplicateKey, Line: 1, Offset: 35}},
 		{"another key twice", `{"x":1,"x":2,"vendors":[` + a + `]}`, vendors.CatalogueError{Kind: vendors.KindDuplicateKey, Line: 1, Offset: 7}},
-		{"text", "vendors", vendors.CatalogueError{Kind: vendors.KindSyntax, Line: 1}},
-		{"a number", "1", vendors.CatalogueError{Kind: vendors.KindSyntax, Line: 1}},
-		{"HTML", "<html>", vendors.CatalogueError{Kind: vendors.KindSyntax, Line: 1}},
+		{"text", "vendors", vendors.CatalogueError{Kind: vendors.KindFormat, Line: 1}},
+		{"a number", "1", vendors.CatalogueError{Kind: vendors.KindFormat, Line: 1}},
+		{"HTML", "<html>", vendors.CatalogueError{Kind: vendors.KindFormat, Line: 1}},
 		{"UTF-16", "\xff\xfe[\x00", vendors.CatalogueError{Kind: vendors.KindUTF8, Line: 1}},
-		{"half a byte order mark", "\xef\xbb[]", vendors.CatalogueError{Kind: vendors.KindSyntax, Line: 1}},
+		{"half a byte order mark", "\xef\xbb[]", vendors.CatalogueError{Kind: vendors.KindUTF8, Line: 1}},
 		{"Shift_JIS", "[{\"id\":\"a\",\n\"name\":\"\x8a\x94\"}]", vendors.CatalogueError{Kind: vendors.KindUTF8, Line: 2, Offset: 20}},
 		{"cut off within a string", `[` + a + `,{"id":"b","na`, vendors.CatalogueError{Kind: vendors.KindTruncated, Line: 1, Offset: 36}},
 		{"cut off within an escape", `[{"id":"\u30`, vendors.CatalogueError{Kind: vendors.KindTruncated, Line: 1, Offset: 12}},
@@ -162,14 +186,9 @@ func TestBadCataloguesAreRefusedWithOneError(t *testing.T) {
 		{"two arrays", `[` + a + `][` + b + `]`, vendors.CatalogueError{Kind: vendors.KindTrailing, Line: 1, Offset: 23}},
 		{"a NUL at the end", `[` + a + "]\x00", vendors.CatalogueError{Kind: vendors.KindTrailing, Line: 1, Offset: 23}},
 		{"records that are no objects", `[` + a + `,1,"x",[]]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 23, IDs: []string{"record 2", "record 3", "record 4"}, Count: 3}},
-		{"an id of the wrong type", `[{"id":1.5,"name":"A"},{"id":[],"name":"B"}]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 1, IDs: []string{"record 1", "record 2"}, Count: 2}},
-		{"an exponent as id", `[{"id":1e3,"name":"A"}]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 1, IDs: []string{"record 1"}, Count: 1}},
-		{"a name of the wrong type", `[{"id":"a","name":1}]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 1, IDs: []string{"a"}, Count: 1}},
 		{"a _text of the wrong type", `[{"id":"a","name":"A","_text":1}]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 1, IDs: []string{"a"}, Count: 1}},
-		{"missing ids", `[` + a + `,{"name":"x"},{"id":"","name":"y"},{"id":null,"name":"z"}]`, vendors.CatalogueError{Kind: vendors.KindMissingID, Line: 1, Offset: 23, IDs: []string{"record 2", "record 3", "record 4"}, Count: 3}},
 		{"ids with control characters", `[{"id":"a\u0000","name":"x"}]`, vendors.CatalogueError{Kind: vendors.KindInvalidID, Line: 1, Offset: 1, IDs: []string{"record 1"}, Count: 1}},
 		{"an id too long", `[{"id":"` + strings.Repeat("x", 513) + `","name":"x"}]`, vendors.CatalogueError{Kind: vendors.KindInvalidID, Line: 1, Offset: 1, IDs: []string{"record 1"}, Count: 1}},
-		{"missing names", `[` + a + `,{"id":"b"},{"id":"c","name":" \u3000"},{"id":"d","name":"\u200b"}]`, vendors.CatalogueError{Kind: vendors.KindMissingName, Line: 1, Offset: 23, IDs: []string{"b", "c", "d"}, Count: 3}},
 		{"a duplicate id", `[` + a + `,` + b + `,` + a + `]`, vendors.CatalogueError{Kind: vendors.KindDuplicateID, Line: 1, Offset: 45, IDs: []string{"a"}, Count: 1}},
 		{"an id three times", `[` + a + `,` + a + `,` + a + `]`, vendors.CatalogueError{Kind: vendors.KindDuplicateID, Line: 1, Offset: 23, IDs: []string{"a"}, Count: 1}},
 		{"a number that is the same id as a string", `[{"id":"7","name":"A"},{"id":7,"name":"B"}]`, vendors.CatalogueError{Kind: vendors.KindDuplicateID, Line: 1, Offset: 23, IDs: []string{"7"}, Count: 1}},
@@ -177,8 +196,8 @@ func TestBadCataloguesAreRefusedWithOneError(t *testing.T) {
 			"many duplicates", `[` + many(12, `{"id":"%d","name":"x"}`) + `,` + many(12, `{"id":"%d","name":"x"}`) + `]`,
 			vendors.CatalogueError{Kind: vendors.KindDuplicateID, Line: 1, Offset: 267, IDs: []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, Count: 12},
 		},
-		{"the first offence decides", `[{"id":"a"},` + b + `,` + b + `]`, vendors.CatalogueError{Kind: vendors.KindMissingName, Line: 1, Offset: 1, IDs: []string{"a"}, Count: 1}},
-		{"an offence before a syntax error", `[{"id":"a"},]`, vendors.CatalogueError{Kind: vendors.KindMissingName, Line: 1, Offset: 1, IDs: []string{"a"}, Count: 1}},
+		{"the first offence decides", `[{"id":"a","_text":1},` + b + `,` + b + `]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 1, IDs: []string{"a"}, Count: 1}},
+		{"an offence before a syntax error", `[{"id":"a","_text":1},]`, vendors.CatalogueError{Kind: vendors.KindShape, Line: 1, Offset: 1, IDs: []string{"a"}, Count: 1}},
 		{"too many records", `[` + many(31, `{"id":"%d","name":"x"}`) + `]`, vendors.CatalogueError{Kind: vendors.KindRecords, Line: 1, Offset: 681}},
 		{"a record too large", `[{"id":"a","name":"` + strings.Repeat("x", 1000) + `"}]`, vendors.CatalogueError{Kind: vendors.KindRecordSize, Line: 1, Offset: 1}},
 		{"a record full of spaces", `[{"id":"a",` + strings.Repeat(" ", 1000) + `"name":"A"}]`, vendors.CatalogueError{Kind: vendors.KindRecordSize, Line: 1, Offset: 1}},
@@ -187,9 +206,9 @@ func TestBadCataloguesAreRefusedWithOneError(t *testing.T) {
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			for _, chunk := range []string{"whole", "bytewise"} {
-				var r io.Reader = strings.NewReader(tt.in)
+				var r io.ReadSeeker = strings.NewReader(tt.in)
 				if chunk == "bytewise" {
-					r = iotest.OneByteReader(r)
+					r = through(strings.NewReader(tt.in), iotest.OneByteReader)
 				}
 				_, err := parse(r, small)
 				var got *vendors.CatalogueError
@@ -215,19 +234,30 @@ func TestAnErrorNamesKindIDsAndPlace(t *testing.T) {
 	if err == nil || err.Error() != syntax {
 		t.Errorf("error is %v, want %s", err, syntax)
 	}
-	e := &vendors.CatalogueError{Kind: vendors.KindMissingName, IDs: []string{"甲", "b"}, Count: 5}
-	if got, want := e.Error(), `missing name "甲", "b" and 3 more`; got != want {
+	e := &vendors.CatalogueError{Kind: vendors.KindDuplicateID, IDs: []string{"甲", "b"}, Count: 5}
+	if got, want := e.Error(), `duplicate id "甲", "b" and 3 more`; got != want {
 		t.Errorf("error is %s, want %s", got, want)
 	}
 }
 
-// counter counts what is read of an endless file.
+// counter counts what is read of an endless file, from its start each time.
 type counter struct {
-	fill string
-	n    int64
+	head, fill string
+	at         int
+	n          int64
+}
+
+func (c *counter) Seek(int64, int) (int64, error) {
+	c.at = 0
+	return 0, nil
 }
 
 func (c *counter) Read(p []byte) (int, error) {
+	if c.at < len(c.head) {
+		n := copy(p, c.head[c.at:])
+		c.at += n
+		return n, nil
+	}
 	for i := range p {
 		p[i] = c.fill[i%len(c.fill)]
 	}
@@ -242,16 +272,16 @@ func TestEndlessFilesAreRefusedEarly(t *testing.T) {
 		what, head, fill, kind string
 		atMost                 int64
 	}{
-		{"spaces", "", " ", vendors.KindWhitespace, 2 << 20},
-		{"line breaks after the bracket", "[", "\n", vendors.KindWhitespace, 2 << 20},
-		{"a string without end", `[{"id":"`, "x", vendors.KindRecordSize, 5 << 20},
-		{"brackets", "[", "[", vendors.KindDepth, 5 << 20},
-		{"a number without end", "[", "1", vendors.KindRecordSize, 5 << 20},
-		{"a key without end", `{"`, "x", vendors.KindRecordSize, 1 << 20},
-		{"an ignored value without end", `{"x":[`, "1,", vendors.KindFileSize, 65 << 20},
+		{"spaces", "", " ", vendors.KindWhitespace, 3 << 20},
+		{"line breaks after the bracket", "[", "\n", vendors.KindWhitespace, 3 << 20},
+		{"a string without end", `[{"id":"`, "x", vendors.KindRecordSize, 9 << 20},
+		{"brackets", "[", "[", vendors.KindDepth, 9 << 20},
+		{"a number without end", "[", "1", vendors.KindRecordSize, 9 << 20},
+		{"a key without end", `{"`, "x", vendors.KindRecordSize, 2 << 20},
+		{"an ignored value without end", `{"x":[`, "1,", vendors.KindFileSize, 70 << 20},
 	} {
-		src := &counter{fill: tt.fill}
-		_, err := parse(io.MultiReader(strings.NewReader(tt.head), src), lim)
+		src := &counter{head: tt.head, fill: tt.fill}
+		_, err := parse(src, lim)
 		var bad *vendors.CatalogueError
 		if !errors.As(err, &bad) || bad.Kind != tt.kind {
 			t.Errorf("%s: Parse() = %v, want %s", tt.what, err, tt.kind)
@@ -264,8 +294,14 @@ func TestEndlessFilesAreRefusedEarly(t *testing.T) {
 
 func TestParsingDoesNotHoldTheCatalogue(t *testing.T) {
 	const n = 20_000 // 22 MB
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(vendorstest.Write(w, vendorstest.Options{N: n, Seed: 1})) }()
+	r, err := os.Create(t.TempDir() + "/vendors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := vendorstest.Write(r, vendorstest.Options{N: n, Seed: 1}); err != nil {
+		t.Fatal(err)
+	}
 	held := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -273,7 +309,7 @@ func TestParsingDoesNotHoldTheCatalogue(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before, count, most := held(), 0, uint64(0)
-	if err := vendors.Parse(r, vendors.DefaultLimits(), func(vendors.Record) error {
+	if _, err := vendors.Read(r, strict, vendors.DefaultLimits(), nil, func(vendors.Record) error {
 		if count++; count%(n/4) == 0 {
 			most = max(most, held())
 		}
@@ -290,7 +326,9 @@ func TestParsingDoesNotHoldTheCatalogue(t *testing.T) {
 func TestErrorsOfTheReaderAreNoCatalogueErrors(t *testing.T) {
 	for _, cause := range []error{errors.New("connection reset"), io.ErrUnexpectedEOF} {
 		for _, head := range []string{"", "[", `[{"id":"a","name":"A"},{"id":"a"`, `{"x":`} {
-			_, err := parse(io.MultiReader(strings.NewReader(head), iotest.ErrReader(cause)), small)
+			_, err := parse(through(strings.NewReader(head), func(r io.Reader) io.Reader {
+				return io.MultiReader(r, iotest.ErrReader(cause))
+			}), small)
 			var bad *vendors.CatalogueError
 			if !errors.Is(err, cause) || errors.As(err, &bad) {
 				t.Errorf("after %q: Parse() = %v, want %v", head, err, cause)
@@ -301,7 +339,7 @@ func TestErrorsOfTheReaderAreNoCatalogueErrors(t *testing.T) {
 
 func TestTheErrorOfEachEndsParsing(t *testing.T) {
 	stop, calls := errors.New("stop"), 0
-	err := vendors.Parse(strings.NewReader(`[{"id":1,"name":"a"},{"id":2,"name":"b"}]`), small, func(vendors.Record) error {
+	_, err := vendors.Read(strings.NewReader(`[{"id":1,"name":"a"},{"id":2,"name":"b"}]`), strict, small, nil, func(vendors.Record) error {
 		calls++
 		return stop
 	})

@@ -2,53 +2,49 @@ package vendors
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"encoding/hex"
 	"strings"
+	"time"
 	"unicode"
 )
 
 // Record is one vendor.
 type Record struct {
-	ID   string
-	Name string // as in the file, without surrounding whitespace
+	ID   string // final: unique in its catalogue
+	Name string // for people, without surrounding whitespace
 
-	// Raw is the record's JSON without whitespace between tokens and otherwise as in the file.
+	// Raw is the record's JSON without whitespace between tokens and otherwise as in the file. What the file calls its
+	// id may differ from ID.
 	Raw []byte
 
 	Text   string   // what is embedded; see the package comment
 	Answer string   // what an answer shows: the name and, on the next line, the description
 	Digest [32]byte // SHA-256 of Raw: two records are the same exactly when their digests are
 
-	Line   int   // where the record starts in the catalogue, from 1; 0 from FromRaw
+	Line   int   // where the record starts in the catalogue, from 1
 	Offset int64 // the same in bytes, from 0
 }
 
-// maxIDLen bounds an id in bytes: ids travel in URLs and log lines.
-const maxIDLen = 512
+const (
+	// maxIDLen bounds an id in bytes: ids travel in URLs and log lines.
+	maxIDLen = 512
 
-// FromRaw derives a Record again from the Raw of an earlier one. It checks raw as Parse does; what is wrong with it
-// is reported as a *CatalogueError.
-func FromRaw(raw []byte) (Record, error) {
+	// maxFoundName bounds a name that was taken from the first text of a record, in characters.
+	maxFoundName = 100
+)
+
+// TextOf is the text that is embedded of a stored record. It checks raw as Read does; what is wrong with it is
+// reported as a *CatalogueError.
+func TextOf(raw []byte) (string, error) {
 	var b builder
-	return b.fromRaw(raw)
-}
-
-func (b *builder) fromRaw(raw []byte) (Record, error) {
-	if len(raw) > maxRecord {
-		return Record{}, &CatalogueError{Kind: KindRecordSize}
+	if err := b.load(raw); err != nil {
+		return "", err
 	}
-	if f := b.parse(raw, maxDepth); f != nil {
-		return Record{}, &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail}
-	}
-	rec, f := b.record()
+	text, f := b.embedded()
 	if f != nil {
-		e := &CatalogueError{Kind: f.kind, Detail: f.detail}
-		if rec.ID != "" {
-			e.IDs = []string{rec.ID}
-		}
-		return Record{}, e
+		return "", &CatalogueError{Kind: f.kind, Detail: f.detail}
 	}
-	return rec, nil
+	return text, nil
 }
 
 // builder turns one tree after the other into Records, reusing its memory.
@@ -61,67 +57,122 @@ type builder struct {
 	bare  bool   // no labels
 }
 
-// record makes a Record of the tree. With a flaw, the Record holds the id if there is one.
-func (b *builder) record() (Record, *flaw) {
+// load reads a stored record, which must be an object.
+func (b *builder) load(raw []byte) error {
+	if len(raw) > maxRecord {
+		return &CatalogueError{Kind: KindRecordSize}
+	}
+	if f := b.parse(raw, maxDepth); f != nil {
+		return &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail}
+	}
 	if k := b.nodes[0].kind; k != kindObject {
-		return Record{}, &flaw{kind: KindShape, detail: "a record is " + k.String()}
+		return &CatalogueError{Kind: KindShape, Detail: "a record is " + k.String()}
 	}
-	var rec Record
-	var f *flaw
-	if rec.ID, f = b.id(); f != nil {
-		return rec, f
+	return nil
+}
+
+// found is a record as it stands alone, before its id is made unique.
+type found struct {
+	Record
+	own    bool   // the id stands in the record; else it is the name or the digest
+	named  bool   // the name stands where RECORD_NAME says
+	number string // how the id is written when that is like 12.0, else empty
+}
+
+// where are the paths of Rules, split.
+type where struct{ id, name []string }
+
+// record makes a Record of the tree. With a flaw, it holds the id if there is one.
+func (b *builder) record(w where) (found, *flaw) {
+	if k := b.nodes[0].kind; k != kindObject {
+		return found{}, &flaw{kind: KindShape, detail: "a record is " + k.String()}
 	}
-	name, at, f := b.first(nameKeys[:], namePlaces[:])
-	if !visible(name) {
-		if f == nil {
-			f = &flaw{kind: KindMissingName}
+	var rec found
+	idAt := -1
+	if v, ok := b.present(w.id, func(string) bool { return true }); ok {
+		if why := badID(v.text); why != "" {
+			return rec, &flaw{kind: KindInvalidID, detail: why}
 		}
-		return rec, f
+		rec.ID, rec.own, idAt = v.text, true, v.node
+		if v.rounded {
+			rec.number = string(b.bytesOf(v.node))
+		}
 	}
-	description, descAt, _ := b.first(descriptionKeys[:], descriptionPlaces[:]) // of another type: a field like others
-	rec.Name, rec.Answer = name, name
-	if description != "" {
-		rec.Answer = name + "\n" + description
-	}
-	b.skip = [2]int{at, descAt}
-	if rec.Text, f = b.embedded(name, description); f != nil {
+	var f *flaw
+	if rec.Text, f = b.embedded(); f != nil {
 		return rec, f
 	}
 	rec.Raw = append([]byte(nil), b.raw...)
 	rec.Digest = sha256.Sum256(rec.Raw)
+	v, named := b.present(w.name, visible)
+	rec.Name, rec.named = strings.TrimSpace(v.text), named
+	if !named {
+		rec.Name = b.anyName(idAt)
+	}
+	b.identify(&rec)
+	rec.Answer = rec.Name
+	if description, _ := b.description(); description != "" && description != rec.Name {
+		rec.Answer += "\n" + description
+	}
 	return rec, nil
 }
 
-// id reads vendor_id, or id when that is absent.
-func (b *builder) id() (string, *flaw) {
-	for _, key := range [...]string{"vendor_id", "id"} {
-		i, ok := b.member(0, key)
-		if !ok || b.nodes[i].kind == kindNull {
-			continue
+// identify gives a record what it lacks of id and name: the one stands in for the other, its digest for both.
+func (b *builder) identify(rec *found) {
+	if !rec.own {
+		rec.ID = strings.Join(strings.FieldsFunc(rec.Name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+		if rec.ID == "" || badID(rec.ID) != "" {
+			rec.ID = hex.EncodeToString(rec.Digest[:8])
 		}
-		var id string
-		switch n := b.nodes[i]; {
-		case n.kind == kindString:
-			id = b.str(i)
-		case n.kind == kindNumber && isInteger(b.bytesOf(i)):
-			id = string(b.bytesOf(i))
-		default:
-			return "", &flaw{kind: KindShape, detail: fmt.Sprintf("%q is %s, not a string or an integer", key, n.kind)}
-		}
-		if strings.TrimSpace(id) == "" {
-			continue
-		}
-		if why := badID(id); why != "" {
-			return "", &flaw{kind: KindInvalidID, detail: why}
-		}
-		return id, nil
 	}
-	return "", &flaw{kind: KindMissingID}
+	if rec.Name == "" {
+		rec.Name = rec.ID
+	}
 }
 
-func isInteger(number []byte) bool {
-	for i, c := range number {
-		if (c < '0' || c > '9') && (c != '-' || i > 0) {
+// value is what a path led to.
+type value struct {
+	text    string
+	node    int
+	rounded bool // 12.0 was read as 12
+}
+
+// present finds the first value at one of the paths that is a string which is not blank and pleases good, or an
+// integer. An integer stands for its literal spelling; 12.0, as tables write integers once a cell was empty, for 12.
+func (b *builder) present(paths []string, good func(string) bool) (v value, ok bool) {
+	consider := func(i int) {
+		if ok {
+			return
+		}
+		switch n := b.nodes[i]; n.kind {
+		case kindString:
+			s := b.str(i)
+			if ok = strings.TrimSpace(s) != "" && good(s); ok {
+				v = value{text: s, node: i}
+			}
+		case kindNumber:
+			whole, fraction, _ := strings.Cut(string(b.bytesOf(i)), ".")
+			if ok = isInteger(whole) && strings.Trim(fraction, "0") == ""; ok {
+				v = value{text: whole, node: i, rounded: fraction != ""}
+			}
+		}
+	}
+	for _, path := range paths {
+		if i, direct := b.member(0, path); direct {
+			consider(i)
+		} else if strings.Contains(path, ".") {
+			b.follow(0, path, consider)
+		}
+		if ok {
+			return v, true
+		}
+	}
+	return value{}, false
+}
+
+func isInteger(number string) bool {
+	for i := range len(number) {
+		if c := number[i]; (c < '0' || c > '9') && (c != '-' || i > 0) {
 			return false
 		}
 	}
@@ -130,7 +181,7 @@ func isInteger(number []byte) bool {
 
 func badID(id string) string {
 	if len(id) > maxIDLen {
-		return fmt.Sprintf("longer than %d bytes", maxIDLen)
+		return "longer than 512 bytes"
 	}
 	for _, r := range id {
 		if unicode.IsControl(r) || r == unicode.ReplacementChar {
@@ -140,22 +191,39 @@ func badID(id string) string {
 	return ""
 }
 
-// Where a name and a description are looked for; "" is the record itself.
+// Where the text finds a name and a description; "" is the record itself. A title is a name only where there is no
+// other. These decide what is embedded, so they do not follow RECORD_NAME.
 var (
 	nameKeys          = [...]string{"name", "vendor_name", "company_name"}
 	namePlaces        = [...]string{"", "basic_info"}
+	titleKeys         = [...]string{"title"}
+	titlePlaces       = [...]string{""}
 	descriptionKeys   = [...]string{"description", "description_short", "summary", "overview"}
 	descriptionPlaces = [...]string{"", "basic_info", "offerings"}
 )
+
+// heading is the name that the text begins with, and its node; -1 for none.
+func (b *builder) heading() (name string, at int) {
+	if name, at = b.first(nameKeys[:], namePlaces[:]); !visible(name) {
+		name, at = b.first(titleKeys[:], titlePlaces[:])
+	}
+	if !visible(name) {
+		return "", -1
+	}
+	return name, at
+}
+
+func (b *builder) description() (s string, at int) {
+	return b.first(descriptionKeys[:], descriptionPlaces[:])
+}
 
 // visible tells whether there is anything to see in s.
 func visible(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) })
 }
 
-// first finds the first string that is not blank under one of keys in one of places, and its node. f says that there
-// was a value of another type on the way, in case nothing is found.
-func (b *builder) first(keys, places []string) (s string, at int, f *flaw) {
+// first finds the first string that is not blank under one of keys in one of places, and its node; -1 for none.
+func (b *builder) first(keys, places []string) (s string, at int) {
 	for _, place := range places {
 		parent := 0
 		if place != "" {
@@ -166,17 +234,57 @@ func (b *builder) first(keys, places []string) (s string, at int, f *flaw) {
 		}
 		for _, key := range keys {
 			i, ok := b.member(parent, key)
-			if !ok || b.nodes[i].kind == kindNull {
-				continue
-			}
-			if k := b.nodes[i].kind; k != kindString {
-				f = &flaw{kind: KindShape, detail: fmt.Sprintf("%q is %s, not a string", key, k)}
+			if !ok || b.nodes[i].kind != kindString {
 				continue
 			}
 			if s := strings.TrimSpace(b.str(i)); s != "" {
-				return s, i, nil
+				return s, i
 			}
 		}
 	}
-	return "", 0, f
+	return "", -1
+}
+
+// anyName is a name for a record that has none where names are looked for: the one its text begins with, else the first
+// string that says something, in the order of the file. The id's own node is none.
+func (b *builder) anyName(id int) string {
+	if name, at := b.heading(); at >= 0 && at != id {
+		return name
+	}
+	for i := range b.nodes {
+		if b.nodes[i].kind != kindString || i == id {
+			continue
+		}
+		if s := strings.TrimSpace(b.str(i)); visible(s) && !meaningless(tidy(s)) && !isDate(tidy(s)) {
+			s, _, _ = strings.Cut(s, "\n")
+			return cutRunes(strings.TrimSpace(s), maxFoundName)
+		}
+	}
+	return ""
+}
+
+func cutRunes(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
+// isDate recognises dates that are written with letters.
+func isDate(s string) bool {
+	rest := strings.TrimLeftFunc(s, func(r rune) bool {
+		return strings.ContainsRune("明治大正昭和平成令年月日時分秒頃()曜火水木金土 0123456789.:/-〜~", r)
+	})
+	if rest == "" {
+		return strings.ContainsAny(s, "0123456789")
+	}
+	for _, layout := range [...]string{"Jan 2, 2006", "January 2, 2006", "2 Jan 2006", "2 January 2006", "Jan 2006", "January 2006", time.RFC1123, time.RFC1123Z, time.RFC850, time.ANSIC} {
+		if _, err := time.Parse(layout, s); err == nil {
+			return true
+		}
+	}
+	return false
 }

@@ -2,7 +2,6 @@ package vendors
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
@@ -11,6 +10,8 @@ import (
 
 const (
 	readSize = 256 << 10
+
+	byteOrderMark = "\xEF\xBB\xBF"
 
 	// maxSpace is the longest run of whitespace between two records. Nobody indents by a mebibyte; a file of
 	// nothing but spaces is refused after this much of it.
@@ -23,25 +24,24 @@ type source struct {
 	line int // line of the next byte, from 1
 }
 
-func newSource(r io.Reader, limit int64) *source {
-	return &source{Reader: jsonread.Stream(&bounded{r: r, left: limit}, readSize), line: 1}
+func newSource(r io.Reader) *source {
+	return &source{Reader: jsonread.Stream(r, readSize), line: 1}
 }
 
-// errFileSize ends what is read of a catalogue that is too large.
-var errFileSize = errors.New(KindFileSize)
-
-// bounded is the catalogue's reader, which ends with errFileSize when there is more than is allowed.
+// bounded is the catalogue's reader: it refuses a file that is larger than allowed.
 type bounded struct {
 	r    io.Reader
-	left int64
+	max  int64
+	read int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
-	if b.left -= int64(n); b.left < 0 {
-		return n - 1, errFileSize
+	n, err := b.r.Read(p[:min(int64(len(p)), b.max-b.read+1)])
+	if b.read += int64(n); b.read > b.max {
+		b.read = b.max
+		return n - 1, &CatalogueError{Kind: KindFileSize, Detail: fmt.Sprintf("more than %d bytes", b.max)}
 	}
-	if err != nil && err != io.EOF { // a wrapped EOF is no proper end
+	if err != nil && err != io.EOF && !isCatalogueError(err) { // a wrapped EOF is no proper end
 		err = fmt.Errorf("read catalogue: %w", err)
 	}
 	return n, err
@@ -88,7 +88,7 @@ func (s *source) skipBOM() error {
 		head = append(head, w[0])
 		s.consume(1)
 	}
-	if len(head) > 0 && string(head) != "\xEF\xBB\xBF" {
+	if len(head) > 0 && string(head) != byteOrderMark {
 		return &CatalogueError{Kind: KindSyntax, Line: 1, Detail: "found byte 0xef where an array or an object should be"}
 	}
 	return nil
@@ -119,6 +119,36 @@ func (s *source) token() (byte, error) {
 		}
 		if found {
 			return c, nil
+		}
+	}
+}
+
+// endLine moves past the rest of a line, which must be blank.
+func (s *source) endLine() error {
+	start := s.Offset()
+	for {
+		w, err := s.Window()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n := 0
+		for n < len(w) && isSpace(w[n]) && w[n] != '\n' {
+			n++
+		}
+		if n < len(w) && w[n] != '\n' {
+			found := jsonread.QuoteByte(w[n])
+			s.consume(n)
+			return s.fail(KindTrailing, "found "+found+" after the object on its line")
+		}
+		if n < len(w) {
+			s.consume(n + 1)
+			return nil
+		}
+		if s.consume(n); s.Offset()-start > maxSpace {
+			return s.fail(KindWhitespace, fmt.Sprintf("more than %d bytes in a row", maxSpace))
 		}
 	}
 }

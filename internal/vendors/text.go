@@ -52,8 +52,9 @@ type ordered struct {
 	rank int
 }
 
-// embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record.
-func (b *builder) embedded(name, description string) (string, *flaw) {
+// embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record. A record
+// without a word is embedded as its JSON: no provider embeds nothing.
+func (b *builder) embedded() (string, *flaw) {
 	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind != kindNull {
 		if k := b.nodes[i].kind; k != kindString {
 			return "", &flaw{kind: KindShape, detail: `"_text" is ` + k.String() + ", not a string"}
@@ -62,15 +63,28 @@ func (b *builder) embedded(name, description string) (string, *flaw) {
 			return cutBytes(s, MaxVerbatimText), nil
 		}
 	}
-	b.text = b.text[:0]
-	b.runes = 0
-	b.put(tidy(name))
+	b.template()
+	if len(b.text) == 0 {
+		b.put(string(b.raw))
+	}
+	return string(b.text), nil
+}
+
+// template writes the text that the package comment describes.
+func (b *builder) template() {
+	b.text, b.runes = b.text[:0], 0
+	name, at := b.heading()
+	description, descAt := b.description()
+	b.skip = [2]int{at, descAt}
+	if name != "" {
+		b.put(tidy(name))
+	}
 	if description != "" {
 		b.put("\n")
 		b.put(tidy(description))
 	}
 	b.lines(0)
-	return string(b.text), nil
+	b.text = bytes.TrimPrefix(b.text, []byte("\n")) // of a record without a name
 }
 
 func cutBytes(s string, limit int) string {

@@ -11,11 +11,11 @@ import (
 
 func textOf(t *testing.T, raw string) string {
 	t.Helper()
-	rec, err := vendors.FromRaw([]byte(raw))
+	text, err := vendors.TextOf([]byte(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rec.Text
+	return text
 }
 
 func TestTextHoldsWhatPeopleWouldReadAndNothingElse(t *testing.T) {

@@ -18,22 +18,29 @@ type Words struct {
 
 const maxKeyword = 100
 
-// WordsOf reads the words of a stored record. It checks raw as FromRaw does.
-func WordsOf(raw []byte) (Words, error) {
+// WordsOf reads the words of a stored record, which the catalogue gave its id and name. It checks raw as Read does.
+func WordsOf(id, name string, raw []byte) (Words, error) {
 	var b builder
-	rec, err := b.fromRaw(raw)
-	if err != nil {
+	if err := b.load(raw); err != nil {
 		return Words{}, err
 	}
-	w := Words{Name: rec.Name, Keywords: []string{rec.ID}}
+	w := Words{Name: name, Keywords: []string{id}}
+	if base, ok := unsuffixed(id); ok {
+		w.Keywords = append(w.Keywords, base)
+	}
 	b.bare = true
-	b.text, b.runes = b.text[:0], 0
-	if description, _, _ := b.first(descriptionKeys[:], descriptionPlaces[:]); description != "" {
+	heading, at := b.heading()
+	description, descAt := b.description()
+	b.skip = [2]int{at, descAt}
+	if heading != "" && heading != name {
+		b.put(tidy(heading) + "\n")
+	}
+	if description != "" {
 		b.put(tidy(description))
 	}
 	b.lines(0)
 	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind == kindString {
-		b.text = append(append(b.text, '\n'), rec.Text...)
+		b.text = append(append(b.text, '\n'), cutBytes(b.str(i), MaxVerbatimText)...)
 	}
 	w.Text = string(b.text)
 	b.keywords(0, false, func(s string) {
