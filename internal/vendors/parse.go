@@ -9,7 +9,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
-// Limits bound what Parse accepts and so what it needs: one read buffer; one record with its tree, at worst (nothing
+// Limits bound what Read accepts and so what it needs: one read buffer; one record with its tree, at worst (nothing
 // but single digits and commas) 25 times its size; and about 50 bytes per record to recognise duplicate ids.
 type Limits struct {
 	File    int64 // bytes of the whole file

@@ -52,8 +52,8 @@ type ordered struct {
 	rank int
 }
 
-// embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record. A record
-// without a word is embedded as its JSON: no provider embeds nothing.
+// embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record. No provider
+// embeds nothing, and what was left out stays out: of a record without a word it is the names of its fields.
 func (b *builder) embedded() (string, *flaw) {
 	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind != kindNull {
 		if k := b.nodes[i].kind; k != kindString {
@@ -65,7 +65,8 @@ func (b *builder) embedded() (string, *flaw) {
 	}
 	b.template()
 	if len(b.text) == 0 {
-		b.put(string(b.raw))
+		b.put("-")
+		b.children(0, func(c int) { b.put(" " + tidy(b.key(c))) })
 	}
 	return string(b.text), nil
 }

@@ -18,6 +18,18 @@ func textOf(t *testing.T, raw string) string {
 	return text
 }
 
+func TestNoTextIsEmpty(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{}`: "-", `{"price":5,"contact":{"name":"甲野"},"mail":"a@b.example"}`: "- price contact mail",
+		`{"description":"説明"}`: "説明", `{"kind":"SaaS"}`: "kind: SaaS", `{"title":"甲","description":"説明"}`: "甲\n説明",
+		`{"name":"乙","title":"甲"}`: "乙\ntitle: 甲",
+	} {
+		if got := textOf(t, raw); got != want {
+			t.Errorf("text of %s is %q, want %q", raw, got, want)
+		}
+	}
+}
+
 func TestTextHoldsWhatPeopleWouldReadAndNothingElse(t *testing.T) {
 	for _, tt := range []struct{ what, fields, want string }{
 		{"a name alone", `"x":1`, ""},
