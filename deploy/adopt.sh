@@ -21,60 +21,66 @@ row() {
 	printf '%-8s %-28s %s\n' "$1" "$2" "$3" >&"$OUT"
 }
 
-# ask ARGS…: the answer, or nothing; WHY then says why. "Not there" is an answer here, not an error.
-WHY=''
+# ask ARGS…: look; FOUND keeps how it ended, for absent.
+FOUND=0
 ask() {
-	local err
-	err=$(mktemp)
-	ANSWER=$(aws --region "$REGION" --output json "$@" 2>"$err") || ANSWER=''
-	WHY=$(tail -n 1 "$err")
-	rm -f "$err"
-	[ -n "$ANSWER" ]
+	FOUND=0
+	look "$@" || FOUND=$?
+	return "$FOUND"
 }
 get() { jq -r "$1" <<<"$ANSWER"; }
 
-# absent WHAT WANTED: a row for something that ask did not find. WANTED is yes when the stack makes it itself.
+# absent WHAT WANTED: a row for something that ask did not find. WANTED is yes when the stack makes it itself. That AWS
+# did not answer is no sign of absence.
 absent() {
-	case $WHY in
-	*AccessDenied* | *"not authorized"* | *UnauthorizedOperation*) row differs "$1" "not allowed to look: $WHY" ;;
-	*) if [ "$2" = yes ]; then row info "$1" "not there; the stack makes it"; else row missing "$1" "${WHY:-not there}"; fi ;;
+	local line
+	line=$(grep -v '^$' <<<"$WHY" | tail -n 1) || line=''
+	case $FOUND$CODE in
+	2AccessDenied* | 2UnauthorizedOperation | 2403) row differs "$1" "not allowed to look: $line" ;;
+	2*) row differs "$1" "could not look, so nothing is known: $line" ;;
+	*) if [ "$2" = yes ]; then row info "$1" "not there; the stack makes it"; else row missing "$1" "${line:-not there}"; fi ;;
 	esac
 }
 
 network() {
-	local id vpc
+	local id vpc seen=''
 	vpc=$(param VpcId)
 	if ask ec2 describe-vpcs --vpc-ids "$vpc" && [ "$(get '.Vpcs | length')" = 1 ]; then row ok "VPC" "$vpc $(get '.Vpcs[0].CidrBlock')"; else absent "VPC" no; fi
-	for id in $(param LoadBalancerSubnetIds | tr , ' ') $(param TaskSubnetIds | tr , ' '); do echo "$id"; done | awk '!seen[$0]++' | while read -r id; do
-		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then echo "missing|$id|${WHY:-not there}"
-		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then echo "ok|$id|$(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
-		else echo "differs|$id|belongs to $(get '.Subnets[0].VpcId')"; fi
-	done >"$WORK/subnets"
-	while IFS='|' read -r status id text; do row "$status" "subnet" "$id $text"; done <"$WORK/subnets"
+	for id in $(param LoadBalancerSubnetIds | tr , '\n') $(param TaskSubnetIds | tr , '\n'); do
+		case " $seen " in *" $id "*) continue ;; esac
+		seen="$seen $id"
+		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then absent "subnet" no
+		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then row ok "subnet" "$id $(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
+		else row differs "subnet" "$id belongs to $(get '.Subnets[0].VpcId')"; fi
+	done
 	if ask ec2 describe-vpc-endpoints --filters "Name=vpc-id,Values=$vpc"; then
 		row info "VPC endpoints" "$(get '.VpcEndpoints | length') there, shared: nothing here touches them"
+	else
+		absent "VPC endpoints" no
 	fi
 }
 
 load_balancer() {
 	local name lb_arn lb_groups group
-	name=$(param Present.LoadBalancerName)
+	name=$(param Present_LoadBalancerName)
 	[ -n "$name" ] || { row info "load balancer" "the stack makes $(param Project)-alb"; return; }
 	if ! ask elbv2 describe-load-balancers --names "$name"; then absent "load balancer" no; return; fi
 	lb_arn=$(get '.LoadBalancers[0].LoadBalancerArn')
-	FILL[ExistingLoadBalancerArn]=$lb_arn
-	FILL[ExistingLoadBalancerDnsName]=$(get '.LoadBalancers[0].DNSName')
-	FILL[ExistingLoadBalancerZoneId]=$(get '.LoadBalancers[0].CanonicalHostedZoneId')
+	# shellcheck disable=SC2034 # --fill reads them by their prefix
+	FILL_ExistingLoadBalancerArn=$lb_arn
+	FILL_ExistingLoadBalancerDnsName=$(get '.LoadBalancers[0].DNSName')
+	# shellcheck disable=SC2034
+	FILL_ExistingLoadBalancerZoneId=$(get '.LoadBalancers[0].CanonicalHostedZoneId')
 	lb_groups=$(get '.LoadBalancers[0].SecurityGroups | join(",")')
 	compare "load balancer" "$lb_arn" "$(param ExistingLoadBalancerArn)"
-	compare "its DNS name" "${FILL[ExistingLoadBalancerDnsName]}" "$(param ExistingLoadBalancerDnsName)"
+	compare "its DNS name" "$FILL_ExistingLoadBalancerDnsName" "$(param ExistingLoadBalancerDnsName)"
 	compare "its VPC" "$(get '.LoadBalancers[0].VpcId')" "$(param VpcId)"
 	group=$(param ExistingLoadBalancerSecurityGroupId)
 	case ",$lb_groups," in *",$group,"*) row ok "its security group" "$group" ;; *) row differs "its security group" "has $lb_groups, parameters say $group" ;; esac
 	ask elbv2 describe-listeners --load-balancer-arn "$lb_arn" || { absent "listener :80" no; return; }
-	FILL[ExistingHttpListenerArn]=$(get '[.Listeners[] | select(.Port == 80) | .ListenerArn][0] // ""')
-	if [ -n "${FILL[ExistingHttpListenerArn]}" ]; then
-		compare "listener :80" "${FILL[ExistingHttpListenerArn]}" "$(param ExistingHttpListenerArn)"
+	FILL_ExistingHttpListenerArn=$(get '[.Listeners[] | select(.Port == 80) | .ListenerArn][0] // ""')
+	if [ -n "$FILL_ExistingHttpListenerArn" ]; then
+		compare "listener :80" "$FILL_ExistingHttpListenerArn" "$(param ExistingHttpListenerArn)"
 	else
 		row missing "listener :80" "the load balancer has none"
 	fi
@@ -103,14 +109,18 @@ cluster() {
 			row info "container insights" "off: the disk alarms stay silent until: aws ecs update-cluster-settings --cluster $name --settings name=containerInsights,value=enabled"
 		fi
 	else
+		# Something else than a word about the cluster is no sign of absence.
+		[ "$FOUND" -ne 0 ] || [ "$(get 'any(.failures[]?; .reason == "MISSING") or any(.clusters[]?; .status == "INACTIVE")')" = true ] || FOUND=2
 		absent "cluster" "$wanted"
 	fi
-	old=$(param Present.Service)
+	old=$(param Present_Service)
 	[ -n "$old" ] || return 0
 	if ask ecs describe-services --cluster "$name" --services "$old" && [ "$(get '[.services[]? | select(.status == "ACTIVE")] | length')" = 1 ]; then
 		row info "old service" "$old runs $(get '.services[0] | "\(.runningCount) of \(.desiredCount), \(.taskDefinition | split("/") | last)"'); it is left alone"
 		compare "its subnets" "$(get '[.services[0].networkConfiguration.awsvpcConfiguration.subnets[]?] | sort | join(",")')" "$(param TaskSubnetIds | tr , '\n' | sort | paste -sd,)"
 		compare "its public address" "$(get '.services[0].networkConfiguration.awsvpcConfiguration.assignPublicIp // "DISABLED"')" "$(param AssignPublicIp)"
+	elif [ "$FOUND" -eq 2 ]; then
+		absent "old service" no
 	else
 		row info "old service" "$old is not active"
 	fi
@@ -127,20 +137,37 @@ bucket() {
 	if ! ask s3api get-bucket-location --bucket "$name"; then absent "bucket" "$wanted"; return; fi
 	present "bucket" "$name" "$wanted"
 	[ "$(get '.LocationConstraint // "us-east-1"')" = "$REGION" ] || row differs "bucket region" "$(get '.LocationConstraint // "us-east-1"')"
-	ask s3api get-bucket-versioning --bucket "$name" || true
-	if [ "$(get '.Status // empty')" = Enabled ]; then row ok "versioning" "enabled"; else row differs "versioning" "not enabled"; fi
-	if ask s3api get-public-access-block --bucket "$name" && [ "$(get '[.PublicAccessBlockConfiguration[]] | all')" = true ]; then row ok "public access" "blocked"; else row differs "public access" "not blocked by all four settings"; fi
-	if ask s3api get-bucket-encryption --bucket "$name"; then row ok "encryption" "$(get '.ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm')"; else row differs "encryption" "no default"; fi
-	if ask s3api get-bucket-policy --bucket "$name" && [ "$(param ManageBucketPolicy yes)" = yes ]; then
-		row differs "bucket policy" "there is one: merge it with BucketPolicy of core.yaml by hand and set ManageBucketPolicy to no, or remove it"
+	# The command line prints nothing for a bucket that never had versions.
+	if ask s3api get-bucket-versioning --bucket "$name" && [ "$(get '.Status // empty')" = Enabled ]; then row ok "versioning" "enabled"
+	elif [ "$WHY" = "the answer is empty" ]; then row differs "versioning" "not enabled, as far as can be seen: $WHY"
+	else unlike "versioning" "not enabled"; fi
+	if ask s3api get-public-access-block --bucket "$name" && [ "$(get '[.PublicAccessBlockConfiguration[]] | all')" = true ]; then row ok "public access" "blocked"
+	else unlike "public access" "not blocked by all four settings"; fi
+	if ask s3api get-bucket-encryption --bucket "$name"; then row ok "encryption" "$(get '.ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm')"
+	else unlike "encryption" "no default"; fi
+	if [ "$(param ManageBucketPolicy yes)" = yes ]; then
+		if ask s3api get-bucket-policy --bucket "$name"; then
+			row differs "bucket policy" "there is one: merge it with BucketPolicy of core.yaml by hand and set ManageBucketPolicy to no, or remove it"
+		elif [ "$FOUND" -eq 2 ]; then
+			absent "bucket policy" no
+		fi
 	fi
 	if ask s3api get-bucket-lifecycle-configuration --bucket "$name"; then
 		row info "lifecycle" "$(get '.Rules | length') rules; none may expire $(param Prefix)/current/"
-	else
+	elif [ "$FOUND" -eq 1 ]; then
 		row info "lifecycle" "none; deploy/lifecycle.sh prints the rules of core.yaml for an existing bucket"
+	else
+		absent "lifecycle" no
 	fi
 	source="$(param Prefix vectorstore/prod)/vendors.json"
-	if ask s3api head-object --bucket "$name" --key "$source"; then row ok "source" "s3://$name/$source $(get .ContentLength) bytes"; else row info "source" "s3://$name/$source is not there yet"; fi
+	if ask s3api head-object --bucket "$name" --key "$source"; then row ok "source" "s3://$name/$source $(get .ContentLength) bytes"
+	elif [ "$FOUND" -eq 1 ]; then row info "source" "s3://$name/$source is not there yet"
+	else absent "source" no; fi
+}
+
+# unlike WHAT TEXT: a row for a setting that was read and is not as it must be, or could not be read.
+unlike() {
+	if [ "$FOUND" -eq 2 ]; then absent "$1" no; else row differs "$1" "$2"; fi
 }
 
 registry_and_secret() {
@@ -154,30 +181,35 @@ registry_and_secret() {
 
 delivery() {
 	local name
-	name=$(param Present.CodeBuildProject)
-	if [ -n "$name" ] && ask codebuild batch-get-projects --names "$name" && [ "$(get '.projects | length')" = 1 ]; then
+	name=$(param Present_CodeBuildProject)
+	if [ -z "$name" ]; then :
+	elif ! ask codebuild batch-get-projects --names "$name"; then absent "old build project" no
+	elif [ "$(get '.projects | length')" = 1 ]; then
 		case "$(get '.projects[0].source.buildspec // ""')" in
 		*version:*) row info "old build project" "$name still uses an inline buildspec, so it ignores buildspec.yml; the pipeline stack has its own project" ;;
 		*) row info "old build project" "$name; the pipeline stack has its own" ;;
 		esac
 	fi
 	if ask codestar-connections list-connections --provider-type-filter GitHub; then
-		FILL[ConnectionArn]=$(get '[.Connections[] | select(.ConnectionStatus == "AVAILABLE") | .ConnectionArn] | if length == 1 then .[0] else "" end')
-		if [ -n "${FILL[ConnectionArn]}" ]; then compare "GitHub connection" "${FILL[ConnectionArn]}" "$(param ConnectionArn)"
+		FILL_ConnectionArn=$(get '[.Connections[] | select(.ConnectionStatus == "AVAILABLE") | .ConnectionArn] | if length == 1 then .[0] else "" end')
+		if [ -n "$FILL_ConnectionArn" ]; then compare "GitHub connection" "$FILL_ConnectionArn" "$(param ConnectionArn)"
 		else row info "GitHub connection" "$(get '[.Connections[] | select(.ConnectionStatus == "AVAILABLE")] | length') available; make or choose one in the console and write its ARN into the file"; fi
+	else
+		absent "GitHub connection" no
 	fi
 	for name in "$(param CoreStack)" "$(param PipelineStack)"; do
 		[ -n "$name" ] || continue
-		if ask cloudformation describe-stacks --stack-name "$name"; then row info "stack $name" "$(get '.Stacks[0].StackStatus')"; else row info "stack $name" "not there yet"; fi
+		if ask cloudformation describe-stacks --stack-name "$name"; then row info "stack $name" "$(get '.Stacks[0].StackStatus')"
+		elif [ "$FOUND" -eq 1 ]; then row info "stack $name" "not there yet"
+		else absent "stack $name" no; fi
 	done
 }
 
-declare -A FILL
 main() {
-	local file='' fill='' key
+	local file='' fill='' key found
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--params) file=${2:-}; shift ;;
+		--params) file=$(value "$@") || exit 2; shift ;;
 		--fill) fill=yes OUT=2 ;;
 		-h | --help) help; exit 0 ;;
 		*) usage_error "unknown argument $1" ;;
@@ -200,9 +232,10 @@ main() {
 	delivery
 	if [ -n "$fill" ]; then
 		cp "$PARAMS" "$WORK/filled"
-		for key in "${!FILL[@]}"; do
-			[ -n "${FILL[$key]}" ] || continue
-			jq --arg key "$key" --arg value "${FILL[$key]}" 'if (.Parameters[$key] // "") | startswith("<") then .Parameters[$key] = $value else . end' "$WORK/filled" >"$WORK/next"
+		for found in ${!FILL_*}; do
+			key=${found#FILL_}
+			[ -n "${!found}" ] || continue
+			jq --arg key "$key" --arg value "${!found}" 'if (.Parameters[$key] // "") | startswith("<") then .Parameters[$key] = $value else . end' "$WORK/filled" >"$WORK/next"
 			mv "$WORK/next" "$WORK/filled"
 		done
 		cat "$WORK/filled"

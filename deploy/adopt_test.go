@@ -35,7 +35,7 @@ func adopted(t *testing.T) string {
 		"VpcId": "vpc", "CreateBucket": "no", "CreateCluster": "no", "CreateRepository": "no", "ExistingLoadBalancerSecurityGroupId": "sg-lb",
 		"ExistingLoadBalancerArn": "<adopt.sh --fill>", "ExistingHttpListenerArn": "<adopt.sh --fill>",
 		"ExistingLoadBalancerDnsName": "old.example.com", "ExistingLoadBalancerZoneId": "<adopt.sh --fill>", "ConnectionArn": "<made in the console>",
-		"Present.LoadBalancerName": "old", "Present.CodeBuildProject": "old-build",
+		"Present_LoadBalancerName": "old", "Present_CodeBuildProject": "old-build",
 	})
 }
 
@@ -87,7 +87,7 @@ func TestAdoptNamesWhatIsInTheWay(t *testing.T) {
 			a.Answers["ec2 describe-subnets"] = object{"Subnets": []any{object{"VpcId": "vpc-2"}}}
 			a.Answers["elbv2 describe-listeners"] = object{"Listeners": []any{}}
 			dig(t, a.Answers["elbv2 describe-load-balancers"], "LoadBalancers", 0).(map[string]any)["SecurityGroups"] = []any{"sg-x"}
-			a.Errors = map[string]string{"secretsmanager describe-secret": "(AccessDenied) no"}
+			a.Errors = map[string]string{"secretsmanager describe-secret": "An error occurred (AccessDenied) when calling the DescribeSecret operation: no"}
 		}, []string{
 			"differs  versioning", "differs  public access", "differs  bucket policy", "differs  subnet", "missing  listener :80",
 			"differs  its security group", "differs  secret                       not allowed to look",

@@ -29,7 +29,42 @@ type account struct {
 	NeverStable string                    // service on which a new revision stays IN_PROGRESS
 	Breaker     string                    // service on which ECS gives a new revision up and rolls it back
 	Interrupt   string                    // "service operation" at whose first call the script is told to stop
+	Fault       *fault
+	Stacks      map[string]*stack // by name
 	Calls       [][]string
+}
+
+// fault makes one call fail, or that and every later one of the same operation.
+type fault struct {
+	At   int // the call's number, from 0
+	Kind string
+	Ever bool
+	Op   string // set by the first one that failed
+}
+
+// faults are the ways in which a call fails: what stands on stderr and stdout, the exit status, and whether AWS did what
+// it was asked, so that only the answer is lost.
+var faults = map[string]struct {
+	stderr, stdout string
+	code           int
+	done           bool
+}{
+	"throttled": {stderr: "\nAn error occurred (ThrottlingException) when calling the X operation (reached max retries: 4): Rate exceeded", code: 254},
+	"denied":    {stderr: "\nAn error occurred (AccessDeniedException) when calling the X operation: User: arn is not authorized to perform: x", code: 254},
+	"empty":     {done: true},
+	"html":      {stdout: "<html><body>Sign in to the hotel's network</body></html>\n", done: true},
+	"timeout":   {stderr: "\nRead timeout on endpoint URL: \"https://x.ap-northeast-1.amazonaws.com/\"", code: 255, done: true},
+}
+
+// hits tells whether the call that was just added to Calls has to fail.
+func (f *fault) hits(number int, op string) bool {
+	if f == nil {
+		return false
+	}
+	if number == f.At {
+		f.Op = op
+	}
+	return number == f.At || f.Ever && f.Op == op && number > f.At
 }
 
 type service struct {
@@ -38,6 +73,11 @@ type service struct {
 	Desired    int
 	Looks      int // describes left until the rollout is complete
 	Failed     string
+}
+
+type stack struct {
+	Status     string
+	Parameters map[string]string
 }
 
 // readOnly operations start with one of these.
@@ -62,7 +102,14 @@ func TestMain(m *testing.M) {
 // stubMain is the aws command: global options, service, operation, options.
 func stubMain(args []string) int {
 	path := os.Getenv("AWS_STUB")
-	b, err := os.ReadFile(path)
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX) // until the process ends
+	}
+	var b []byte
+	if err == nil {
+		b, err = os.ReadFile(path)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 255
@@ -91,10 +138,27 @@ func stubMain(args []string) int {
 		return 252
 	}
 	a.Calls = append(a.Calls, append(call, args...))
-	out, err := a.answer(call[0]+" "+call[1], opts)
+	op := call[0] + " " + call[1]
+	how := faults["none"]
+	failing := a.Fault.hits(len(a.Calls)-1, op)
+	if failing {
+		how = faults[a.Fault.Kind]
+	}
+	var out any
+	if !failing || how.done {
+		out, err = a.answer(op, opts)
+	}
+	if failing {
+		err = nil
+	}
 	if b, merr := json.Marshal(a); merr == nil {
 		merr = os.WriteFile(path, b, 0o600)
 		err = errors.Join(err, merr)
+	}
+	if failing && err == nil {
+		fmt.Fprint(os.Stderr, how.stderr)
+		fmt.Print(how.stdout)
+		return how.code
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -154,9 +218,9 @@ func (a *account) answer(op string, opts map[string]string) (any, error) {
 	case "ecs describe-tasks":
 		return object{"tasks": []any{object{"stoppedReason": "Essential container in task exited", "containers": []any{object{"exitCode": 2}}}}}, nil
 	case "cloudformation deploy":
-		return nil, nil
+		return nil, a.deployStack(opts["stack-name"])
 	case "cloudformation describe-stacks":
-		return object{"Stacks": []any{object{"StackStatus": "CREATE_COMPLETE", "Outputs": []any{}}}}, nil
+		return a.describeStack(opts["stack-name"])
 	}
 	return nil, fmt.Errorf("An error occurred (ResourceNotFoundException) when calling %s: not found", op)
 }
@@ -226,6 +290,34 @@ func (a *account) register(arg string) (any, error) {
 	return object{"taskDefinition": out}, nil
 }
 
+func (a *account) deployStack(name string) error {
+	s := a.Stacks[name]
+	if s == nil {
+		s = &stack{Status: "CREATE_COMPLETE", Parameters: map[string]string{}}
+		a.Stacks[name] = s
+	} else {
+		s.Status = "UPDATE_COMPLETE"
+	}
+	call := a.Calls[len(a.Calls)-1]
+	for _, kv := range call[slices.Index(call, "--parameter-overrides")+1:] {
+		k, v, _ := strings.Cut(kv, "=")
+		s.Parameters[k] = v
+	}
+	return nil
+}
+
+func (a *account) describeStack(name string) (any, error) {
+	s := a.Stacks[name]
+	if s == nil {
+		return nil, errors.New(strings.ReplaceAll(stackGone, "vectorstore-core", name))
+	}
+	parameters := []any{}
+	for _, k := range slices.Sorted(maps.Keys(s.Parameters)) {
+		parameters = append(parameters, object{"ParameterKey": k, "ParameterValue": s.Parameters[k]})
+	}
+	return object{"Stacks": []any{object{"StackStatus": s.Status, "Outputs": []any{}, "Parameters": parameters}}}, nil
+}
+
 // script runs a script of this folder against the account (nil: none) and brings back what became of it.
 func script(t *testing.T, a *account, name string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
@@ -233,7 +325,7 @@ func script(t *testing.T, a *account, name string, args ...string) (stdout, stde
 		t.Fatal("jq is needed: apt-get install jq")
 	}
 	// Go's test cache knows only the files that this process reads.
-	for _, f := range []string{name, "aws.sh", corePath, pipelinePath} {
+	for _, f := range []string{name, "aws.sh", "services.sh", corePath, pipelinePath} {
 		readFile(t, f)
 	}
 	dir := t.TempDir()
@@ -279,3 +371,6 @@ func script(t *testing.T, a *account, name string, args ...string) (stdout, stde
 	}
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
+
+// stackGone is what the command line prints about a stack that is not there.
+const stackGone = "\nAn error occurred (ValidationError) when calling the DescribeStacks operation: Stack with id vectorstore-core does not exist"

@@ -3,6 +3,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/aws.sh"
+. "$here/services.sh"
 
 help() {
 	cat <<'TEXT'
@@ -17,42 +18,52 @@ TAG is an image tag (YYYYMMDDHHMM) of the repository; default: the newest one.
 exit codes: 0 done or nothing to do, 1 failed (and rolled back, unless it says otherwise), 2 wrong usage
 
 DEPLOY_TIMEOUT (900) and HEALTH_TIMEOUT (180) are seconds to wait, DEPLOY_POLL (10) seconds between two looks.
+DEPLOY_PATIENCE (10) looks in a row may fail; then it stops without changing anything more.
 TEXT
 }
 
-TIMEOUT=${DEPLOY_TIMEOUT:-900}
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-180}
-POLL=${DEPLOY_POLL:-10}
+
+# tags: the image tags of the repository, one a line.
+tags() {
+	must ecr describe-images --repository-name "$REPOSITORY" --filter tagStatus=TAGGED || return
+	jq -er 'if .imageDetails | type == "array" then [.imageDetails[].imageTags[]?] | sort | reverse | join("\n") else empty end' <<<"$ANSWER" && return
+	say "aws ecr describe-images: no list of images in ${ANSWER:0:200}"
+	return 2
+}
 
 newest_tag() {
-	run_aws ecr describe-images --repository-name "$REPOSITORY" --filter tagStatus=TAGGED |
-		jq -r '[.imageDetails[] | .imageTags[]? | select(test("^[0-9]{12}$"))] | max // empty'
+	local all
+	all=$(tags) || return
+	grep -E '^[0-9]{12}$' <<<"$all" | head -n 1 || true
 }
 
 check_tag() {
-	run_aws ecr describe-images --repository-name "$REPOSITORY" --image-ids "imageTag=$1" >/dev/null && return
-	local known
-	known=$(run_aws ecr describe-images --repository-name "$REPOSITORY" --filter tagStatus=TAGGED |
-		jq -r '[.imageDetails[] | .imageTags[]?] | sort | reverse | .[:5] | join(", ")') || known=''
-	die "tag $1 is not in repository $REPOSITORY. Newest tags there: ${known:-none}"
+	local status=0 known
+	look ecr describe-images --repository-name "$REPOSITORY" --image-ids "imageTag=$1" || status=$?
+	if [ "$status" -eq 0 ] && [ "$(jq '.imageDetails | length' <<<"$ANSWER")" -ge 1 ]; then return; fi
+	if [ "$CODE" != ImageNotFoundException ]; then
+		explain "ecr describe-images"
+		exit 1
+	fi
+	known=$(tags | head -n 5 | paste -sd, -) || known=''
+	die "tag $1 is not in repository $REPOSITORY. Newest tags there: ${known:-not known}"
 }
 
-# current NAME: the ARN of the task definition that service NAME is told to run.
+# current NAME: sets ARN and DESIRED of a service that can be deployed to.
 current() {
-	local arn tasks
-	read -r arn tasks < <(run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" |
-		jq -r '.services[0] | select(.status == "ACTIVE") | "\(.taskDefinition) \(.desiredCount)"') || true
-	[ -n "$arn" ] || { say "no active service $PROJECT-$1 in cluster $CLUSTER. Has the core stack been deployed?"; return 1; }
+	local status=0
+	service "$1" || status=$?
+	if [ "$status" -eq 1 ]; then
+		explain "ecs describe-services"
+		die "no active service $PROJECT-$1 in cluster $CLUSTER. Has the core stack been deployed?"
+	elif [ "$status" -ne 0 ]; then
+		explain "ecs describe-services"
+		exit 1
+	fi
 	# Nothing would start, and the check of /health would blame the image.
-	[ "$1" != server ] || [ "$tasks" -gt 0 ] ||
-		{ say "service $PROJECT-$1 is told to run 0 tasks. For the first image: deploy/stack.sh --params $PARAMS core ImageTag=TAG"; return 1; }
-	echo "$arn"
-}
-
-# definition ARN: the part of a task definition that can be registered again.
-definition() {
-	run_aws ecs describe-task-definition --task-definition "$1" | jq -S '.taskDefinition
-		| del(.taskDefinitionArn, .revision, .status, .requiresAttributes, .compatibilities, .registeredAt, .registeredBy, .deregisteredAt)'
+	[ "$1" != server ] || [ "$DESIRED" -gt 0 ] ||
+		die "service $PROJECT-$1 is told to run 0 tasks. For the first image: deploy/stack.sh --params $PARAMS core ImageTag=TAG"
 }
 
 # next NAME: reads a definition, writes it with the image, the awslogs and the VECTORSTORE_ variables that it must have.
@@ -76,121 +87,78 @@ next() {
 		end)'
 }
 
-update() { run_aws ecs update-service --cluster "$CLUSTER" --service "$PROJECT-$1" --task-definition "$2" >/dev/null; }
-
-# stable NAME ARN: waits until ARN is the only deployment of the service and complete.
-stable() {
-	local look state line last=''
-	for ((look = 0; look <= TIMEOUT / POLL; look++)); do
-		state=$(run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" | jq -c --arg arn "$2" '.services[0]
-			| (.deployments[] | select(.status == "PRIMARY")) as $p
-			| {running: .runningCount, desired: .desiredCount, arn: .taskDefinition, rollout: ($p.rolloutState // "COMPLETED"),
-			   deployments: (.deployments | length), failed: (any(.deployments[]; .taskDefinition == $arn and .rolloutState == "FAILED"))}') || return 1
-		line=$(jq -r '"\(.rollout), \(.running) of \(.desired) running"' <<<"$state")
-		[ "$line" = "$last" ] || say "  $PROJECT-$1: $line"
-		last=$line
-		if jq -e '.failed' <<<"$state" >/dev/null; then
-			say "$PROJECT-$1: the new tasks did not become healthy, and ECS gave the deployment up"
-			return 1
-		fi
-		if [ "$(jq -r .arn <<<"$state")" != "$2" ]; then
-			say "$PROJECT-$1: somebody else (ECS's own rollback, or another deploy) put another revision on the service"
-			return 1
-		fi
-		if jq -e '.rollout == "COMPLETED" and .deployments == 1 and .running == .desired' <<<"$state" >/dev/null; then return 0; fi
-		sleep "$POLL"
-	done
-	say "$PROJECT-$1: not stable after $TIMEOUT s"
-	return 1
-}
-
-# why NAME: the last words of the service and of its last stopped task.
-why() {
-	say "last events of $PROJECT-$1:"
-	run_aws ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" | jq -r '.services[0].events[:5][]? | "  \(.message)"' >&2 || true
-	local task
-	task=$(run_aws ecs list-tasks --cluster "$CLUSTER" --service-name "$PROJECT-$1" --desired-status STOPPED | jq -r '.taskArns[0] // empty') || return 0
-	[ -n "$task" ] || return 0
-	run_aws ecs describe-tasks --cluster "$CLUSTER" --tasks "$task" |
-		jq -r '.tasks[0] | "  stopped task: \(.stoppedReason // "?") \([.containers[]? | .reason // empty, (.exitCode // empty | "exit code \(.)")] | join("; "))"' >&2 || true
-	say "  its log: aws logs tail /ecs/$PROJECT/$1 --since 30m --region $REGION"
-}
-
-url() {
+# find_url: sets URL, under which the load balancer answers.
+find_url() {
 	local domain arn
 	domain=$(param DomainName)
-	if [ -n "$domain" ]; then echo "https://$domain"; return; fi
+	if [ -n "$domain" ]; then URL="https://$domain"; return; fi
 	arn=$(param ExistingLoadBalancerArn)
 	if [ -n "$arn" ]; then
-		run_aws elbv2 describe-load-balancers --load-balancer-arns "$arn"
+		must elbv2 describe-load-balancers --load-balancer-arns "$arn" || exit 1
 	else
-		run_aws elbv2 describe-load-balancers --names "$PROJECT-alb"
-	fi | jq -r '"http://\(.LoadBalancers[0].DNSName)"'
+		must elbv2 describe-load-balancers --names "$PROJECT-alb" || exit 1
+	fi
+	URL=http://$(jq -er '.LoadBalancers[0].DNSName' <<<"$ANSWER") || die "no load balancer in ${ANSWER:0:200}"
 }
 
-# healthy URL: a server behind the load balancer serves a snapshot from the store. The header reaches the new servers
+# healthy: a server behind the load balancer serves a snapshot from the store. The header reaches the new servers
 # while an existing load balancer still sends everything else to the old service.
 healthy() {
 	local look body=''
 	for ((look = 0; look <= HEALTH_TIMEOUT / POLL; look++)); do
-		body=$(curl --silent --show-error --max-time 5 --header 'X-Vectorstore-Preview: 1' "$1/health" 2>&1) || true
+		body=$(curl --silent --show-error --max-time 5 --header 'X-Vectorstore-Preview: 1' "$URL/health" 2>&1) || true
 		if jq -e '.status == "ok" and ((.vectorstore_source // "") | test("^(rebuilt->)?S3/current$")) and ((.snapshot // "") != "")' <<<"$body" >/dev/null 2>&1; then
 			say "health: $(jq -c '{vectorstore_source, snapshot, generation, vectors}' <<<"$body")"
 			return 0
 		fi
 		sleep "$POLL"
 	done
-	say "$1/health does not report a snapshot from S3 after $HEALTH_TIMEOUT s; it said: ${body:-nothing}"
+	say "$URL/health does not report a snapshot from S3 after $HEALTH_TIMEOUT s; it said: ${body:-nothing}"
 	return 1
 }
 
-declare -A OLD NEW
-UPDATED=()
-
-roll_back() {
-	trap - INT TERM
-	local name back=()
-	[ "${#UPDATED[@]}" -gt 0 ] || die "nothing was changed on the services"
-	for name in "${UPDATED[@]}"; do
-		say "rolling back $PROJECT-$name to ${OLD[$name]##*/}"
-		update "$name" "${OLD[$name]}" || die "rollback of $PROJECT-$name FAILED. By hand: aws ecs update-service --region $REGION --cluster $CLUSTER --service $PROJECT-$name --task-definition ${OLD[$name]}"
-		back+=("$name")
-	done
-	for name in "${back[@]}"; do
-		stable "$name" "${OLD[$name]}" || die "$PROJECT-$name was put back on ${OLD[$name]##*/} but is not stable yet: look at docs/RUNBOOK.md#task-crash-loop"
-	done
-	die "rolled back; the services run what they ran before"
-}
-
-# prepare NAME: fills OLD, and WORK/NAME.json when the service needs a new revision; shows the difference.
+# prepare NAME: sets OLD_NAME, and WORK/NAME.json when the service needs a new revision; shows the difference.
 prepare() {
-	OLD[$1]=$(current "$1") || exit 1
-	definition "${OLD[$1]}" >"$WORK/$1.old" || exit 1
-	next "$1" <"$WORK/$1.old" >"$WORK/$1.json" || die "${OLD[$1]##*/} cannot be changed, see above"
+	local arn
+	current "$1"
+	arn=$ARN
+	printf -v "OLD_$1" %s "$arn"
+	definition "$arn" "$WORK/$1.old" || exit 1
+	next "$1" <"$WORK/$1.old" >"$WORK/$1.json" || die "${arn##*/} cannot be changed, see above"
 	if cmp -s "$WORK/$1.old" "$WORK/$1.json"; then
 		rm "$WORK/$1.json"
-		say "$PROJECT-$1: ${OLD[$1]##*/} already has this image and these settings"
+		say "$PROJECT-$1: ${arn##*/} already has this image and these settings"
 		return
 	fi
-	say "$PROJECT-$1: after ${OLD[$1]##*/} comes a revision with"
+	say "$PROJECT-$1: after ${arn##*/} comes a revision with"
 	diff --unified=0 "$WORK/$1.old" "$WORK/$1.json" | sed -n '/^[-+][^-+]/p' >&2 || true
 }
 
-release() {
-	local name=$1
-	[ -e "$WORK/$name.json" ] || return 0
-	NEW[$name]=$(run_aws ecs register-task-definition --cli-input-json "file://$WORK/$name.json" | jq -r .taskDefinition.taskDefinitionArn) || return 1
-	say "$PROJECT-$name: updating to ${NEW[$name]##*/}"
-	UPDATED+=("$name")
-	update "$name" "${NEW[$name]}" || return 1
-	stable "$name" "${NEW[$name]}" || { why "$name"; return 1; }
+# confirm NAME: the service still runs what this run left on it.
+confirm() {
+	local want
+	want=$(new "$1")
+	want=${want:-$(old "$1")}
+	patient "$1" || { [ $? -eq 2 ] && return 2; return 4; }
+	[ "$ARN" != "$want" ] || return 0
+	say "$PROJECT-$1 runs ${ARN##*/} by now: somebody else deployed at the same time, and this run gives way"
+	return 4
+}
+
+# all NAMEs STEP…: one step after the other, until one does not return 0.
+roll_out() {
+	local name
+	# Servers first: a new server reads old snapshots; an old server need not read what a new indexer writes.
+	for name in server indexer; do release "$name" || return; done
+	healthy || return
+	for name in server indexer; do confirm "$name" || return; done
 }
 
 main() {
-	local file='' dry='' tag=''
+	local file='' dry='' tag='' status=0
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--params) file=${2:-}; shift ;;
+		--params) file=$(value "$@") || exit 2; shift ;;
 		--dry-run) dry=yes ;;
 		-h | --help) help; exit 0 ;;
 		-*) usage_error "unknown option $1" ;;
@@ -199,6 +167,8 @@ main() {
 		shift
 	done
 	[ -n "$file" ] || usage_error "--params FILE is missing"
+	check_waits
+	seconds HEALTH_TIMEOUT "$HEALTH_TIMEOUT"
 	need jq
 	load_params "$file"
 	need aws curl diff
@@ -214,6 +184,7 @@ main() {
 	trap 'rm -rf "$WORK"' EXIT
 
 	say "image: $REPOSITORY:$tag"
+	find_url
 	prepare server
 	prepare indexer
 	if [ ! -e "$WORK/server.json" ] && [ ! -e "$WORK/indexer.json" ]; then
@@ -224,10 +195,12 @@ main() {
 		say "dry run: nothing was changed"
 		exit 0
 	fi
-	trap 'say "interrupted"; roll_back' INT TERM
-	# Servers first: a new server reads old snapshots; an old server need not read what a new indexer writes.
-	local base
-	release server && release indexer && base=$(url) && healthy "$base" || roll_back
-	say "done: both services run $tag"
+	trap 'say interrupted; roll_back' HUP INT TERM
+	roll_out || status=$?
+	case $status in
+	0) say "done: both services run $tag" ;;
+	2) unknown ;;
+	*) roll_back ;;
+	esac
 }
 main "$@"

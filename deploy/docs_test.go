@@ -171,7 +171,7 @@ func TestTheGuideShowsWhatTheScriptsPrint(t *testing.T) {
 	}
 	const connection = "arn:aws:codestar-connections:ap-northeast-1:111122223333:connection/1"
 	a.Answers["codestar-connections list-connections"] = object{"Connections": []any{object{"ConnectionStatus": "AVAILABLE", "ConnectionArn": connection}}}
-	a.Errors = map[string]string{"cloudformation describe-stacks": "(ValidationError) Stack does not exist"}
+	a.Errors = map[string]string{"cloudformation describe-stacks": stackGone}
 	out, _, _ := script(t, a, "adopt.sh", "--params", params(t, map[string]string{
 		"VpcId": "vpc-1", "TaskSubnetIds": "subnet-1,subnet-2", "LoadBalancerSubnetIds": "subnet-1,subnet-2", "ConnectionArn": connection,
 	}))

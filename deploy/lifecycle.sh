@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/aws.sh"
 
-[ "${1-}" = --params ] && [ $# -eq 2 ] || usage_error "usage: $0 --params FILE"
+if [ "${1-}" != --params ] || [ $# -ne 2 ]; then usage_error "usage: $0 --params FILE"; fi
 need jq
 load_params "$2"
 jq -n --arg prefix "$(param Prefix vectorstore/prod)" --argjson days "$(param NoncurrentDays 30)" '

@@ -34,7 +34,7 @@ func params(t *testing.T, more map[string]string) string {
 	}
 	values["BucketName"] = "bkt"
 	for k, v := range more {
-		if name, ok := strings.CutPrefix(k, "Present."); ok {
+		if name, ok := strings.CutPrefix(k, "Present_"); ok {
 			p["Present"].(map[string]any)[name] = v
 		} else {
 			values[k] = v
@@ -62,6 +62,7 @@ func running(t *testing.T, health string) *account {
 	a := &account{
 		Account: "111122223333", Region: "ap-northeast-1", Images: []string{"latest", newTag, oldTag},
 		Services: map[string]*service{}, Definitions: map[string]map[string]any{},
+		Stacks:  map[string]*stack{"vectorstore-core": {Status: "UPDATE_COMPLETE", Parameters: map[string]string{"ImageTag": oldTag}}},
 		Answers: map[string]any{"elbv2 describe-load-balancers": object{"LoadBalancers": []any{object{"DNSName": strings.TrimPrefix(web.URL, "http://")}}}},
 	}
 	for _, name := range []string{"server", "indexer"} {
@@ -250,7 +251,7 @@ func TestErrorsAreInPlainWords(t *testing.T) {
 		"cluster":   {"ecs describe-services", "An error occurred (ClusterNotFoundException)", "Compare ClusterName"},
 		"registry":  {"ecr describe-images", "An error occurred (RepositoryNotFoundException)", "Compare RepositoryName"},
 		"register":  {"ecs register-task-definition", "An error occurred (ThrottlingException): Rate exceeded", "slow down"},
-		"update":    {"ecs update-service", "An error occurred (AccessDeniedException)", "By hand: aws ecs update-service"},
+		"update":    {"ecs update-service", "An error occurred (AccessDeniedException)", "vectorstore-server is on vectorstore-server:1, as before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := running(t, serving)
@@ -341,12 +342,26 @@ func TestStackUpdateKeepsTheRunningImage(t *testing.T) {
 func TestFirstStackHasNoImage(t *testing.T) {
 	t.Parallel()
 	a := running(t, serving)
-	a.Services = nil
+	a.Services, a.Stacks = nil, map[string]*stack{}
 	if _, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "core"); code != 0 {
 		t.Fatal(log)
 	}
 	if got := overrides(t, a)["ImageTag"]; got != "none" {
 		t.Errorf("ImageTag %q", got)
+	}
+}
+
+// With the image "none" the stack would want no task and take its alarms away.
+func TestAnImageThatWasThereIsNeverTakenAway(t *testing.T) {
+	t.Parallel()
+	a := running(t, serving)
+	a.Services = nil
+	_, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "core")
+	if code != 1 || len(a.mutations()) > 0 || !strings.Contains(log, "was told to run image "+oldTag) {
+		t.Errorf("exit %d, %v: %s", code, a.mutations(), log)
+	}
+	if _, log, code = script(t, a, "stack.sh", "--params", params(t, nil), "core", "ImageTag="+newTag); code != 0 || overrides(t, a)["ImageTag"] != newTag {
+		t.Errorf("exit %d: %s", code, log)
 	}
 }
 

@@ -3,6 +3,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/aws.sh"
+. "$here/services.sh"
 
 help() {
 	cat <<'TEXT'
@@ -14,24 +15,54 @@ ImageTag, unless given, stays what the services run now, so that a stack update 
 TEXT
 }
 
-# running_tag: the tag of the image that the server service runs, or "none".
+# last_tag: sets LAST to the ImageTag that the core stack was last given; "none" when there is no such stack yet.
+last_tag() {
+	local status=0
+	LAST=none
+	look cloudformation describe-stacks --stack-name "$(param CoreStack)" || status=$?
+	[ "$status" -ne 1 ] || return 0
+	[ "$status" -eq 0 ] || { explain "cloudformation describe-stacks"; exit 1; }
+	LAST=$(jq -er '.Stacks | select(length == 1) | [.[0].Parameters[]? | select(.ParameterKey == "ImageTag") | .ParameterValue][0] // "none"' <<<"$ANSWER") ||
+		die "aws cloudformation describe-stacks: no stack in ${ANSWER:0:200}"
+}
+
+# running_tag: sets TAG to the tag of the image that the server service runs. "none" only when AWS says that there is
+# no such service and the stack has never been given an image: with it the stack wants no task and has no alarms.
 running_tag() {
-	local stack definition image
-	stack=$(aws --region "$REGION" cloudformation describe-stacks --stack-name "$(param CoreStack)" --output json 2>/dev/null) || { echo none; return; }
-	[ -n "$stack" ] || { echo none; return; }
-	definition=$(run_aws ecs describe-services --cluster "$(param ClusterName)" --services "$(param Project)-server" |
-		jq -r '.services[0] | select(.status == "ACTIVE") | .taskDefinition // empty')
-	[ -n "$definition" ] || { echo none; return; }
-	image=$(run_aws ecs describe-task-definition --task-definition "$definition" |
-		jq -r '.taskDefinition.containerDefinitions[] | select(.name == "server") | .image')
-	echo "${image##*:}"
+	local status=0 image
+	TAG=none
+	last_tag
+	service server || status=$?
+	if [ "$status" -eq 0 ]; then
+		WORK=$(mktemp -d)
+		trap 'rm -rf "$WORK"' EXIT
+		definition "$ARN" "$WORK/definition" || exit 1
+		image=$(image server "$WORK/definition") || exit 1
+		TAG=${image##*:}
+	elif [ "$status" -ne 1 ]; then
+		explain "ecs describe-services"
+		exit 1
+	fi
+	case $TAG in
+	none) [ "$LAST" = none ] || die "the stack was told to run image $LAST, but there is no service that runs one: look at stack $(param CoreStack) first, or name the image with ImageTag=…" ;;
+	*[!0-9]* | '') die "service $PROJECT-server runs ${image-no image}, whose tag is no YYYYMMDDHHMM: name the image with ImageTag=…" ;;
+	esac
+}
+
+# not_deployed STACK: says what failed, as far as AWS tells, and ends the script.
+not_deployed() {
+	if look cloudformation describe-stack-events --stack-name "$1"; then
+		say "what failed, newest first:"
+		jq -r '[.StackEvents[]? | select(.ResourceStatus | test("FAILED"))][:5][] | "  \(.LogicalResourceId): \(.ResourceStatusReason // "?")"' <<<"$ANSWER" >&2 || true
+	fi
+	die "aws cloudformation deploy failed, see above. When an update fails, CloudFormation puts back what was there; one that only lost sight of it goes on in AWS."
 }
 
 main() {
 	local file='' dry='' name='' overrides=()
 	while [ $# -gt 0 ]; do
 		case $1 in
-		--params) file=${2:-}; shift ;;
+		--params) file=$(value "$@") || exit 2; shift ;;
 		--dry-run) dry=--no-execute-changeset ;;
 		-h | --help) help; exit 0 ;;
 		-*) usage_error "unknown option $1" ;;
@@ -47,6 +78,8 @@ main() {
 	load_params "$file"
 	need aws
 
+	# shellcheck disable=SC2034 # services.sh reads them
+	PROJECT=$(param Project) CLUSTER=$(param ClusterName)
 	local stack given=() placeholder
 	if [ "$name" = core ]; then stack=$(param CoreStack); else stack=$(param PipelineStack); fi
 	# Values that a person still has to fill in look like <this>; only those that the template takes matter.
@@ -60,22 +93,20 @@ main() {
 	check_account
 	case " ${overrides[*]-} " in
 	*" ImageTag="*) ;;
-	*) [ "$name" = pipeline ] || overrides+=("ImageTag=$(running_tag)") ;;
+	*) [ "$name" = pipeline ] || { running_tag; overrides+=("ImageTag=$TAG"); } ;;
 	esac
 
 	say "deploying stack $stack in $REGION from deploy/cloudformation/$name.yaml"
 	# Empty values are passed too: CloudFormation keeps the last value of a parameter that is not mentioned, so that
 	# emptying AlarmEmail or DomainName in the file would change nothing.
 	local pass=("${given[@]}" ${overrides[@]+"${overrides[@]}"})
-	run_aws cloudformation deploy --stack-name "$stack" --template-file "$here/cloudformation/$name.yaml" \
-		--capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --tags "Project=$(param Project)" $dry \
-		--parameter-overrides "${pass[@]}" >&2 || {
-		say "what failed, newest first:"
-		aws --region "$REGION" --output json cloudformation describe-stack-events --stack-name "$stack" 2>/dev/null |
-			jq -r '[.StackEvents[] | select(.ResourceStatus | test("FAILED"))][:5][] | "  \(.LogicalResourceId): \(.ResourceStatusReason // "?")"' >&2 || true
-		die "the stack was not deployed. If it already existed, CloudFormation has put back what was there."
-	}
-	[ -n "$dry" ] || run_aws cloudformation describe-stacks --stack-name "$stack" |
-		jq -r '.Stacks[0].Outputs[]? | "\(.OutputKey): \(.OutputValue)"'
+	# It prints progress, not an answer.
+	# shellcheck disable=SC2086 # $dry is one word or none
+	aws --region "$REGION" cloudformation deploy --stack-name "$stack" --template-file "$here/cloudformation/$name.yaml" \
+		--capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --tags "Project=$PROJECT" $dry \
+		--parameter-overrides "${pass[@]}" >&2 || not_deployed "$stack"
+	[ -z "$dry" ] || return 0
+	must cloudformation describe-stacks --stack-name "$stack" || die "the stack was deployed, but its outputs could not be read"
+	jq -r '.Stacks[0].Outputs[]? | "\(.OutputKey): \(.OutputValue)"' <<<"$ANSWER"
 }
 main "$@"
