@@ -87,10 +87,8 @@ var notRun = map[string]string{
 // Lines of the page that the emulator does not print, and why. What prints them is tested with the small account of
 // awsstub_test.go instead.
 var notPrinted = map[string]string{
-	`^(ok|info) +GitHub connection `:          "the emulator has no connections; TestTheGuideShowsWhatTheScriptsPrint",
-	`^(Url|PipelineName|BuildProjectName): `:  "the emulator keeps no outputs of a stack that a change set made; TestStackPrintsItsOutputs",
-	`: IN_PROGRESS, \d of \d running$`:        "in the emulator a rollout is complete at once; TestTheGuideShowsWhatTheScriptsPrint",
-	`"ConnectionArn": "arn:aws:codestar-conn`: "the emulator has no connections; TestAdoptFillsWhatItFound",
+	`^(Url|PipelineName|BuildProjectName): `: "the emulator keeps no outputs of a stack that a change set made; TestStackPrintsItsOutputs",
+	`: IN_PROGRESS, \d of \d running$`:       "in the emulator a rollout is complete at once; TestTheGuideShowsWhatTheScriptsPrint",
 }
 
 // runs tells whether the walk types a command; used counts the excuses that were needed.

@@ -44,6 +44,10 @@ type event struct {
 
 func (w *walk) before(command string, do func()) { w.events = append(w.events, event{command, do}) }
 
+func connectionOf(account string) string {
+	return "arn:aws:codestar-connections:ap-northeast-1:" + account + ":connection/1"
+}
+
 // startWalk needs an account as it is before the first command; vars go to moto.
 func startWalk(t *testing.T, vars ...string) *walk {
 	t.Helper()
@@ -54,6 +58,9 @@ func startWalk(t *testing.T, vars ...string) *walk {
 	w.env = append(w.env, "OPENAI_BASE_URL="+w.openai)
 	for _, f := range []string{"params/example.json", "params/vendor0919.json", "prometheus/prometheus.yml", "prometheus/rules.yml", "prometheus/rules_test.yml"} {
 		w.write("deploy/"+f, readFile(t, f))
+	}
+	if account, ok := strings.CutPrefix(vars[0], "MOTO_ACCOUNT_ID="); ok {
+		w.write("connections.json", `{"Connections": [{"ConnectionStatus": "AVAILABLE", "ConnectionArn": "`+connectionOf(account)+`"}]}`)
 	}
 	w.write("vendors.json", readFile(t, "../testdata/vendors.json"))
 	if err := os.Symlink(harness.Binary(t, "indexer"), filepath.Join(w.dir, "bin", "indexer")); err != nil {

@@ -43,7 +43,7 @@ func fromNothing(t *testing.T) (excuses map[string]bool) {
 		w.edit(func(_ string, _, p map[string]string) {
 			p["VpcId"], p["LoadBalancerSubnetIds"], p["TaskSubnetIds"], p["SecretArn"] = vpc, subnets, subnets, secret
 			p["BucketName"], p["GitHubRepository"] = "vectors-of-somebody", "somebody/vectorstore"
-			p["ConnectionArn"] = "arn:aws:codestar-connections:ap-northeast-1:" + exampleAccount + ":connection/1"
+			p["ConnectionArn"] = connectionOf(exampleAccount)
 		})
 	})
 	w.before("aws ecr list-images", func() { w.push("vectorstore", oldTag, "0123456789abcdef0123456789abcdef01234567") })
@@ -82,11 +82,6 @@ func beside(t *testing.T) (excuses map[string]bool) {
 	w.template(corePath, load(t, corePath, core))
 	w.template(pipelinePath, load(t, pipelinePath, nil))
 	w.edit(w.settle)
-	w.before("deploy/stack.sh --params deploy/params/vendor0919.json pipeline", func() {
-		w.edit(func(account string, _, p map[string]string) {
-			p["ConnectionArn"] = "arn:aws:codestar-connections:ap-northeast-1:" + account + ":connection/1"
-		})
-	})
 	w.before("aws ecr list-images", func() { w.push(w.values["<repository>"], oldTag) })
 	w.before("curl -s <url>/health", func() {
 		w.register(oldTag)
