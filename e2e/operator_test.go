@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,5 +212,62 @@ func TestReadingCommandsPrintTablesAndJSON(t *testing.T) {
 	}
 	if _, stderr, code := harness.Run(t, "indexer", b.env, "show", "../../etc/passwd"); code == 0 {
 		t.Errorf("show of a path: exit %d %s", code, stderr)
+	}
+}
+
+// TestWithoutALeaderACommandDoesNothingByItsShellsDefaults: the deployment keeps 20 snapshots of 64 dimensions for 30
+// days; the operator's shell has none of that set.
+func TestWithoutALeaderACommandDoesNothingByItsShellsDefaults(t *testing.T) {
+	t.Parallel()
+	b := dirBackend(t)
+	deployment := with(b.env, "EMBEDDING_DIMENSIONS", "64", "RETAIN_SNAPSHOTS", "20", "RETAIN_GRACE", "720h", "GATE_MAX_REMOVED", "1")
+	b.put(t, b.layout.Source, revision(0, 20))
+	ix := harness.StartIndexer(t, deployment)
+	first := b.awaitPointer(t, "first", func(store.Pointer) bool { return true })
+	ix.Signal(syscall.SIGTERM)
+	ix.Wait(t)
+	b.put(t, b.layout.Source, revision(1, 20))
+	for _, c := range []struct {
+		env   map[string]string
+		args  []string
+		code  int
+		named string
+	}{
+		{b.env, []string{"reconcile"}, 4, "--once"},
+		{b.env, []string{"gc"}, 4, "--once"},
+		{b.env, []string{"reconcile", "--yes"}, 4, "--once"},
+		{b.env, []string{"reconcile", "--once"}, 4, "embedding.dims 64 → "},
+		{b.env, []string{"gc", "--once"}, 4, "RETAIN_SNAPSHOTS 20 → 5, RETAIN_GRACE 720h0m0s → "},
+		{deployment, []string{"gc", "--once"}, 0, ""},
+	} {
+		if _, stderr, code := harness.Run(t, "indexer", c.env, c.args...); code != c.code || !strings.Contains(stderr, c.named) {
+			t.Errorf("%v: exit %d, want %d, naming %q: %s", c.args, code, c.code, c.named, stderr)
+		}
+	}
+	if p := b.pointer(t); p.ID != first.ID {
+		t.Fatalf("promoted %s", p.ID)
+	}
+	if _, stderr, code := harness.Run(t, "indexer", deployment, "pin", first.ID); code != 0 {
+		t.Fatalf("pin: exit %d: %s", code, stderr)
+	}
+	if out, stderr, code := harness.Run(t, "indexer", b.env, "reconcile", "--once"); code != 0 || !strings.Contains(out, "pinned to "+first.ID) {
+		t.Errorf("reconcile --once while pinned: exit %d %q %s", code, out, stderr)
+	}
+	if _, stderr, code := harness.Run(t, "indexer", b.env, "unpin"); code != 0 {
+		t.Fatalf("unpin: exit %d: %s", code, stderr)
+	}
+	if out, stderr, code := harness.Run(t, "indexer", with(b.env, "GATE_MAX_REMOVED", "1"), "reconcile", "--once", "--yes"); code != 0 {
+		t.Errorf("reconcile --once --yes: exit %d %q %s", code, out, stderr)
+	}
+	p := b.pointer(t)
+	if p.ID == first.ID || p.Gate == nil {
+		t.Fatalf("--yes promoted nothing: %s", p.ID)
+	}
+	reported := false
+	for _, c := range p.Gate.Checks {
+		reported = reported || c.Name == "spec" && strings.Contains(c.Message, "embedding.dims 64 → ")
+	}
+	if !reported {
+		t.Errorf("the gate does not report the change of spec: %+v", p.Gate.Checks)
 	}
 }

@@ -148,13 +148,18 @@ func (resumeCmd) Run(a *app) error {
 
 type gcCmd struct {
 	Building building `embed:""`
+	Once     bool     `help:"Collect in this process, waiting up to two LEASE_TTL for the lease. Without it the running indexer is asked."`
+	Yes      bool     `help:"With --once: even when the retention is not the one that status.json says."`
 	DryRun   bool     `help:"Print each object, kept or deleted, and why; delete nothing."`
 }
 
-// Run asks the leader to collect garbage, collects here when there is no leader, or prints the plan.
+// Run asks the leader to collect garbage, collects here, or prints the plan.
 func (c gcCmd) Run(a *app) error {
-	if !c.DryRun {
-		return c.Building.ask(a, reconcile.VerbGC, reconcile.OnceOptions{GC: true})
+	switch {
+	case c.Once && !c.DryRun:
+		return c.Building.once(a, reconcile.OnceOptions{GC: true, Yes: c.Yes})
+	case !c.DryRun:
+		return c.Building.ask(a, reconcile.VerbGC, false)
 	}
 	o, err := a.operator()
 	if err != nil {
@@ -170,8 +175,9 @@ func (c gcCmd) Run(a *app) error {
 	return nil
 }
 
-// ask has the live leader do something and waits for its answer; without a leader it is done here, in one pass.
-func (s building) ask(a *app, verb string, once reconcile.OnceOptions) error {
+// ask has the live leader do something and waits for its answer. Without a leader nothing is done: the settings of this
+// shell may not be the deployment's.
+func (building) ask(a *app, verb string, force bool) error {
 	o, err := a.acting()
 	if err != nil {
 		return err
@@ -181,10 +187,9 @@ func (s building) ask(a *app, verb string, once reconcile.OnceOptions) error {
 		return err
 	}
 	if !alive {
-		fmt.Fprintln(a.stderr, "no indexer is running: doing it here")
-		return s.once(a, once)
+		return coded(fmt.Errorf("%w: start `indexer run`, or use --once to %s here, by this shell's settings", reconcile.ErrNoLeader, verb))
 	}
-	h, err := o.Request(a.ctx, verb, once.Force)
+	h, err := o.Request(a.ctx, verb, force)
 	if err != nil {
 		return coded(err)
 	}

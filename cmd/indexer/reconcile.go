@@ -12,6 +12,7 @@ import (
 type reconcileCmd struct {
 	Building building `embed:""`
 	Once     bool     `help:"Run one pass in this process, waiting up to two LEASE_TTL for the lease. Without it the running indexer is asked."`
+	Yes      bool     `help:"With --once: even when the spec is not the served snapshot's, or the retention not the one that status.json says."`
 	Force    bool     `help:"Rebuild even when nothing changed. The gate still judges."`
 	DryRun   bool     `help:"Print what a pass would do and cost; change nothing."`
 	Output   output   `embed:""`
@@ -19,13 +20,13 @@ type reconcileCmd struct {
 
 // Run asks for a pass, runs one, or plans one.
 func (c reconcileCmd) Run(a *app) error {
-	switch o := (reconcile.OnceOptions{Force: c.Force}); {
+	switch {
 	case c.DryRun:
 		return c.plan(a)
 	case c.Once:
-		return c.Building.once(a, o)
+		return c.Building.once(a, reconcile.OnceOptions{Force: c.Force, Yes: c.Yes})
 	default:
-		return c.Building.ask(a, reconcile.VerbReconcile, o)
+		return c.Building.ask(a, reconcile.VerbReconcile, c.Force)
 	}
 }
 

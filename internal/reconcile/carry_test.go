@@ -94,6 +94,7 @@ func TestNothingIsCarriedOver(t *testing.T) {
 			r := carryRig(t)
 			r.put(r.layout.Source, edited(100, 1, "b"))
 			o := change(r)
+			o.Yes = true
 			r.want(r.onceWith(o), reconcile.ResultPromoted, 0)
 			r.wantCarried(0, 0)
 		})

@@ -7,7 +7,7 @@
 //	 1  hold the lease (lease.go), or be a follower
 //	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; then the
 //	    heartbeats, the served snapshot's health and the catalogue (observe.go, replicas.go)
-//	    pinned: serve the pinned snapshot, copy it (step 11), and end here
+//	    suspended, or pinned and served: copy (step 11), and end here
 //	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (verdict.go)
 //	 4  parse the catalogue, all of it or nothing (catalogue.go)
 //	 5  compare with the served snapshot; above the token budget: held before any purchase
@@ -74,7 +74,18 @@
 //     collection.
 //   - Copies for old readers are conditional too, on what was there before lease and pointer were checked again:
 //     a leader that was stopped in between cannot put an old copy over a newer one. They follow the pointer while
-//     pinned (a rollback must reach old readers), not while suspended.
+//     pinned or suspended too: a rollback must reach old readers, and a leader may have died between the two.
+//   - An operator who suspends or pins stops a collection before its next deletion, not after the sweep: control.json
+//     is asked for before each.
+//   - A forced request names the promotion that it was asked against and is owed only while that is current, so that
+//     people who delete status.json, or put an older one back, do not have it replayed.
+//   - What a listing lacks is asked for by name before it counts as gone: files of a snapshot, its manifest, heartbeats
+//     that status.json knows, segments of the ledger that were written here. The self-test refuses a store whose
+//     listings lag behind its writes, but it asks only once.
+//   - A daemon's spec and retention are its deployment's word, a command's are whatever its shell has set. A pass of a
+//     command builds no other spec than the served one and deletes by no other retention than the one that status.json
+//     says, unless it was told that this is meant; the gate reports a change of spec and asks sampled records' texts
+//     as queries across it.
 //   - Epochs count from the highest in lease, pointer, status.json and gc.json, so they stay monotonic when one
 //     of them was removed or overwritten by hand. A lease.json that cannot be read expires like a silent holder.
 //   - A pointer that was deleted or overwritten is written again in the lineage that status.json remembers, its

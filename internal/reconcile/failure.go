@@ -80,7 +80,7 @@ func ExitCode(err error) int {
 		return ExitDone
 	case errors.Is(err, ErrHeld):
 		return ExitHeld
-	case errors.Is(err, ErrLeaseLost), errors.Is(err, store.ErrConflict):
+	case errors.Is(err, ErrLeaseLost), errors.Is(err, ErrDiffers), errors.Is(err, ErrNoLeader), errors.Is(err, store.ErrConflict):
 		return ExitConflict
 	default:
 		return ExitFailed

@@ -31,6 +31,7 @@ const (
 	CheckRecall     = "recall"
 	CheckRemoved    = "removed"
 	CheckGolden     = "golden"
+	CheckSpec       = "spec"
 )
 
 // Sampling: queries × rows × dims multiply-adds of the exhaustive scan stay below sampleWork, about a second of one
@@ -78,7 +79,7 @@ func (p *pass) judge(ctx context.Context, j *judged) error {
 		}
 	}
 	for _, check := range []func(context.Context, *judged) error{
-		p.judgeVectors, p.judgeRecall, p.judgeRemoved, p.judgeGolden,
+		p.judgeVectors, p.judgeRecall, p.judgeRemoved, p.judgeSpec, p.judgeGolden,
 	} {
 		if err := check(ctx, j); err != nil {
 			return stopped(ctx, err)
@@ -225,6 +226,63 @@ func (p *pass) judgeRemoved(_ context.Context, j *judged) error {
 	j.add(CheckRemoved, passIf(gone <= p.cfg.GateMaxRemoved, VerdictHeld), gone, p.cfg.GateMaxRemoved,
 		fmt.Sprintf("%d of %d served ids are gone", j.removed, served))
 	return nil
+}
+
+// specSample is how many questions are asked across a change of spec; each costs a call to the provider.
+const specSample = 16
+
+// judgeSpec reports a change of spec, and asks sampled records' own texts as a server would ask a query: a model whose
+// queries do not find their documents, other dimensions than it gives, or a mixed-up endpoint would serve nonsense
+// that no check of the index alone can see. Golden queries are asked after it.
+func (p *pass) judgeSpec(ctx context.Context, j *judged) error {
+	if p.pointer == nil || p.pointer.SpecDigest == j.m.SpecDigest {
+		return nil
+	}
+	n := j.index.Len()
+	found, asked := 0, min(specSample, n)
+	for i := range asked {
+		hit, err := p.findsItself(ctx, j, i*n/asked)
+		if err != nil {
+			return err
+		}
+		if hit {
+			found++
+		}
+	}
+	golden := ""
+	if p.goldenETag == "" {
+		golden = "; there is no golden.json to ask"
+	}
+	limit := p.cfg.GateMinRecall
+	j.add(CheckSpec, passIf(share(found, asked) >= limit, VerdictHeld), share(found, asked), limit,
+		fmt.Sprintf("%s; %d of %d sampled texts find their record%s", specChange(p.pointer.Spec, j.m.Spec), found, asked, golden))
+	return nil
+}
+
+// findsItself asks the text of the record at pos and says whether the record, or one as near, is among the best ten.
+func (p *pass) findsItself(ctx context.Context, j *judged, pos int) (bool, error) {
+	raw, err := j.docs.Metadata(pos)
+	if err != nil {
+		return false, failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+	}
+	text, err := vendors.TextOf(raw)
+	if err != nil {
+		return false, failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+	}
+	q, err := p.goldenVector(ctx, text)
+	if err != nil {
+		return false, err
+	}
+	own := make([]float32, j.index.Dims())
+	if err := j.index.Vector(pos, own); err != nil {
+		return false, failf(Verified, "IndexUnreadable", inputs, "read vector %d: %w", pos, err)
+	}
+	k := min(recallAt, j.index.Len())
+	_, scores, err := j.index.Search(q, k, nil)
+	if err != nil || len(scores) < k {
+		return false, failf(Verified, "SearchFailed", inputs, "search sampled text: %d scores: %w", len(scores), err)
+	}
+	return dot(q, own) >= float64(scores[k-1])-1e-3, nil // stored vectors may be rounded to a byte a component
 }
 
 // goldenQuery is one entry of golden.json.

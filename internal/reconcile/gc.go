@@ -19,8 +19,12 @@ func (p *pass) collect(ctx context.Context) error {
 	if !p.opts.gcOnly && !p.facts.promoted && p.Clock.Elapsed() < p.nextGC {
 		return nil
 	}
+	if p.retentionDiffers != "" {
+		p.log.WarnContext(ctx, "garbage not collected by another retention", "differs", p.retentionDiffers)
+		return nil
+	}
 	p.step("collect", 0)
-	v, err := readGCView(ctx, p.Objects, p.Layout)
+	v, err := readGCView(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
 		p.facts.gc = err.Error()
 		return fail(Collected, "Unreadable", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
@@ -34,17 +38,41 @@ func (p *pass) collect(ctx context.Context) error {
 		return nil // the operator was faster than this pass
 	}
 	n, err := p.sweep(ctx, v)
+	if errors.Is(err, errHalted) {
+		p.message = err.Error()
+		return nil
+	}
 	if err != nil {
 		p.facts.gc = err.Error()
 		return fail(Collected, "Failed", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
 	}
-	if err := p.compactLedger(ctx); err != nil {
+	if err := p.compactLedger(ctx); err != nil && !errors.Is(err, errHalted) {
 		p.facts.gc = err.Error()
 		return fail(Collected, "LedgerFailed", transient, stopped(ctx, fmt.Errorf("compact ledger: %w", err)))
 	}
 	p.nextGC = p.Clock.Elapsed() + min(10*time.Minute, max(p.cfg.RetainGrace/2, p.cfg.ResyncInterval))
 	if p.opts.gcOnly {
 		p.result, p.message = ResultCollected, fmt.Sprintf("%d objects deleted", n)
+	}
+	return nil
+}
+
+// errHalted: an operator suspended or pinned in the middle of a collection, which ends there.
+var errHalted = errors.New("halted by an operator")
+
+// goAhead is asked before every deletion: the lease is ours, and no operator has said stop since the pass looked.
+func (p *pass) goAhead(ctx context.Context) error {
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	c, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{IfNoneMatch: p.Reconciler.control})
+	switch {
+	case errors.Is(err, store.ErrNotModified), errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read control: %w", err)
+	case c.Suspended != nil || c.Pin != nil:
+		return errHalted
 	}
 	return nil
 }
@@ -61,7 +89,7 @@ func (p *pass) sweep(ctx context.Context, v gcView) (int, error) {
 		if !line.Delete {
 			continue
 		}
-		if err := p.lease.check(); err != nil {
+		if err := p.goAhead(ctx); err != nil {
 			return deleted, err
 		}
 		if err := p.Objects.Delete(ctx, line.Key); err != nil {

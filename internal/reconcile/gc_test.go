@@ -1,6 +1,7 @@
 package reconcile_test
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func (r *rig) stored(id string) bool { return len(r.mem.Keys(r.layout.Snapshot(i
 
 func (r *rig) gc() reconcile.Outcome {
 	r.t.Helper()
-	return r.onceWith(reconcile.OnceOptions{GC: true})
+	return r.onceWith(reconcile.OnceOptions{GC: true, Yes: true})
 }
 
 // many promotes n snapshots, a minute apart.
@@ -253,4 +254,81 @@ func TestDeleteMarkerOverThePointerIsReportedWithTheRepair(t *testing.T) {
 			t.Errorf("message %q does not say how to repair", c.Message)
 		}
 	}
+}
+
+// An operator who suspends, or pins, in the middle of a collection stops it before the next deletion.
+func TestCollectionStopsBetweenDeletions(t *testing.T) {
+	for name, stop := range map[string]func(*reconcile.Operator, string) error{
+		"suspend": func(o *reconcile.Operator, _ string) error { return o.Suspend(t.Context(), "stop") },
+		"pin":     func(o *reconcile.Operator, id string) error { return o.Pin(t.Context(), id) },
+	} {
+		for after := 1; after <= 5; after += 2 {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRig(t)
+					r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+					ids := r.many(4)
+					r.cfg.RetainGrace = time.Second
+					deleted := 0
+					r.objects = store.Hooked(r.mem, func(ctx context.Context, op, key string, call func() error) error {
+						err := call()
+						if op == store.OpDelete && strings.HasPrefix(key, r.layout.Root()+"2") {
+							if deleted++; deleted == after {
+								if err := stop(reconcile.NewOperator(r.mem, r.layout, "tester"), ids[3]); err != nil {
+									t.Error(err)
+								}
+							}
+						}
+						return err
+					})
+					if out := r.gc(); out.ExitCode != 0 {
+						t.Errorf("%s: %v", out.Result, out.Err)
+					}
+					if deleted != after {
+						t.Errorf("%d deletions, the operator came after %d", deleted, after)
+					}
+					for _, end := range []func(context.Context) error{r.operator().Resume, r.operator().Unpin} {
+						if err := end(t.Context()); err != nil {
+							t.Error(err)
+						}
+					}
+					if out := r.gc(); out.Result != reconcile.ResultCollected || r.stored(ids[0]) {
+						t.Errorf("afterwards: %s %v", out.Result, out.Err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A heartbeat that status.json knows counts though a listing lacks it.
+func TestCollectionReadsKnownHeartbeatsThatAreNotListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		ids := r.many(4)
+		r.beat(store.Heartbeat{ID: "s1", Using: ids[0], TTLSeconds: 3600})
+		r.once() // status.json has it
+		r.cfg.RetainGrace = time.Second
+		r.objects = forgetful{r.mem, r.layout.Replicas()}
+		r.want(r.gc(), reconcile.ResultCollected, 0)
+		if !r.stored(ids[0]) || r.stored(ids[1]) {
+			t.Errorf("kept %v and %v, want the first, which a replica uses, alone", r.stored(ids[0]), r.stored(ids[1]))
+		}
+	})
+}
+
+// forgetful lists nothing below prefix.
+type forgetful struct {
+	store.Objects
+	prefix string
+}
+
+func (f forgetful) List(ctx context.Context, prefix string, each func(store.Info) error) error {
+	return f.Objects.List(ctx, prefix, func(i store.Info) error {
+		if strings.HasPrefix(i.Key, f.prefix) {
+			return nil
+		}
+		return each(i)
+	})
 }

@@ -43,7 +43,7 @@ type gcView struct {
 }
 
 // readGCView fails on anything that cannot be read: what is not understood is not deleted.
-func readGCView(ctx context.Context, o store.Objects, l store.Layout) (gcView, error) {
+func readGCView(ctx context.Context, o store.Objects, l store.Layout, known []store.Replica) (gcView, error) {
 	var v gcView
 	var err error
 	if v.doc, v.cond, err = (gcDoc{o, l}).read(ctx); err != nil {
@@ -57,7 +57,7 @@ func readGCView(ctx context.Context, o store.Objects, l store.Layout) (gcView, e
 	if v.control, _, err = store.ReadDoc[store.Control](ctx, o, l.Control(), store.GetOptions{}); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return v, fmt.Errorf("read control: %w", err)
 	}
-	if v.beats, err = readHeartbeats(ctx, o, l); err != nil {
+	if v.beats, err = readHeartbeats(ctx, o, l, known); err != nil {
 		return v, err
 	}
 	for _, b := range v.beats {

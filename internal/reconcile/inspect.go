@@ -334,13 +334,13 @@ func (o *Operator) documents(ctx context.Context, id, dir string) (*store.Docs, 
 
 // GCPlan tells what garbage collection would do with each object now.
 func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) ([]GCLine, error) {
-	v, err := readGCView(ctx, o.Objects, o.Layout)
-	if err != nil {
-		return nil, err
-	}
 	s, err := o.Status(ctx)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read status: %w", err)
+	}
+	v, err := readGCView(ctx, o.Objects, o.Layout, s.Replicas)
+	if err != nil {
+		return nil, err
 	}
 	v.held = s.Held
 	return v.lines(o.Layout, retain, grace), nil

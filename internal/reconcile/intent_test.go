@@ -1,9 +1,11 @@
 package reconcile_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
@@ -232,5 +234,56 @@ func TestUndoneIntentIsFenced(t *testing.T) {
 	}
 	if r.pointer().Nonce == nonce || r.pointer().ID != ids[2] {
 		t.Error("the pointer was not fenced after the pin was taken back")
+	}
+}
+
+// A request that was answered is not answered again when people delete status.json, which says so.
+func TestForcedRequestIsNotReplayed(t *testing.T) {
+	for name, lose := range map[string]func(r *rig, earlier []byte){
+		"status.json is deleted":   func(r *rig, _ []byte) { _ = r.mem.Delete(context.Background(), r.layout.Status()) },
+		"an older one is put back": func(r *rig, earlier []byte) { r.put(r.layout.Status(), earlier) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.catalogue(0, 3, "a")
+				_, stop := r.run()
+				time.Sleep(5 * time.Second)
+				earlier := r.mem.Data(r.layout.Status())
+				h, err := r.operator().Request(t.Context(), reconcile.VerbReconcile, true)
+				if err != nil || h.Result != reconcile.ResultPromoted || r.pointer().Generation != 2 {
+					t.Fatalf("forced: %+v, %v, generation %d", h, err, r.pointer().Generation)
+				}
+				stop()
+				lose(r, earlier)
+				_, stop = r.run()
+				time.Sleep(5 * time.Minute)
+				if g := r.pointer().Generation; g != 2 {
+					t.Errorf("generation %d: the request was replayed", g)
+				}
+				// The next one is served.
+				if h, err = r.operator().Request(t.Context(), reconcile.VerbReconcile, true); err != nil || r.pointer().Generation != 3 {
+					t.Errorf("forced again: %+v, %v, generation %d", h, err, r.pointer().Generation)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// A leader that died between the two copies leaves a mixed pair: the next one completes it, suspended or not.
+func TestLegacyPairIsCompletedWhileSuspended(t *testing.T) {
+	r := newRig(t)
+	r.three()
+	id := r.pointer().ID
+	r.put(r.layout.Current(store.FilePickle), []byte("of another snapshot"))
+	if err := r.operator().Suspend(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	r.want(r.once(), reconcile.ResultSuspended, 0)
+	for _, name := range []string{store.FileIndex, store.FilePickle} {
+		if !bytes.Equal(r.mem.Data(r.layout.Current(name)), r.mem.Data(r.layout.File(id, name))) {
+			t.Errorf("current/%s is not the served snapshot's", name)
+		}
 	}
 }

@@ -34,25 +34,6 @@ type lease struct {
 	since time.Duration // when it was first seen
 }
 
-// LEASE_TTL is 5 s … 5 min. A record that says anything else is taken for the nearest of these: a silent holder keeps
-// the others waiting for five minutes at most, and a busy store or machine is given five seconds at least.
-const (
-	leastTTL = 5 * time.Second
-	mostTTL  = 5 * time.Minute
-)
-
-// ttlOf is the TTL of a record that anybody may have written.
-func ttlOf(l store.Lease) time.Duration {
-	switch s := l.TTLSeconds; {
-	case s >= mostTTL.Seconds():
-		return mostTTL
-	case s >= leastTTL.Seconds(): // false for NaN
-		return time.Duration(s * float64(time.Second))
-	default:
-		return leastTTL
-	}
-}
-
 // epoch of the term that is held, 0 when none is.
 func (l *lease) epoch() int64 {
 	l.mu.Lock()
@@ -106,7 +87,7 @@ func (l *lease) acquire(ctx context.Context) (bool, error) {
 		l.note(found)
 	default:
 		l.note(found)
-		if !l.expired(info.ETag, ttlOf(found), sent) {
+		if !l.expired(info.ETag, found.TTL(), sent) {
 			return false, nil
 		}
 	}

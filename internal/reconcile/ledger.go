@@ -26,7 +26,7 @@ func (p *pass) compactLedger(ctx context.Context) error {
 		_, ok := used[k]
 		return ok
 	}
-	report, err := p.ledger.Compact(ctx, keep, store.CompactOptions{Grace: p.cfg.RetainGrace})
+	report, err := p.ledger.Compact(ctx, keep, store.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
 	if err != nil {
 		return err
 	}

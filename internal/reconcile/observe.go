@@ -96,7 +96,7 @@ func (p *pass) repairPointer(ctx context.Context, info store.Info, invalid error
 	if control.Suspended != nil {
 		return false, failf(Promoted, "PointerInvalid", transient, "suspended: the invalid pointer is left alone: %w", invalid)
 	}
-	beats, err := readHeartbeats(ctx, p.Objects, p.Layout)
+	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
 		return false, fail(Promoted, "PointerInvalid", transient, err)
 	}
@@ -161,10 +161,20 @@ func (p *pass) readControl(ctx context.Context) error {
 	if q := control.Request; q != nil && (p.status.Handled == nil || p.status.Handled.Token != q.Token) {
 		p.request = q
 		p.opts.asked = true
-		p.opts.force = p.opts.force || q.Force
+		p.opts.force = p.opts.force || q.Force && p.owed(q)
 		p.opts.gcOnly = p.opts.gcOnly || q.Verb == VerbGC
 	}
 	return nil
+}
+
+// owed says whether a forced rebuild was not answered by a promotion since it was asked for. status.json says which
+// request was handled, but people may delete it; a request that names no pointer is one of an earlier release.
+func (p *pass) owed(q *store.Request) bool {
+	if q.Against == "" || q.Against == p.pointer.Mark() {
+		return true
+	}
+	p.message = "not forced: " + p.pointer.Mark() + " was promoted since it was asked for"
+	return false
 }
 
 // readSource finds out what the catalogue's bytes are, downloading them only when nobody has hashed this

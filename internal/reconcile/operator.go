@@ -197,7 +197,7 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 		default:
 			return fmt.Errorf("read pointer: %w", err)
 		}
-		if c.beats, err = readHeartbeats(ctx, o.Objects, o.Layout); err != nil {
+		if c.beats, err = readHeartbeats(ctx, o.Objects, o.Layout, nil); err != nil {
 			return err
 		}
 		if _, _, err = c.apply(ctx); !errors.Is(err, store.ErrConflict) {

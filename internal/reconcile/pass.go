@@ -22,12 +22,16 @@ const (
 	ResultSuspended = "suspended"
 	ResultPinned    = "pinned"
 	ResultCollected = "collected"
+	ResultRefused   = "refused"
 )
 
 type passOptions struct {
 	force  bool // rebuild though up to date
 	gcOnly bool
 	asked  bool // an operator waits: no backoff
+	once   bool // a command's pass, by the settings of its shell
+	// override: the command means them.
+	override bool
 }
 
 // pass is one level-based pass: what it saw, what it made, what came of it.
@@ -60,8 +64,10 @@ type pass struct {
 	heldWhy   string
 	conflicts bool
 	facts     facts
-	ledger    *store.Ledger
-	request   *store.Request
+	// How a command's retention differs from the deployment's: nothing is collected by it.
+	retentionDiffers string
+	ledger           *store.Ledger
+	request          *store.Request
 
 	goldenKeys []store.LedgerKey // of the golden queries that were asked
 
@@ -94,6 +100,7 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	suspended, pinned := p.act.Suspended != nil, p.act.Pin != nil
+	p.readRetention()
 	var err error
 	switch {
 	case suspended:
@@ -101,18 +108,24 @@ func (p *pass) run(ctx context.Context) error {
 	case pinned:
 		err = p.keepPin(ctx)
 		p.result, p.message = ResultPinned, "pinned to "+p.act.Pin.ID+" by "+p.act.Pin.By
-	case !p.opts.gcOnly:
-		err = p.converge(ctx)
+	default:
+		if err = p.differs(); err != nil {
+			return err
+		}
+		if !p.opts.gcOnly {
+			err = p.converge(ctx)
+		}
 	}
 	if p.held == "" && (err != nil || suspended || pinned || p.opts.gcOnly) {
 		p.keepHeld() // this pass did not find out
 	}
-	if suspended || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
+	if errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 		return err
 	}
-	// The copies follow the pointer while pinned too: a rollback must reach old readers.
+	// The copies follow the pointer whatever operators want: a rollback must reach old readers, and a leader that died
+	// between the two copies leaves a pair that does not belong together.
 	err = errors.Join(err, p.copyLegacy(ctx))
-	if pinned || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
+	if suspended || pinned || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 		return err
 	}
 	return errors.Join(err, p.collect(ctx))

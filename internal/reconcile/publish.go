@@ -64,7 +64,7 @@ func (p *pass) upload(ctx context.Context) error {
 // promote makes the candidate current by one conditional PUT on the ETag that was read first.
 func (p *pass) promote(ctx context.Context) error {
 	p.step("promote", 0)
-	beats, err := readHeartbeats(ctx, p.Objects, p.Layout)
+	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
 		return fail(Promoted, "ReplicasUnreadable", transient, stopped(ctx, err))
 	}
@@ -124,8 +124,10 @@ func (p *pass) stillWanted(ctx context.Context) error {
 
 func (p *pass) reason() string {
 	switch {
-	case p.act.Pin != nil:
+	case p.act.Pin != nil && (p.act.Pin.Reason == ReasonRollback || p.act.Pin.Reason == ReasonOperator):
 		return p.act.Pin.Reason
+	case p.act.Pin != nil:
+		return ReasonPin
 	case p.pointer == nil:
 		return ReasonFirst
 	case p.broken != "":

@@ -79,6 +79,7 @@ func (r *Reconciler) Status() store.Status {
 type OnceOptions struct {
 	Force bool // rebuild even when up to date; the gate still judges
 	GC    bool // only collect garbage
+	Yes   bool // though the spec or the retention is not the deployment's
 }
 
 // Outcome of a pass.
@@ -117,7 +118,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 }
 
 // Once waits up to 2 × LEASE_TTL for the lease, runs one pass and releases it. Without the lease the
-// outcome's result is "follower" and its exit code ExitConflict.
+// outcome's result is "follower" and its exit code ExitConflict. ErrDiffers: refused, and nothing was written.
 func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 	if err := r.selfTest(ctx); err != nil {
 		return Outcome{ExitCode: ExitFailed, Err: err}, err
@@ -140,7 +141,7 @@ func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 	}
 	var out Outcome
 	err := r.term(ctx, func(ctx context.Context) error {
-		out = r.pass(ctx, passOptions{force: o.Force, gcOnly: o.GC, asked: true})
+		out = r.pass(ctx, passOptions{force: o.Force, gcOnly: o.GC, asked: true, once: true, override: o.Yes})
 		return nil
 	})
 	return out, errors.Join(out.Err, err)

@@ -27,6 +27,8 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	case err == nil:
 	case errors.Is(err, ErrHeld):
 		p.result = ResultHeld
+	case errors.Is(err, ErrDiffers):
+		p.result = ResultRefused
 	case p.facts.promoted:
 		// The promotion stands; what failed after it is tried again, and said in the message.
 		out.Err, out.ExitCode = nil, ExitDone
@@ -45,7 +47,7 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	}
 	p.Metrics.passed(p, out, took)
 	p.summarise(ctx, out)
-	if !lost {
+	if p.result != ResultFollower && p.result != ResultRefused { // these have no word to say
 		p.writeStatus(ctx, p.nextStatus(out, err))
 	}
 	return out
@@ -101,7 +103,7 @@ func (p *pass) nextStatus(out Outcome, err error) store.Status {
 	s := store.Status{
 		FormatVersion: store.FormatVersion, Epoch: p.lease.epoch(), Owner: p.owner, Host: p.cfg.Host,
 		At: p.Clock.Now().UTC(), Source: prev.Source, Pointer: prev.Pointer, Conditions: p.conditions(err),
-		LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
+		Retention: p.keptRetention(), LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
 	}
 	if p.source.SHA256 != "" {
 		s.Source = p.source.Source

@@ -36,17 +36,25 @@ func (r replica) live() bool {
 }
 
 // readHeartbeats lists and reads every heartbeat. One that vanished meanwhile is left out; one that cannot be
-// decoded carries its error; a store that does not answer is an error.
-func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout) ([]replica, error) {
+// decoded carries its error; a store that does not answer is an error. Those that status.json knows are read though a
+// listing lacks them.
+func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout, known []store.Replica) ([]replica, error) {
 	var found []store.Info
+	listed := map[string]bool{}
 	err := o.List(ctx, l.Replicas(), func(i store.Info) error {
 		if strings.HasSuffix(i.Key, ".json") {
 			found = append(found, i)
+			listed[i.Key] = true
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list heartbeats: %w", err)
+	}
+	for _, r := range known {
+		if key := l.Replica(r.ID); !listed[key] && store.CheckKey(key) == nil {
+			found = append(found, store.Info{Key: key})
+		}
 	}
 	out := make([]replica, len(found))
 	g, ctx := errgroup.WithContext(ctx)
@@ -92,7 +100,7 @@ func highestGeneration(beats []replica, lineage string) int64 {
 
 // readReplicas reads the fleet.
 func (p *pass) readReplicas(ctx context.Context) error {
-	beats, err := readHeartbeats(ctx, p.Objects, p.Layout)
+	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
 		return fail(Ready, "ReplicasUnreadable", transient, err)
 	}
@@ -162,26 +170,56 @@ func (p *pass) rehash(ctx context.Context) error {
 	return fail(Ready, "SnapshotUnreadable", transient, stopped(ctx, err))
 }
 
-// absentFiles returns the first file of m that is not stored with its size, "" when all are, in one listing.
+// absentFiles returns the first file of m that is not stored with its size, "" when all are. One listing tells; what
+// it lacks is asked for by name, because a listing may lag behind writes.
 func absentFiles(ctx context.Context, o store.Objects, l store.Layout, m store.Manifest) (string, error) {
-	sizes := map[string]int64{}
-	prefix := l.Snapshot(m.ID)
+	files, prefix := map[string]store.Info{}, l.Snapshot(m.ID)
 	err := o.List(ctx, prefix, func(i store.Info) error {
-		sizes[strings.TrimPrefix(i.Key, prefix)] = i.Size
+		files[strings.TrimPrefix(i.Key, prefix)] = i
 		return nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("list snapshot %s: %w", m.ID, err)
 	}
+	absent, err := absentOf(ctx, o, l, m, files)
+	if absent != "" || err != nil {
+		return absent, err
+	}
+	there, err := present(ctx, o, l.Manifest(m.ID), files[store.FileManifest])
+	if err != nil || there.Key != "" {
+		return "", err
+	}
+	return store.FileManifest, nil
+}
+
+// absentOf is absentFiles for files that were listed, without the manifest itself.
+func absentOf(ctx context.Context, o store.Objects, l store.Layout, m store.Manifest, files map[string]store.Info) (string, error) {
 	for _, f := range m.Files {
-		if size, ok := sizes[f.Name]; !ok || size != f.Size {
+		there, err := present(ctx, o, l.File(m.ID, f.Name), files[f.Name])
+		if err != nil {
+			return "", err
+		}
+		if there.Key == "" || there.Size != f.Size {
 			return f.Name, nil
 		}
 	}
-	if _, ok := sizes[store.FileManifest]; !ok {
-		return store.FileManifest, nil
-	}
 	return "", nil
+}
+
+// present is listed, or what the store says of a key that was not listed; Key is "" when it is not there.
+func present(ctx context.Context, o store.Objects, key string, listed store.Info) (store.Info, error) {
+	if listed.Key != "" {
+		return listed, nil
+	}
+	info, err := o.Head(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Info{}, nil
+	}
+	if err != nil {
+		return store.Info{}, fmt.Errorf("look for %s: %w", key, err)
+	}
+	info.Key = key
+	return info, nil
 }
 
 // fleet is the view of the replicas for status.json, sorted by id.

@@ -9,33 +9,50 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
+// ErrNoLeader: no indexer leads, so there is nobody to ask.
+var ErrNoLeader = errors.New("no indexer is running")
+
 // ErrSuperseded: another operator's request replaced ours before the leader saw it.
 var ErrSuperseded = errors.New("another request replaced this one")
+
+// watch is a lease that is being watched: nobody leads when its record stands still for its own TTL.
+type watch struct {
+	etag  string
+	since time.Duration
+	moved bool
+}
+
+// died looks at the lease once more and says whether it was found released, missing or unreadable, or unchanged for its
+// own TTL since the first look.
+func (o *Operator) died(ctx context.Context, w *watch) (bool, error) {
+	l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("read lease: %w", err)
+	case l.Released:
+		return true, nil
+	}
+	if info.ETag != w.etag {
+		w.moved = w.etag != ""
+		w.etag, w.since = info.ETag, o.Clock.Elapsed()
+	}
+	return o.Clock.Elapsed()-w.since >= l.TTL(), nil
+}
 
 // LeaderAlive watches the lease until it is renewed (true), or is found released, missing or unchanged for its
 // own TTL (false).
 func (o *Operator) LeaderAlive(ctx context.Context) (bool, error) {
-	var first string
-	began := o.Clock.Elapsed()
-	for {
-		l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
+	for w := (watch{}); ; {
+		dead, err := o.died(ctx, &w)
 		switch {
-		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt):
-			return false, nil
-		case err != nil:
-			return false, fmt.Errorf("read lease: %w", err)
-		case l.Released:
-			return false, nil
-		case first == "":
-			first = info.ETag
-		case info.ETag != first:
+		case dead || err != nil:
+			return false, err
+		case w.moved:
 			return true, nil
 		}
-		ttl := ttlOf(l)
-		if o.Clock.Elapsed()-began >= ttl {
-			return false, nil
-		}
-		sleep(ctx, min(ttl/10, o.poll()))
+		sleep(ctx, o.poll())
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
@@ -43,14 +60,20 @@ func (o *Operator) LeaderAlive(ctx context.Context) (bool, error) {
 }
 
 // Request asks the live leader for work and follows it: the answer is what status.json says under our token.
+// ErrNoLeader: it died before it answered.
 func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.Handled, error) {
 	token := store.NewNonce()
-	_, err := o.control(ctx, func(c *store.Control) {
-		c.Request = &store.Request{Token: token, Verb: verb, Force: force, At: o.Clock.Now().UTC()}
+	against, err := o.mark(ctx)
+	if err != nil {
+		return store.Handled{}, err
+	}
+	_, err = o.control(ctx, func(c *store.Control) {
+		c.Request = &store.Request{Token: token, Verb: verb, Force: force, Against: against, At: o.Clock.Now().UTC()}
 	})
 	if err != nil {
 		return store.Handled{}, err
 	}
+	var leader watch
 	for {
 		s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
 		if err == nil && s.Handled != nil && s.Handled.Token == token {
@@ -60,11 +83,26 @@ func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.
 		if cerr == nil && (c.Request == nil || c.Request.Token != token) {
 			return store.Handled{}, fmt.Errorf("%w: %w", ErrSuperseded, store.ErrConflict)
 		}
+		if dead, err := o.died(ctx, &leader); dead && err == nil {
+			return store.Handled{}, fmt.Errorf("%w any more; the request waits in control.json", ErrNoLeader)
+		}
 		sleep(ctx, o.poll())
 		if ctx.Err() != nil {
 			return store.Handled{}, fmt.Errorf("no answer from the leader: %w", ctx.Err())
 		}
 	}
+}
+
+// mark names the promotion that a request is asked against.
+func (o *Operator) mark(ctx context.Context) (string, error) {
+	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+	switch {
+	case err == nil:
+		return ptr.Mark(), nil
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrPointerInvalid):
+		return (*store.Pointer)(nil).Mark(), nil
+	}
+	return "", fmt.Errorf("read pointer: %w", err)
 }
 
 func (o *Operator) poll() time.Duration {

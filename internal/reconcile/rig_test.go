@@ -99,7 +99,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 
 func (r *rig) once() reconcile.Outcome {
 	r.t.Helper()
-	return r.onceWith(reconcile.OnceOptions{})
+	return r.onceWith(reconcile.OnceOptions{Yes: true}) // as a daemon, whose settings are the deployment's
 }
 
 func (r *rig) onceWith(o reconcile.OnceOptions) reconcile.Outcome {

@@ -77,7 +77,7 @@ func (p *pass) adopt(ctx context.Context) (bool, error) {
 	found = found[max(0, len(found)-adoptable):]
 	for i := len(found) - 1; i >= 0; i-- {
 		s := found[i]
-		if !s.HasManifest || deleting[s.ID] || (p.pointer != nil && p.pointer.ID == s.ID) {
+		if deleting[s.ID] || (p.pointer != nil && p.pointer.ID == s.ID) {
 			continue
 		}
 		fits, err := p.fits(ctx, s)
@@ -123,10 +123,12 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 	if cached.m.Source.SHA256 != p.source.SHA256 || cached.m.SpecDigest != p.specDigest {
 		return false, nil
 	}
-	for _, f := range cached.m.Files {
-		if stored, ok := s.Files[f.Name]; !ok || stored.Size != f.Size {
-			return false, nil
-		}
+	absent, err := absentOf(ctx, p.Objects, p.Layout, cached.m, s.Files)
+	if err != nil {
+		return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+	}
+	if absent != "" {
+		return false, nil
 	}
 	p.manifest, p.sha = cached.m, cached.sha
 	p.source.Records = cached.m.Source.Records

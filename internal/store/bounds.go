@@ -14,7 +14,8 @@ const (
 	// MaxGeneration and MaxEpoch are the largest integers that every JSON reader keeps exactly.
 	MaxGeneration = 1<<53 - 1
 	MaxEpoch      = 1<<53 - 1
-	// MaxLeaseTTL is the longest that a silent holder of the lease is waited for.
+	// MinLeaseTTL and MaxLeaseTTL bound how long a silent holder of the lease is waited for, whatever its record says.
+	MinLeaseTTL = 5 * time.Second
 	MaxLeaseTTL = 5 * time.Minute
 	// MaxHeartbeatTTL is the longest that a heartbeat counts for.
 	MaxHeartbeatTTL = 24 * time.Hour
@@ -34,7 +35,7 @@ const (
 )
 
 // TTL is for how long the record counts when it is seen unchanged.
-func (l Lease) TTL() time.Duration { return seconds(l.TTLSeconds, MaxLeaseTTL) }
+func (l Lease) TTL() time.Duration { return max(MinLeaseTTL, seconds(l.TTLSeconds, MaxLeaseTTL)) }
 
 // TTL is the age up to which the heartbeat counts.
 func (h Heartbeat) TTL() time.Duration { return seconds(h.TTLSeconds, MaxHeartbeatTTL) }
@@ -203,6 +204,7 @@ func (c Control) validate() error {
 	if q := c.Request; q != nil {
 		r.text("request.token", q.Token, maxToken)
 		r.text("request.verb", q.Verb, maxToken)
+		r.text("request.against", q.Against, maxLabel)
 	}
 	return r.err
 }

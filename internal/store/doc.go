@@ -3,7 +3,7 @@
 // Storage is one bucket and prefix P (S3), or one directory (Dir); everything below is the same on both. The only
 // primitive beyond reading and listing is the conditional write: create if absent, replace if unchanged. Every
 // implementation passes one contract test (storetest.Contract), and SelfTest refuses a store whose conditional
-// writes do not hold.
+// writes do not hold or whose listings lag.
 //
 // # Objects
 //

@@ -202,6 +202,7 @@ func TestSelfTestRefusesStoresThatDoNotKeepTheirWord(t *testing.T) {
 				}
 			}}
 		},
+		"listings lag": func(o store.Objects) store.Objects { return unlisted{o} },
 	} {
 		mem := storetest.NewMem(nil)
 		if err := store.SelfTest(t.Context(), wrap(mem), l); !errors.Is(err, store.ErrUnusable) {
@@ -222,6 +223,11 @@ func TestSelfTestDoesNotBlameTheStoreForAnOutage(t *testing.T) {
 		}
 	})
 }
+
+// unlisted is a store that lists nothing yet.
+type unlisted struct{ store.Objects }
+
+func (unlisted) List(context.Context, string, func(store.Info) error) error { return nil }
 
 // lax is a store that does not send the conditions it was given.
 type lax struct {

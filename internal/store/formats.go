@@ -190,6 +190,7 @@ type Request struct {
 	Token   string    `json:"token"`
 	Verb    string    `json:"verb"` // reconcile, gc
 	Force   bool      `json:"force,omitempty"`
+	Against string    `json:"against,omitempty"` // the pointer that it was asked against, see Pointer.Mark
 	At      time.Time `json:"at"`
 	Unknown Unknown   `json:"-"`
 }
@@ -250,6 +251,12 @@ type Replica struct {
 	Unknown    Unknown `json:"-"`
 }
 
+// Retention is what garbage collection keeps: the newest snapshots ever promoted, and whatever was retired less long ago.
+type Retention struct {
+	Snapshots    int     `json:"snapshots"`
+	GraceSeconds float64 `json:"grace_seconds"`
+}
+
 // Status is what the leader last saw and did.
 type Status struct {
 	FormatVersion int       `json:"format_version"`
@@ -263,6 +270,7 @@ type Status struct {
 	// What operators and the collector had written, for when somebody deletes control.json or gc.json.
 	Control    *Control        `json:"control,omitempty"` // without its request
 	Deleting   map[string]Mark `json:"deleting,omitempty"`
+	Retention  *Retention      `json:"retention,omitempty"` // by which the leader collects
 	Conditions []Condition     `json:"conditions"`
 	LastPass   Pass            `json:"last_pass"`
 	Held       string          `json:"held,omitempty"` // a candidate waiting for an operator

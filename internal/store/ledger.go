@@ -138,6 +138,28 @@ func (g *Ledger) list(ctx context.Context) (ledgerListing, error) {
 	return l, err
 }
 
+// unlisted adds segments that the local folder knows and the listing lacks, but the store has: a listing may lag, and
+// what it hides would be bought again.
+func (g *Ledger) unlisted(ctx context.Context, l ledgerListing) error {
+	entries, err := os.ReadDir(g.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, ok := l.segments[e.Name()]; ok || !segmentPattern.MatchString(e.Name()) {
+			continue
+		}
+		info, err := g.objects.Head(ctx, g.prefix+e.Name())
+		switch {
+		case err == nil:
+			l.segments[e.Name()] = info
+		case !errors.Is(err, ErrNotFound):
+			return err
+		}
+	}
+	return nil
+}
+
 // opened is a segment on its way into the index.
 type opened struct {
 	*segment
@@ -148,6 +170,9 @@ type opened struct {
 func (g *Ledger) load(ctx context.Context) error {
 	g.segments, g.index, g.damaged = nil, map[[16]byte]ledgerRow{}, map[string]error{}
 	listing, err := g.list(ctx)
+	if err == nil {
+		err = g.unlisted(ctx, listing)
+	}
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,15 @@ import (
 type CompactOptions struct {
 	Grace  time.Duration // replaced segments stay this long: a reader may be about to fetch them
 	Expire time.Duration // default 30 days; counted in whole days of the store's clock
+	// Before is asked before each deletion; its error ends Compact. nil = go on.
+	Before func(context.Context) error
+}
+
+func (o CompactOptions) before(ctx context.Context) error {
+	if o.Before == nil {
+		return nil
+	}
+	return o.Before(ctx)
 }
 
 // CompactReport says what Compact did.
@@ -70,7 +79,7 @@ func (g *Ledger) compact(ctx context.Context, keep func(LedgerKey) bool, o Compa
 	if !g.current(listing) {
 		return nil // another writer merges; the next OpenLedger sees what it made
 	}
-	if err := g.removeReplaced(ctx, o.Grace, listing, report); err != nil {
+	if err := g.removeReplaced(ctx, o, listing, report); err != nil {
 		return err
 	}
 	today := listing.day()
@@ -116,14 +125,17 @@ func (g *Ledger) current(listing ledgerListing) bool {
 }
 
 // removeReplaced deletes the inputs of segments that are a grace old and, being in use, whole.
-func (g *Ledger) removeReplaced(ctx context.Context, grace time.Duration, listing ledgerListing, report *CompactReport) error {
+func (g *Ledger) removeReplaced(ctx context.Context, o CompactOptions, listing ledgerListing, report *CompactReport) error {
 	for _, s := range g.segments {
-		if s == nil || len(s.inputs) == 0 || listing.segments[s.name].Age() < grace {
+		if s == nil || len(s.inputs) == 0 || listing.segments[s.name].Age() < o.Grace {
 			continue
 		}
 		for _, name := range s.inputs {
 			if _, ok := listing.segments[name]; !ok {
 				continue
+			}
+			if err := o.before(ctx); err != nil {
+				return err
 			}
 			if err := g.objects.Delete(ctx, g.prefix+name); err != nil {
 				return err

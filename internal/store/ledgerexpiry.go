@@ -129,6 +129,9 @@ func (g *Ledger) retireOthers(ctx context.Context, o CompactOptions, report *Com
 			_, err = WriteBytes(ctx, g.objects, marker, []byte("not in use\n"), PutOptions{})
 		case f.retired.Age() >= o.Expire:
 			for _, key := range append(f.keys, marker) { // the marker last: a crash goes on where it was
+				if err = o.before(ctx); err != nil {
+					return err
+				}
 				if err = g.objects.Delete(ctx, key); err != nil {
 					return err
 				}

@@ -28,7 +28,7 @@ var (
 	// ErrInvalidKey: a key that no store accepts ("..", empty segments, control characters, too long).
 	ErrInvalidKey = errors.New("invalid key")
 	// ErrUnusable: the store failed the conditional-write self-test.
-	ErrUnusable = errors.New("store does not honour conditional writes")
+	ErrUnusable = errors.New("store does not keep the promises that the protocol needs")
 )
 
 // Info describes one stored object.

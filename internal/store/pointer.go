@@ -23,3 +23,12 @@ func ReadPointer(ctx context.Context, objects Objects, l Layout, ifNoneMatch str
 	}
 	return p, info, nil
 }
+
+// Mark names the promotion that p stands for, "none" when there is no pointer: what is asked against one promotion is
+// not owed any more after the next.
+func (p *Pointer) Mark() string {
+	if p == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s/%d", p.Lineage, p.Generation)
+}

@@ -57,6 +57,22 @@ func SelfTest(ctx context.Context, objects Objects, l Layout) (err error) {
 	if !errors.Is(err, ErrConflict) {
 		return fmt.Errorf("self-test: %w", err)
 	}
+	return listed(ctx, objects, key)
+}
+
+// listed wants a key that was just written in a listing.
+func listed(ctx context.Context, objects Objects, key string) error {
+	found := false
+	err := objects.List(ctx, key, func(i Info) error {
+		found = found || i.Key == key
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("self-test: list: %w", err)
+	}
+	if !found {
+		return fmt.Errorf("self-test: %w: a key that was written is not listed", ErrUnusable)
+	}
 	return nil
 }
 

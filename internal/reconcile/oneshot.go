@@ -1,0 +1,130 @@
+package reconcile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// ErrDiffers: a one-shot's settings are not the deployment's. A daemon's settings are its deployment's word; those of a
+// command are whatever its shell has set, and building another spec or deleting by another retention because of that
+// is an accident.
+var ErrDiffers = errors.New("the settings differ from the deployment's")
+
+// differs refuses what a command without --yes must not do by its own settings.
+func (p *pass) differs() error {
+	if p.opts.gcOnly && p.retentionDiffers != "" {
+		return fmt.Errorf("%w: %s; --yes deletes by this command's", ErrDiffers, p.retentionDiffers)
+	}
+	if d := p.specDiffers(); !p.opts.gcOnly && d != "" && p.opts.once && !p.opts.override {
+		return fmt.Errorf("%w: the served snapshot has another spec: %s; --yes builds by this command's", ErrDiffers, d)
+	}
+	return nil
+}
+
+// specDiffers names what would change from the served spec to the desired one, "" for nothing.
+func (p *pass) specDiffers() string {
+	if p.pointer == nil || p.pointer.SpecDigest == p.specDigest {
+		return ""
+	}
+	return specChange(p.pointer.Spec, p.spec)
+}
+
+// specChange lists the members of two specs that differ, as "embedding.dims 1536 → 512".
+func specChange(from, to store.Spec) string {
+	was, is := flat(from), flat(to)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(merged(was, is))) {
+		if was[name] != is[name] {
+			out = append(out, fmt.Sprintf("%s %s → %s", name, orNone(was[name]), orNone(is[name])))
+		}
+	}
+	if len(out) == 0 {
+		return "a member that this release does not know"
+	}
+	return strings.Join(out, ", ")
+}
+
+// flat is a document's members by dotted path.
+func flat(doc any) map[string]string {
+	data, err := json.Marshal(doc)
+	var v any
+	if err == nil {
+		err = json.Unmarshal(data, &v)
+	}
+	if err != nil {
+		return nil // a spec always encodes
+	}
+	out := map[string]string{}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		if m, ok := v.(map[string]any); ok {
+			for name, child := range m {
+				walk(strings.TrimPrefix(path+"."+name, "."), child)
+			}
+			return
+		}
+		out[path] = fmt.Sprint(v)
+	}
+	walk("", v)
+	return out
+}
+
+func merged(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// retention is the deployment's, as status.json says it.
+func (c Config) retention() store.Retention {
+	return store.Retention{Snapshots: c.RetainSnapshots, GraceSeconds: c.RetainGrace.Seconds()}
+}
+
+// readRetention notes how a command's retention differs from the one that status.json remembers. The first snapshot of
+// a store has nothing to differ from.
+func (p *pass) readRetention() {
+	own, known := p.cfg.retention(), p.status.Retention
+	switch {
+	case !p.opts.once || p.opts.override, p.pointer == nil && p.status.Pointer == nil:
+	case known == nil:
+		p.retentionDiffers = "status.json does not say by which retention snapshots are kept"
+	case *known != own:
+		p.retentionDiffers = retentionChange(*known, own)
+	}
+}
+
+func retentionChange(from, to store.Retention) string {
+	var out []string
+	if from.Snapshots != to.Snapshots {
+		out = append(out, fmt.Sprintf("RETAIN_SNAPSHOTS %d → %d", from.Snapshots, to.Snapshots))
+	}
+	if from.GraceSeconds != to.GraceSeconds {
+		out = append(out, fmt.Sprintf("RETAIN_GRACE %s → %s", inSeconds(from.GraceSeconds), inSeconds(to.GraceSeconds)))
+	}
+	return strings.Join(out, ", ")
+}
+
+func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// keptRetention is what status.json goes on saying.
+func (p *pass) keptRetention() *store.Retention {
+	if p.retentionDiffers != "" {
+		return p.status.Retention
+	}
+	own := p.cfg.retention()
+	return &own
+}
