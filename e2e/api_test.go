@@ -34,7 +34,6 @@ func TestBadBodiesAreProblems(t *testing.T) {
 		"no query":          `{"k":3}`,
 		"query is a number": `{"query":7}`,
 		"query too long":    `{"query":"` + strings.Repeat("長", 8193) + `"}`,
-		"k is 0":            `{"query":"x","k":0}`,
 		"k is 101":          `{"query":"x","k":101}`,
 		"k is a string":     `{"query":"x","k":"5"}`,
 		"k is 1.5":          `{"query":"x","k":1.5}`,

@@ -78,8 +78,15 @@ func appendHit(b []byte, snap *snapshot, h hit) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// appendTail closes an answer: the snapshot and the time taken.
-func appendTail(b []byte, snapshot string, since time.Time) []byte {
+// appendTail closes an answer: warnings when there are any, the snapshot and the time taken.
+func appendTail(b []byte, snapshot string, warnings []string, since time.Time) []byte {
+	for i, w := range warnings {
+		b = append(b, []string{`,"warnings":[`, `,`}[min(i, 1)]...)
+		b = strconv.AppendQuote(b, w) // our own words: plain ASCII
+	}
+	if len(warnings) > 0 {
+		b = append(b, ']')
+	}
 	b = append(b, `,"snapshot":"`...)
 	b = append(b, snapshot...) // a checked id: digits, letters and hyphens
 	b = append(b, `","took_ms":`...)
@@ -88,16 +95,16 @@ func appendTail(b []byte, snapshot string, since time.Time) []byte {
 }
 
 // appendAnswer renders the answer of /search.
-func appendAnswer(b []byte, snap *snapshot, hits []hit, since time.Time) ([]byte, error) {
+func appendAnswer(b []byte, snap *snapshot, hits []hit, warnings []string, since time.Time) ([]byte, error) {
 	b, err := appendResults(append(b, `{"results":`...), snap, hits)
 	if err != nil {
 		return nil, err
 	}
-	return appendTail(b, snap.id(), since), nil
+	return appendTail(b, snap.id(), warnings, since), nil
 }
 
 // appendBatch renders the answer of /search/batch.
-func appendBatch(b []byte, snap *snapshot, all [][]hit, since time.Time) ([]byte, error) {
+func appendBatch(b []byte, snap *snapshot, all [][]hit, warnings []string, since time.Time) ([]byte, error) {
 	b = append(b, `{"results":[`...)
 	for i, hits := range all {
 		if i > 0 {
@@ -109,7 +116,7 @@ func appendBatch(b []byte, snap *snapshot, all [][]hit, since time.Time) ([]byte
 		}
 		b = append(b, '}')
 	}
-	return appendTail(append(b, ']'), snap.id(), since), nil
+	return appendTail(append(b, ']'), snap.id(), warnings, since), nil
 }
 
 // result is one result as the OpenAPI document describes it; appendHit renders it.

@@ -74,6 +74,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 	}
 	api := humago.New(mux, c)
 	mux.HandleFunc("POST /search", s.handleSearch)
+	mux.HandleFunc("GET /search", s.handleSearchURL)
 	mux.HandleFunc("POST /search/batch", s.handleBatch)
 	s.documentSearch(api)
 	vendor := s.operation("get-vendor", "/vendors/{id}", "One record", 401, 404, 429, 503)

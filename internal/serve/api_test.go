@@ -73,11 +73,18 @@ func TestBadBodiesAreProblems(t *testing.T) {
 		"nothing asked":           {`{}`, "body"},
 		"empty query":             {`{"query":""}`, "body"},
 		"blank query":             {`{"query":" 　"}`, "body"},
-		"k zero":                  {`{"query":"x","k":0}`, "body.k"},
 		"k 101":                   {`{"query":"x","k":101}`, "body.k"},
 		"k negative":              {`{"query":"x","k":-1}`, "body.k"},
 		"k fraction":              {`{"query":"x","k":1.5}`, "body.k"},
 		"k text":                  {`{"query":"x","k":"5"}`, "body.k"},
+		"k empty text":            {`{"query":"x","k":""}`, "body.k"},
+		"k true":                  {`{"query":"x","k":true}`, "body.k"},
+		"k a list":                {`{"query":"x","k":[5]}`, "body.k"},
+		"k beyond float64":        {`{"query":"x","k":1e999}`, "body.k"},
+		"k 100.5":                 {`{"query":"x","k":100.5}`, "body.k"},
+		"size 101":                {`{"query":"x","size":101}`, "body.size"},
+		"size text beside k":      {`{"query":"x","k":3,"size":"5"}`, "body.size"},
+		"top_k text":              {`{"query":"x","top_k":"5"}`, "body.top_k"},
 		"k huge":                  {`{"query":"x","k":99999999999999999999}`, "body.k"},
 		"query a number":          {`{"query":7}`, "body.query"},
 		"query too long":          {`{"query":"` + strings.Repeat("あ", 8193) + `"}`, "body.query"},
@@ -129,7 +136,7 @@ func TestUnknownFieldsAreIgnoredAndTypesAreNot(t *testing.T) {
 	if code, _, data := r.do("POST", "/search/batch", `{"queries":[`+many+`]}`); code != 422 || !strings.Contains(string(data), "results in all") {
 		t.Errorf("%d %s", code, data)
 	}
-	code, _, data := r.do("POST", "/search/batch", `{"queries":[{"query":"x"},{"query":"x","k":0}]}`)
+	code, _, data := r.do("POST", "/search/batch", `{"queries":[{"query":"x"},{"query":"x","k":101}]}`)
 	if code != 422 || !strings.Contains(string(data), `body.queries[1].k`) {
 		t.Errorf("%d %s", code, data)
 	}

@@ -18,7 +18,9 @@ import (
 type searchBody struct {
 	_      struct{}       `additionalProperties:"true"`
 	Query  string         `json:"query,omitempty" maxLength:"8192" doc:"What is looked for. May be absent when vector or filter is given" example:"冷凍倉庫の温度監視"`
-	K      int            `json:"k,omitempty" minimum:"1" maximum:"100" default:"5" doc:"Results wanted"`
+	K      *int           `json:"k,omitempty" minimum:"0" maximum:"100" default:"5" doc:"Results wanted; 0 is the default"`
+	Size   *int           `json:"size,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
+	TopK   *int           `json:"top_k,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
 	Mode   string         `json:"mode,omitempty" enum:"semantic,lexical,hybrid" doc:"By meaning, by words, or both fused. Default: the server's DEFAULT_MODE for a query, semantic for a vector"`
 	Filter map[string]any `json:"filter,omitempty" doc:"Dotted path of a record's field to a value, a list of values (any of), {\"gt\"|\"gte\"|\"lt\"|\"lte\": number} or {\"exists\": boolean}"`
 	Vector vectorDoc      `json:"vector,omitempty" doc:"Replaces query: numbers, or base64 of little-endian float32"`
@@ -48,6 +50,7 @@ type batchBody struct {
 // answerBody documents the answer of /search.
 type answerBody struct {
 	Results  []result `json:"results" nullable:"false" doc:"Best first"`
+	Warnings []string `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
 	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
 	TookMS   float64  `json:"took_ms"`
 }
@@ -56,16 +59,14 @@ type batchAnswerBody struct {
 	Results []struct {
 		Results []result `json:"results" nullable:"false"`
 	} `json:"results" nullable:"false" doc:"In the order of the queries"`
-	Snapshot string  `json:"snapshot" doc:"The snapshot that all results come from"`
-	TookMS   float64 `json:"took_ms"`
+	Warnings []string `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
+	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
+	TookMS   float64  `json:"took_ms"`
 }
 
-// documentSearch describes the two operations that are read and rendered by hand.
+// documentSearch describes the operations that are read and rendered by hand.
 func (s *Server) documentSearch(api huma.API) {
-	add := func(id, path, summary string, body, answer *huma.Schema) {
-		op := s.operation(id, path, summary)
-		op.Method = http.MethodPost
-		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: body}}}
+	add := func(op huma.Operation, answer *huma.Schema) {
 		op.Responses = map[string]*huma.Response{"200": {
 			Description: "OK",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: answer}},
@@ -83,8 +84,25 @@ func (s *Server) documentSearch(api huma.API) {
 		}
 		api.OpenAPI().AddOperation(&op)
 	}
-	add("search", "/search", "Search the catalogue", schemaOf[searchBody](api, ""), schemaOf[answerBody](api, ""))
-	add("search-batch", "/search/batch", "Several searches on one snapshot", schemaOf[batchBody](api, ""), schemaOf[batchAnswerBody](api, ""))
+	post := func(id, path, summary string, body *huma.Schema) huma.Operation {
+		op := s.operation(id, path, summary)
+		op.Method = http.MethodPost
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: body}}}
+		return op
+	}
+	get := s.operation("search-get", "/search", "Search the catalogue, for people and simple clients")
+	most, least := float64(maxK), 0.0
+	count := &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most, Default: defaultK}
+	get.Parameters = []*huma.Param{
+		{Name: "q", In: "query", Required: true, Description: "What is looked for", Example: "冷凍倉庫の温度監視", Schema: &huma.Schema{Type: huma.TypeString}},
+		{Name: "k", In: "query", Description: "Results wanted; 0 is the default", Schema: count},
+		{Name: "size", In: "query", Description: "Another name of k, which goes before it", Schema: count},
+		{Name: "top_k", In: "query", Description: "Another name of k, which goes before it", Schema: count},
+		{Name: "mode", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{ModeSemantic, ModeLexical, ModeHybrid}}},
+	}
+	add(post("search", "/search", "Search the catalogue", schemaOf[searchBody](api, "")), schemaOf[answerBody](api, ""))
+	add(get, schemaOf[answerBody](api, ""))
+	add(post("search-batch", "/search/batch", "Several searches on one snapshot", schemaOf[batchBody](api, "")), schemaOf[batchAnswerBody](api, ""))
 }
 
 var _ huma.SchemaProvider = vectorDoc{}

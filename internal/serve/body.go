@@ -2,12 +2,16 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -133,10 +137,11 @@ func (s *bodyReader) mistyped(at, want string) error {
 
 // query reads one search object. Of a repeated key the last counts. null is like absent.
 func (s *bodyReader) query(at, defaultMode string) (query, error) {
-	q := query{k: defaultK}
+	var q query
+	var counts [len(countNames)]int
 	err := s.members(at, func(key string) error {
 		switch key {
-		case "query", "k", "mode", "filter", "vector":
+		case "query", "k", "size", "top_k", "mode", "filter", "vector":
 			if s.Peek() == 'n' {
 				return s.Literal("null")
 			}
@@ -145,8 +150,8 @@ func (s *bodyReader) query(at, defaultMode string) (query, error) {
 		switch key {
 		case "query":
 			q.text, err = s.text(at + ".query")
-		case "k":
-			q.k, err = s.count(at + ".k")
+		case "k", "size", "top_k":
+			counts[slices.Index(countNames[:], key)], err = s.count(at + "." + key)
 		case "mode":
 			q.mode, err = s.mode(at + ".mode")
 		case "filter":
@@ -161,7 +166,16 @@ func (s *bodyReader) query(at, defaultMode string) (query, error) {
 	if err != nil {
 		return q, err
 	}
+	q.k = firstCount(counts)
 	return q, q.settle(at, defaultMode)
+}
+
+// countNames are what clients call the number of results they want. The first that is given counts.
+var countNames = [...]string{"k", "size", "top_k"}
+
+// firstCount chooses among the counts, by countNames; 0 is one that is not given, as a form sends whose field was emptied.
+func firstCount(counts [len(countNames)]int) int {
+	return cmp.Or(counts[0], counts[1], counts[2], defaultK)
 }
 
 // settle checks the fields against each other.
@@ -184,6 +198,39 @@ func (q *query) settle(at, defaultMode string) error {
 	return nil
 }
 
+// parseURL reads the query string of GET /search. Of a repeated parameter the first counts; an empty one is like absent.
+func parseURL(raw, defaultMode string) (query, error) {
+	params, err := url.ParseQuery(raw)
+	if err != nil {
+		return query{}, wrong("query", "is not a valid query string")
+	}
+	q := query{text: params.Get("q"), mode: params.Get("mode")}
+	switch {
+	case !utf8.ValidString(q.text):
+		return q, wrong("query.q", "is not UTF-8")
+	case strings.TrimSpace(q.text) == "":
+		return q, wrong("query.q", "is required")
+	case utf8.RuneCountInString(q.text) > maxQuery:
+		return q, wrong("query.q", "has more than %d characters", maxQuery)
+	case q.mode != "" && !knownMode(q.mode):
+		return q, wrong("query.mode", "must be semantic, lexical or hybrid")
+	}
+	var counts [len(countNames)]int
+	for i, name := range countNames {
+		text := params.Get(name)
+		n, err := strconv.Atoi(cmp.Or(text, "0"))
+		switch {
+		case strings.Trim(text, "0123456789") != "":
+			return q, wrong("query."+name, "must be an integer")
+		case err != nil || n > maxK:
+			return q, wrong("query."+name, "must be 1 to %d", maxK)
+		}
+		counts[i] = n
+	}
+	q.k = firstCount(counts)
+	return q, q.settle("query", defaultMode)
+}
+
 func (s *bodyReader) text(at string) (string, error) {
 	if s.Peek() != '"' {
 		return "", s.mistyped(at, "a string")
@@ -199,28 +246,23 @@ func (s *bodyReader) text(at string) (string, error) {
 	return t, nil
 }
 
+// count reads a number of results. Numbers that are whole count however they are written, as 5.0.
 func (s *bodyReader) count(at string) (int, error) {
-	if c := s.Peek(); c != '-' && !('0' <= c && c <= '9') {
+	if c := s.Peek(); c != '-' && (c < '0' || c > '9') {
 		return 0, s.mistyped(at, "an integer")
 	}
 	raw, err := s.Number()
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for _, c := range raw {
-		if !('0' <= c && c <= '9') {
-			if c == '-' {
-				return 0, wrong(at, "must be 1 to %d", maxK)
-			}
-			return 0, wrong(at, "must be an integer")
-		}
-		n = min(n*10+int(c-'0'), 1<<20)
-	}
-	if n < 1 || n > maxK {
+	v, err := strconv.ParseFloat(string(raw), 64)
+	switch {
+	case err != nil || v < 0 || v > maxK:
 		return 0, wrong(at, "must be 1 to %d", maxK)
+	case v != math.Trunc(v):
+		return 0, wrong(at, "must be an integer")
 	}
-	return n, nil
+	return int(v), nil
 }
 
 func (s *bodyReader) mode(at string) (string, error) {

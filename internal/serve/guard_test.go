@@ -110,7 +110,7 @@ func TestRequestIDIsTakenOverWhenPlausible(t *testing.T) {
 
 func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	r := served(t)
-	for path, want := range map[string]int{"GET /nothing": 404, "GET /search": 405, "DELETE /vendors/V-001": 405, "PUT /": 405, "GET /vendors/": 404} {
+	for path, want := range map[string]int{"GET /nothing": 404, "DELETE /search": 405, "GET /search/batch": 405, "DELETE /vendors/V-001": 405, "PUT /": 405, "GET /vendors/": 404} {
 		method, p, _ := strings.Cut(path, " ")
 		code, h, data := r.do(method, p, "")
 		if code != want || h.Get("Content-Type") != "application/problem+json" {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,14 +55,29 @@ func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.handle(w, r, start, &s.searches, maxBody, func(body []byte) (answerFunc, error) {
 		q, err := parseSearch(body, s.cfg.DefaultMode)
-		return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
-			hits, err := s.searcher.search(ctx, snap, q)
-			if err != nil {
-				return nil, err
-			}
-			return appendAnswer(b, snap, hits, start)
-		}, err
+		return s.answerTo(q, contentWarnings(r), start), err
 	})
+}
+
+// handleSearchURL is GET /search, for people and simple clients. The question is in the address, which no log holds;
+// neither shall a cache on the way.
+func (s *Server) handleSearchURL(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	w.Header().Set("Cache-Control", "no-store")
+	s.handle(w, r, start, &s.searches, noBody, func([]byte) (answerFunc, error) {
+		q, err := parseURL(r.URL.RawQuery, s.cfg.DefaultMode)
+		return s.answerTo(q, nil, start), err
+	})
+}
+
+func (s *Server) answerTo(q query, warnings []string, start time.Time) answerFunc {
+	return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
+		hits, err := s.searcher.search(ctx, snap, q)
+		if err != nil {
+			return nil, err
+		}
+		return appendAnswer(b, snap, hits, warnings, start)
+	}
 }
 
 // handleBatch is POST /search/batch.
@@ -74,10 +90,28 @@ func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return nil, err
 			}
-			return appendBatch(b, snap, all, start)
+			return appendBatch(b, snap, all, contentWarnings(r), start)
 		}, err
 	})
 }
+
+// contentWarnings says so when a body claims to be something else than the JSON as which it is read. Clients that say
+// nothing, and browsers that send text/plain to spare themselves a preflight, get their answer.
+func contentWarnings(r *http.Request) []string {
+	given := r.Header.Get("Content-Type")
+	if given == "" || given == "application/json" {
+		return nil
+	}
+	kind, _, _ := strings.Cut(given, ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	if kind == "application/json" || kind == "text/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json") {
+		return nil
+	}
+	return []string{"the body was read as JSON; send Content-Type: application/json"}
+}
+
+// noBody is the limit of a request whose body is of no interest.
+const noBody = 0
 
 // handle reads and parses a body, takes one reference and answers from it.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time, under *slots, limit int64, parse func([]byte) (answerFunc, error)) {
@@ -115,8 +149,10 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, parse func([]byte) (answerFunc, error), b []byte) (id string, data []byte, err error) {
 	body := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(body)
-	if err := readBody(w, r, limit, body); err != nil {
-		return "", nil, err
+	if limit != noBody {
+		if err := readBody(w, r, limit, body); err != nil {
+			return "", nil, err
+		}
 	}
 	answer, err := parse(body.Bytes())
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // routes of the public API and their methods; GET includes HEAD.
 func routes() map[string]string {
 	return map[string]string{
-		"/search": "POST", "/search/batch": "POST", "/vendors/{id}": "GET", "/facets": "GET", "/snapshot": "GET",
+		"/search": "GET, POST", "/search/batch": "POST", "/vendors/{id}": "GET", "/facets": "GET", "/snapshot": "GET",
 		"/health": "GET", "/ready": "GET", "/docs": "GET", "/openapi.json": "GET", "/openapi.yaml": "GET",
 		"/": "GET, POST", "/panel": "GET",
 	}

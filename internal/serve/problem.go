@@ -40,7 +40,7 @@ func failure(r *http.Request, err error) (status int, detail string, fields []*h
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &fe):
-		return http.StatusUnprocessableEntity, "the body is not a valid search", []*huma.ErrorDetail{{Message: fe.why, Location: fe.at}}
+		return http.StatusUnprocessableEntity, "this is not a valid search", []*huma.ErrorDetail{{Message: fe.why, Location: fe.at}}
 	case errors.As(err, &tooBig):
 		return http.StatusRequestEntityTooLarge, "the body is larger than " + strconv.FormatInt(tooBig.Limit, 10) + " bytes", nil
 	case errors.Is(err, errBusy), errors.Is(err, errNoSnapshot):
