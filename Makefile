@@ -10,7 +10,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build binaries run test lint soak fuzz bench deps deps-test clean help
+.PHONY: build binaries run test lint soak fuzz model bench deps deps-test clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ soak: deps-test binaries tools ## the same at full size: full counts, kills and 
 
 fuzz: binaries ## fuzz every target for five minutes, as soak does
 	scripts/fuzz.sh 5m
+
+model: deps-test ## check the protocol's model with spin: every schedule, and that each rule is needed
+	go test -count=1 -timeout 60m ./docs/model
 
 clean: ## remove what make built here
 	rm -rf bin .native
