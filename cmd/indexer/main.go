@@ -36,6 +36,7 @@ type cli struct {
 	Run       runCmd       `cmd:"" default:"withargs" help:"Watch the catalogue and promote snapshots until SIGTERM. The default."`
 	Reconcile reconcileCmd `cmd:"" help:"Ask the running indexer for a pass now, or run one here (--once)."`
 
+	Check  checkCmd  `cmd:"" group:"look" help:"Read a catalogue as the indexer would and say what would be put right or refused; needs no store."`
 	Status statusCmd `cmd:"" group:"look" help:"Conditions, fleet, and what to do next."`
 	List   listCmd   `cmd:"" group:"look" help:"Snapshots and their state."`
 	Show   showCmd   `cmd:"" group:"look" help:"One snapshot's manifest, gate report and files."`

@@ -33,9 +33,19 @@ func row(w io.Writer, cells ...any) {
 		if i > 0 {
 			fmt.Fprint(w, "\t")
 		}
-		fmt.Fprint(w, strings.Join(strings.Fields(fmt.Sprint(c)), " "))
+		fmt.Fprint(w, cell(c))
 	}
 	fmt.Fprintln(w)
+}
+
+func cell(c any) string { return strings.Join(strings.Fields(fmt.Sprint(c)), " ") }
+
+// count is a number of things in words: 1 record, 2 records.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // age is the time since at, in one unit that a person reads at a glance.

@@ -37,11 +37,12 @@ type attributesBuilder struct {
 
 // attribute is everything that one path leads to.
 type attribute struct {
-	present *roaring.Bitmap        // the path leads to a value
-	simple  [3]*roaring.Bitmap     // by kind: null, false, true; nil for none
-	common  map[uint64]*commonText // strings with a bitmap, by hash
-	rare    []entry                // the other strings by hash, sorted
-	numbers []entry                // numbers in order, sorted
+	present  *roaring.Bitmap        // the path leads to a value
+	simple   [3]*roaring.Bitmap     // by kind: null, false, true; nil for none
+	common   map[uint64]*commonText // strings with a bitmap, by hash
+	rare     []entry                // the other strings by hash, sorted
+	numbers  []entry                // numbers in order, sorted
+	numerals []entry                // strings that are numbers, by the number
 }
 
 type commonText struct {
@@ -161,6 +162,9 @@ func (a *attributesBuilder) text(at *attribute, t *tree, i int, pos uint32) {
 	if t.nodes[i].escaped {
 		b = []byte(t.str(i))
 	}
+	if x, ok := numeral(b); ok {
+		at.numerals = append(at.numerals, newEntry(numberKey(x), pos))
+	}
 	hash := xxhash.Sum64(b)
 	if c := at.common[hash]; c != nil {
 		c.records.Add(pos)
@@ -190,7 +194,7 @@ func (at *attribute) finish() {
 		c.records.RunOptimize()
 	}
 	at.rare = sortEntries(at.rare)
-	at.numbers = sortEntries(at.numbers)
+	at.numbers, at.numerals = sortEntries(at.numbers), sortEntries(at.numerals)
 	at.present.RunOptimize()
 	for _, b := range at.simple {
 		if b != nil {

@@ -14,7 +14,7 @@ import (
 
 // AttributesVersion is raised when the meaning of the arrays of Attributes changes. Others are not opened: whoever
 // has the records builds them again.
-const AttributesVersion = 1
+const AttributesVersion = 2
 
 // Attributes answers filters and counts values over the records of one catalogue. It is immutable and safe for
 // concurrent use. It keeps the function it was made with, and calls it for paths and texts beyond the bounds.
@@ -40,12 +40,13 @@ type extent struct{ from, to uint64 }
 
 // field is everything that one path leads to.
 type field struct {
-	name    extent    // in chars
-	present extent    // in bitmaps: the path leads to a value
-	simple  [3]extent // in bitmaps, by kind: null, false, true; empty for none
-	texts   extent    // in texts: strings with a bitmap
-	rare    extent    // in entries: the other strings by hash
-	numbers extent    // in entries, in order
+	name     extent    // in chars
+	present  extent    // in bitmaps: the path leads to a value
+	simple   [3]extent // in bitmaps, by kind: null, false, true; empty for none
+	texts    extent    // in texts: strings with a bitmap
+	rare     extent    // in entries: the other strings by hash
+	numbers  extent    // in entries, in order
+	numerals extent    // in entries, in order: strings that are numbers
 }
 
 // text is a string that many records share.
@@ -117,7 +118,7 @@ func (b *attributesBuilder) finish(raw func(i int) ([]byte, error)) (*Attributes
 			a.texts = append(a.texts, t)
 		}
 		f.texts.to = uint64(len(a.texts))
-		f.rare, f.numbers = a.addEntries(at.rare), a.addEntries(at.numbers)
+		f.rare, f.numbers, f.numerals = a.addEntries(at.rare), a.addEntries(at.numbers), a.addEntries(at.numerals)
 		a.fields = append(a.fields, f)
 		delete(b.paths, path)
 	}
@@ -197,6 +198,7 @@ func (a *Attributes) check() error {
 		within(f.texts, len(a.texts))
 		within(f.rare, len(a.entries))
 		within(f.numbers, len(a.entries))
+		within(f.numerals, len(a.entries))
 	}
 	for i := range a.texts {
 		within(a.texts[i].chars, len(a.chars))

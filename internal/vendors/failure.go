@@ -36,6 +36,7 @@ type CatalogueError struct {
 	Line   int      // line of the first offence, from 1; 0 for a single stored record
 	Offset int64    // its offset in bytes, from 0
 	IDs    []string // the first ten offending records: their ids, or "record 3" (counted from 1) where they have none
+	Lines  []int    // where each of them is
 	Count  int      // how many offend; 0 when the kind does not concern single records
 	Detail string   // more for people: what was found, the likely cause, what to do; or empty
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // Filter says which records match: those that meet every one of its conditions. The zero Filter matches all.
@@ -22,7 +24,8 @@ import (
 // "offerings.products.code" looks into all products. A key with a dot in it is written as it is: "a.b" leads to the
 // member "b" of "a" as well as to the member "a.b".
 //
-// Strings are equal when all their characters are. Numbers are compared as IEEE 754 doubles: 1, 1.0 and 1e0 are equal.
+// Strings are equal when all their characters are. Numbers are compared as IEEE 754 doubles: 1, 1.0 and 1e0 are equal. A
+// string in a record that is wholly a JSON number, as every number of a table is, also compares as that number.
 type Filter struct {
 	conditions []condition
 }
@@ -215,16 +218,36 @@ func (c *condition) accepts(t *tree, i int) bool {
 	case kindObject:
 		return false
 	case kindNumber:
-		x := t.number(i)
-		if c.within != nil {
-			return x >= c.within.lo && x <= c.within.hi
-		}
-		return slices.Contains(c.any, scalar{kind: kindNumber, number: x})
+		return c.acceptsNumber(t.number(i))
 	case kindString:
-		return slices.Contains(c.any, scalar{kind: kindString, text: t.str(i)})
+		s := t.str(i)
+		if x, ok := numeral([]byte(s)); ok && c.acceptsNumber(x) {
+			return true
+		}
+		return slices.Contains(c.any, scalar{kind: kindString, text: s})
 	default:
 		return slices.Contains(c.any, scalar{kind: n.kind})
 	}
+}
+
+func (c *condition) acceptsNumber(x float64) bool {
+	if c.within != nil {
+		return x >= c.within.lo && x <= c.within.hi
+	}
+	return slices.Contains(c.any, scalar{kind: kindNumber, number: x})
+}
+
+// numeral is the number that a string wholly is, written as JSON writes numbers: 007 and "7 " are none.
+func numeral(s []byte) (x float64, ok bool) {
+	if len(s) == 0 || s[0] != '-' && (s[0] < '0' || s[0] > '9') {
+		return 0, false
+	}
+	r := jsonread.Over(s)
+	if whole, err := r.Number(); err != nil || len(whole) != len(s) {
+		return 0, false
+	}
+	x, _ = strconv.ParseFloat(string(s), 64) // out of range gives ±Inf
+	return x + 0, true
 }
 
 // follow calls visit with every value that path leads to from value i.

@@ -52,12 +52,13 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 		`{"type":["BPO",["SI"]],"score_num":[1,20],"a":{"b":"dot"},"products":{"code":"A-2"}}`,
 		`{}`,
 		`{"zero":-0.0}`,
+		`{"cells":["12.50","007","7 "," 7","7件","","-","0e0","1e999"]}`,
 	)
 	for _, tt := range []struct {
 		filter string
 		want   []uint32
 	}{
-		{`{}`, []uint32{0, 1, 2, 3, 4, 5}},
+		{`{}`, []uint32{0, 1, 2, 3, 4, 5, 6}},
 		{`{"type":"SaaS"}`, []uint32{0, 1}},
 		{`{"type":["SI","BPO"]}`, []uint32{0, 2, 3}},
 		{`{"type":[]}`, nil},
@@ -68,7 +69,17 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 		{`{"score_num":7.0}`, []uint32{0}},
 		{`{"score_num":70e-1}`, []uint32{0}},
 		{`{"score_num":"7"}`, nil},
-		{`{"score":7}`, nil},
+		{`{"score":7}`, []uint32{2}},
+		{`{"score":[8,7.0]}`, []uint32{2}},
+		{`{"score":{"gte":7}}`, []uint32{2}},
+		{`{"score":"7"}`, []uint32{2}},
+		{`{"score":"7.0"}`, nil},
+		{`{"cells":12.5}`, []uint32{6}},
+		{`{"cells":{"gt":12.4,"lt":12.6}}`, []uint32{6}},
+		{`{"cells":7}`, nil},
+		{`{"cells":{"gte":6,"lte":8}}`, nil},
+		{`{"cells":-0.0}`, []uint32{6}},
+		{`{"cells":"007"}`, []uint32{6}},
 		{`{"score_num":{"gt":7}}`, []uint32{1, 2, 3}},
 		{`{"score_num":{"gte":7,"lt":7.5}}`, []uint32{0}},
 		{`{"score_num":{"lte":7}}`, []uint32{0, 3}},
@@ -78,13 +89,13 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 		{`{"listed":[true,false]}`, []uint32{0, 1}},
 		{`{"notes":null}`, []uint32{0}},
 		{`{"notes":{"exists":true}}`, []uint32{0}},
-		{`{"notes":{"exists":false}}`, []uint32{1, 2, 3, 4, 5}},
+		{`{"notes":{"exists":false}}`, []uint32{1, 2, 3, 4, 5, 6}},
 		{`{"products":{"exists":true}}`, []uint32{1, 2, 3}},
 		{`{"products.code":{"exists":true}}`, []uint32{1, 3}},
 		{`{"products.code":"A-2"}`, []uint32{1, 3}},
 		{`{"products.price":{"lt":11}}`, []uint32{1}},
 		{`{"a.b":"dot"}`, []uint32{2, 3}},
-		{`{"nothing":{"exists":false}}`, []uint32{0, 1, 2, 3, 4, 5}},
+		{`{"nothing":{"exists":false}}`, []uint32{0, 1, 2, 3, 4, 5, 6}},
 		{`{"nothing":{"exists":true}}`, nil},
 		{`{"nothing":"x"}`, nil},
 		{`{"type":"Saa"}`, nil},
@@ -184,18 +195,27 @@ func accepts(v, cond any) bool {
 	if _, ok := v.(map[string]any); ok {
 		return false
 	}
+	var numeral any // the number that a string is
+	if s, ok := v.(string); ok && s == strings.TrimSpace(s) && json.Unmarshal([]byte(s), &numeral) == nil {
+		if _, number := numeral.(float64); !number {
+			numeral = nil
+		}
+	}
 	switch cond := cond.(type) {
 	case []any:
-		return slices.Contains(cond, v)
+		return slices.Contains(cond, v) || numeral != nil && slices.Contains(cond, numeral)
 	case map[string]any:
 		x, ok := v.(float64)
+		if numeral != nil {
+			x, ok = numeral.(float64)
+		}
 		for op, y := range cond {
 			y := y.(float64)
 			ok = ok && (op == "gt" && x > y || op == "gte" && x >= y || op == "lt" && x < y || op == "lte" && x <= y)
 		}
 		return ok
 	}
-	return v == cond
+	return v == cond || numeral != nil && numeral == cond
 }
 
 func filterText() *rapid.Generator[string] {

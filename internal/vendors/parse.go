@@ -213,7 +213,7 @@ func (c *catalogue) offence(kind, id, detail string, line int, at int64) {
 		return
 	}
 	if c.bad.Count++; len(c.bad.IDs) < maxOffenders {
-		c.bad.IDs = append(c.bad.IDs, id)
+		c.bad.IDs, c.bad.Lines = append(c.bad.IDs, id), append(c.bad.Lines, line)
 	}
 }
 

@@ -40,7 +40,7 @@ func jsonText(depth int) *rapid.Generator[string] {
 
 func stringText() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
-		s := rapid.OneOf(rapid.SampledFrom([]string{"", "SaaS", "面談済", "a b", "x\ny", "\"\\/", "😀", "1", "true"}), rapid.String()).Draw(t, "text")
+		s := rapid.OneOf(rapid.SampledFrom([]string{"", "SaaS", "面談済", "a b", "x\ny", "\"\\/", "😀", "1", "true", "7", "-2.50", "007", "1.0 "}), rapid.String()).Draw(t, "text")
 		if rapid.Bool().Draw(t, "escaped") {
 			return strconv.QuoteToASCII("x")[:1] + escapeAll(s) + `"`
 		}

@@ -21,7 +21,7 @@ var RepairKinds = [...]string{RepairDuplicateID, RepairNoID, RepairNoName, Repai
 // Bounds of what a Repair spells out.
 const (
 	maxRepairIDs = 10
-	maxExamples  = 20
+	maxExamples  = 10
 )
 
 // Repair is one kind of thing that was put right.
@@ -29,6 +29,7 @@ type Repair struct {
 	Kind     string    `json:"kind"`
 	Count    int       `json:"count"` // ids that are repeated, records without an id; 1 for an encoding
 	IDs      []string  `json:"ids"`   // the first ten of them
+	Lines    int       `json:"lines"` // records that it is about
 	Examples []Example `json:"examples,omitempty"`
 }
 
@@ -128,7 +129,7 @@ func (c *catalogue) pass(begin func() error) (err error) {
 	c.count, c.report.Records, c.report.Renamed, c.report.Dropped = 0, 0, 0, 0
 	clear(c.repairs)
 	if c.shiftJIS {
-		c.repaired(RepairEncoding, Example{Done: "read as Shift_JIS"})
+		c.repairs[RepairEncoding] = &Repair{Kind: RepairEncoding, Count: 1, IDs: []string{}}
 	}
 	if c.form == formCSV {
 		err = c.csv()
@@ -190,13 +191,17 @@ func (c *catalogue) hand(rec *found) error {
 		c.report.Renamed++
 	}
 	if !rec.own {
-		c.repaired(RepairNoID, Example{rec.Line, f.id, "its id is " + f.id})
+		from := "from its name"
+		if rec.nameless {
+			from = "from its content"
+		}
+		c.repaired(RepairNoID, Example{rec.Line, f.id, from})
 	}
 	if !rec.named {
-		c.repaired(RepairNoName, Example{rec.Line, f.id, "its name is " + rec.Name})
+		c.repaired(RepairNoName, Example{rec.Line, f.id, "named " + cutRunes(rec.Name, maxFoundName)})
 	}
 	if rec.number != "" {
-		c.repaired(RepairFloatID, Example{rec.Line, f.id, "its id is written " + rec.number})
+		c.repaired(RepairFloatID, Example{rec.Line, f.id, "written " + rec.number})
 	}
 	rec.ID = f.id
 	c.report.Records++
@@ -210,7 +215,7 @@ func (c *catalogue) repaired(kind string, e Example) {
 		r = &Repair{Kind: kind, IDs: []string{}}
 		c.repairs[kind] = r
 	}
-	if len(r.Examples) < maxExamples {
+	if r.Lines++; len(r.Examples) < maxExamples {
 		r.Examples = append(r.Examples, e)
 	}
 	if kind == RepairDuplicateID {
@@ -220,7 +225,7 @@ func (c *catalogue) repaired(kind string, e Example) {
 		}
 		g.said = true
 	}
-	if r.Count++; e.ID != "" && len(r.IDs) < maxRepairIDs {
+	if r.Count++; len(r.IDs) < maxRepairIDs {
 		r.IDs = append(r.IDs, e.ID)
 	}
 }

@@ -74,9 +74,10 @@ func (b *builder) load(raw []byte) error {
 // found is a record as it stands alone, before its id is made unique.
 type found struct {
 	Record
-	own    bool   // the id stands in the record; else it is the name or the digest
-	named  bool   // the name stands where RECORD_NAME says
-	number string // how the id is written when that is like 12.0, else empty
+	own      bool   // the id stands in the record; else it is the name or, when that cannot be one, the digest
+	nameless bool   // the digest
+	named    bool   // the name stands where RECORD_NAME says
+	number   string // how the id is written when that is like 12.0, else empty
 }
 
 // where are the paths of Rules, split.
@@ -122,7 +123,7 @@ func (b *builder) identify(rec *found) {
 	if !rec.own {
 		rec.ID = strings.Join(strings.FieldsFunc(rec.Name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 		if rec.ID == "" || badID(rec.ID) != "" {
-			rec.ID = hex.EncodeToString(rec.Digest[:8])
+			rec.ID, rec.nameless = hex.EncodeToString(rec.Digest[:8]), true
 		}
 	}
 	if rec.Name == "" {

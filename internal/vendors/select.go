@@ -51,7 +51,7 @@ func (a *Attributes) meeting(at *field, c *condition) *roaring.Bitmap {
 		if c.within.lo > c.within.hi {
 			return roaring.New()
 		}
-		return a.records(between(a.list(at.numbers), numberKey(c.within.lo), numberKey(c.within.hi)))
+		return a.numbered(at, numberKey(c.within.lo), numberKey(c.within.hi))
 	}
 	sets := make([]*roaring.Bitmap, 0, len(c.any))
 	for _, s := range c.any {
@@ -80,10 +80,19 @@ func (a *Attributes) equal(at *field, s scalar) *roaring.Bitmap {
 		return nil
 	case kindNumber:
 		key := numberKey(s.number)
-		return a.records(between(a.list(at.numbers), key, key))
+		return a.numbered(at, key, key)
 	default:
 		return a.bitmap(at.simple[s.kind])
 	}
+}
+
+// numbered returns the records that have a number from lo to hi, or a string that is one.
+func (a *Attributes) numbered(at *field, lo, hi uint64) *roaring.Bitmap {
+	found := a.records(between(a.list(at.numbers), lo, hi))
+	if at.numerals.from < at.numerals.to {
+		found.Or(a.records(between(a.list(at.numerals), lo, hi)))
+	}
+	return found
 }
 
 func (a *Attributes) list(e extent) []entry { return a.entries[e.from:e.to] }
