@@ -57,6 +57,7 @@ func (c checkCmd) Run(a *app) error {
 		return err
 	}
 	if r.Accepted = bad == nil; !r.Accepted {
+		r.Records, r.Renamed, r.Dropped, r.Repairs = 0, 0, 0, []vendors.Repair{} // none of it is used
 		r.Refused = &refusal{bad.Kind, bad.Line, bad.Offset, bad.IDs, bad.Lines, bad.Count, bad.Detail, bad.Error()}
 	}
 	if err := c.Output.print(a.stdout, r, func(w io.Writer) { printCheck(w, r) }); err != nil || r.Accepted {
@@ -105,7 +106,7 @@ func printCheck(w io.Writer, r checked) {
 	if r.Gzip {
 		format += ", compressed with gzip"
 	}
-	if r.Encoding != "" {
+	if r.Format != "" {
 		row(w, "format", format)
 	}
 	if !r.Accepted {

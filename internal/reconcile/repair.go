@@ -74,7 +74,11 @@ func explainRepair(r store.Repair) string {
 	}
 	switch r.Kind {
 	case vendors.RepairDuplicateID:
-		return fmt.Sprintf("repeated ids: %d (%s), %d records got an id of their own, %d were left out", r.Count, ids, r.Renamed, r.Dropped)
+		records := fmt.Sprintf("%d records", r.Renamed)
+		if r.Renamed == 1 {
+			records = "1 record"
+		}
+		return fmt.Sprintf("repeated ids: %d (%s), %s renamed, %d left out", r.Count, ids, records, r.Dropped)
 	case vendors.RepairNoID:
 		return fmt.Sprintf("records without an id: %d, their names or contents became it (%s)", r.Count, ids)
 	case vendors.RepairNoName:

@@ -176,7 +176,7 @@ func (c *catalogue) row(root *column, columns int, cells []string, line int, at 
 	}
 	if cells = trimEmpty(cells, columns); len(cells) != columns {
 		return &CatalogueError{Kind: KindCSV, Line: line, Offset: at, Detail: fmt.Sprintf(
-			"the row has %d cells, the header %d: a line break or comma stands in a cell without quotes, or the row is cut off", len(cells), columns)}
+			"%d cells in a row under %d columns: a line break or comma stands in a cell without quotes, or the row is cut off", len(cells), columns)}
 	}
 	if c.count >= c.lim.Records {
 		return &CatalogueError{Kind: KindRecords, Line: line, Offset: at, Detail: fmt.Sprintf("more than %d", c.lim.Records)}

@@ -31,8 +31,9 @@ type group struct {
 	own  int  // records that have it as their own id; the others were given their name
 
 	// While ids are assigned:
-	met   int // of own
-	taken bool
+	met   int  // of own
+	taken bool // a record has the id, on line
+	line  int
 	next  int
 	known map[[32]byte]int // what was kept -> its line
 }
@@ -71,7 +72,7 @@ func (x *ids) count(rec *found, number int) (first int) {
 // fate is what becomes of a record with a repeated id.
 type fate struct {
 	id   string // "" = it is left out
-	said string // what was done, for people
+	said string // what was done, for people; "" = nothing
 }
 
 // assign gives a record its final id; g is nil when its id stands once. meaning is called when it matters.
@@ -82,24 +83,29 @@ func (x *ids) assign(rec *found, meaning func() [32]byte) (f fate, g *group) {
 	}
 	if rec.own {
 		if g.met++; x.rules.Duplicates == DuplicatesLast && g.met < g.own {
-			return fate{said: "left out: a later record has the id too"}, g
+			return fate{said: "left out, a later record has the id"}, g
 		}
 	}
 	m := meaning()
 	if line, same := g.known[m]; same {
-		return fate{said: fmt.Sprintf("left out: it is the same as line %d", line)}, g
+		return fate{said: fmt.Sprintf("left out, it is the same as line %d", line)}, g
 	}
 	g.known[m] = rec.Line
 	if !g.taken && (rec.own || g.own == 0) {
-		g.taken = true
-		return fate{id: rec.ID, said: "keeps the id"}, g
+		g.taken, g.line = true, rec.Line
+		return fate{id: rec.ID}, g
 	}
 	for {
 		id := rec.ID + "~" + strconv.Itoa(g.next)
 		g.next++
-		if _, exists := x.seen[keyOf(id)]; !exists {
-			return fate{id: id, said: "kept as " + id}, g
+		if _, exists := x.seen[keyOf(id)]; exists {
+			continue
 		}
+		f := fate{id: id, said: "kept as " + id}
+		if g.taken {
+			f.said += fmt.Sprintf(", the id is that of line %d", g.line)
+		}
+		return f, g
 	}
 }
 

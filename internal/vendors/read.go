@@ -29,7 +29,7 @@ type Repair struct {
 	Kind     string    `json:"kind"`
 	Count    int       `json:"count"` // ids that are repeated, records without an id; 1 for an encoding
 	IDs      []string  `json:"ids"`   // the first ten of them
-	Lines    int       `json:"lines"` // records that it is about
+	Lines    int       `json:"lines"` // records about which something was done
 	Examples []Example `json:"examples,omitempty"`
 }
 
@@ -42,7 +42,7 @@ type Example struct {
 
 // Report is what Read found.
 type Report struct {
-	Format   string   `json:"format"`
+	Format   string   `json:"format"` // "" when it was not found out
 	Encoding string   `json:"encoding"`
 	Gzip     bool     `json:"gzip"`
 	Columns  int      `json:"columns,omitempty"` // of a CSV
@@ -71,8 +71,8 @@ func Read(f io.ReadSeeker, rules Rules, lim Limits, begin func() error, each fun
 		where: where{pathsOf(rules.ID), pathsOf(rules.Name)}, repairs: make(map[string]*Repair),
 	}
 	err := c.sniff()
-	c.report.Format = c.form.String()
 	if err == nil {
+		c.report.Format = c.form.String()
 		err = c.pass(begin)
 	}
 	if err == nil && len(c.ids.groups) > 0 {
@@ -215,8 +215,10 @@ func (c *catalogue) repaired(kind string, e Example) {
 		r = &Repair{Kind: kind, IDs: []string{}}
 		c.repairs[kind] = r
 	}
-	if r.Lines++; len(r.Examples) < maxExamples {
-		r.Examples = append(r.Examples, e)
+	if e.Done != "" {
+		if r.Lines++; len(r.Examples) < maxExamples {
+			r.Examples = append(r.Examples, e)
+		}
 	}
 	if kind == RepairDuplicateID {
 		g := c.ids.groups[keyOf(e.ID)]
