@@ -2,7 +2,6 @@ package serve
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,19 +14,23 @@ import (
 // hitOverhead is how much longer than its line a result can be: two numbers and their names, less the record's name.
 const hitOverhead = 64
 
-// appendResults renders hits as [{"id","text","score","similarity","metadata"}], copying the records' stored JSON.
-func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
-	// Both ends of every line are looked at before one is copied: lines lie anywhere in a mapped file, and come in side
-	// by side like this.
-	size := 0
+// sizeOf is how many bytes the results take at most. It looks at both ends of every line before one is copied: lines lie
+// anywhere in a mapped file, and come in side by side like this.
+func sizeOf(snap *snapshot, hits []hit) (int, error) {
+	size := len(`{"results":[]},`)
 	for _, h := range hits {
 		line := snap.docs.Line(int(h.pos))
 		if len(line) == 0 || line[0] != '{' {
-			return nil, fmt.Errorf("record %d: %w", h.pos, store.ErrCorrupt)
+			return 0, fmt.Errorf("record %d: %w", h.pos, store.ErrCorrupt)
 		}
 		size += len(line) + hitOverhead
 	}
-	b = append(slices.Grow(b, size), '[')
+	return size, nil
+}
+
+// appendResults renders hits as [{"id","text","score","similarity","metadata"}], copying the records' stored JSON.
+func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
+	b = append(b, '[')
 	for i, h := range hits {
 		if i > 0 {
 			b = append(b, ',')
@@ -77,6 +80,9 @@ func appendHit(b []byte, snap *snapshot, h hit) ([]byte, error) {
 	b = append(b, metadata...)
 	return append(b, '}'), nil
 }
+
+// tailSize is more than what stands around the results.
+const tailSize = 1 << 10
 
 // appendTail closes an answer: warnings when there are any, the snapshot and the time taken.
 func appendTail(b []byte, snapshot string, warnings []string, since time.Time) []byte {

@@ -3,8 +3,9 @@ package serve
 import (
 	"bytes"
 	"context"
-	"io"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,31 +25,38 @@ func putBuffer(b *bytes.Buffer) {
 	}
 }
 
-// Requests that may hold a body at a time: 1,024 of 1 MiB, 4 of 16 MiB with answers of 50 MiB. Beyond it 503, before
-// the body is read.
+// Requests that may hold a body at a time: 1,024 of 1 MiB, 4 of 16 MiB. Beyond it 503, before the body is read.
 const (
 	maxSearches = 1024
 	maxBatches  = 4
 )
 
-// slots counts requests under way.
+// Answers are rendered whole. One may have 32 MiB, and those that are larger than the buffers that are kept may hold
+// 96 MiB at a time: with the bodies of four batches, 160 MiB. A search for more is 422, one for which there is no room
+// now 503.
+const (
+	maxAnswer  = 32 << 20
+	maxAnswers = 96 << 20
+)
+
+// slots counts what is under way: requests, or bytes.
 type slots struct {
 	most int64
 	used atomic.Int64
 }
 
-func (s *slots) enter() bool {
-	if s.used.Add(1) > s.most {
-		s.used.Add(-1)
+func (s *slots) enter(n int64) bool {
+	if s.used.Add(n) > s.most {
+		s.used.Add(-n)
 		return false
 	}
 	return true
 }
 
-func (s *slots) leave() { s.used.Add(-1) }
+func (s *slots) leave(n int64) { s.used.Add(-n) }
 
-// answerFunc renders the answer to a parsed body from one snapshot.
-type answerFunc func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error)
+// answerFunc answers a parsed body from one snapshot: render appends the answer, of size bytes at most.
+type answerFunc func(ctx context.Context, snap *snapshot) (size int, render func(b []byte) ([]byte, error), err error)
 
 // handleSearch is POST /search.
 func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
@@ -71,12 +79,13 @@ func (s *Server) handleSearchURL(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) answerTo(q query, warnings []string, start time.Time) answerFunc {
-	return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
+	return func(ctx context.Context, snap *snapshot) (int, func([]byte) ([]byte, error), error) {
 		hits, err := s.searcher.search(ctx, snap, q)
 		if err != nil {
-			return nil, err
+			return 0, nil, err
 		}
-		return appendAnswer(b, snap, hits, warnings, start)
+		size, err := sizeOf(snap, hits)
+		return size, func(b []byte) ([]byte, error) { return appendAnswer(b, snap, hits, warnings, start) }, err
 	}
 }
 
@@ -85,12 +94,13 @@ func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.handle(w, r, start, &s.batches, maxBatchBody, func(body []byte) (answerFunc, error) {
 		qs, err := parseBatch(body, s.cfg.DefaultMode)
-		return func(ctx context.Context, snap *snapshot, b []byte) ([]byte, error) {
+		return func(ctx context.Context, snap *snapshot) (size int, _ func([]byte) ([]byte, error), err error) {
 			all, err := s.searcher.batch(ctx, snap, qs)
-			if err != nil {
-				return nil, err
+			for _, hits := range all {
+				n, serr := sizeOf(snap, hits)
+				size, err = size+n, errors.Join(err, serr)
 			}
-			return appendBatch(b, snap, all, contentWarnings(r), start)
+			return size, func(b []byte) ([]byte, error) { return appendBatch(b, snap, all, contentWarnings(r), start) }, err
 		}, err
 	})
 }
@@ -122,21 +132,23 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 		s.m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
 		s.m.totalSeconds.Observe(time.Since(start).Seconds())
 	}()
-	if !under.enter() {
+	if !under.enter(1) {
 		code = s.fail(w, r, errBusy)
 		return
 	}
-	defer under.leave()
+	defer under.leave(1)
 	out := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(out)
-	id, data, err := s.respond(w, r, limit, parse, out.AvailableBuffer())
-	if id != "" {
-		w.Header()[headerSnapshot] = []string{id}
+	a, err := s.respond(w, r, limit, parse, out.AvailableBuffer())
+	defer s.answers.leave(a.claimed)
+	if a.snapshot != "" {
+		w.Header()[headerSnapshot] = []string{a.snapshot}
 	}
 	if err != nil {
 		code = s.fail(w, r, err)
 		return
 	}
+	data := a.data
 	*out = *bytes.NewBuffer(data) // keeps what it has grown to for the next answer
 	code = http.StatusOK
 	h := w.Header()
@@ -145,31 +157,52 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 	_, _ = w.Write(data)
 }
 
-// respond returns the rendered answer and the id of the snapshot it came from.
-func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, parse func([]byte) (answerFunc, error), b []byte) (id string, data []byte, err error) {
+// rendered is an answer.
+type rendered struct {
+	snapshot string // id; "" while there was none to ask
+	data     []byte
+	claimed  int64 // bytes of Server.answers, to be given back when the answer is written
+}
+
+// respond reads a body and returns its answer.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, parse func([]byte) (answerFunc, error), b []byte) (a rendered, err error) {
 	body := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(body)
 	if limit != noBody {
 		if err := readBody(w, r, limit, body); err != nil {
-			return "", nil, err
+			return a, err
 		}
 	}
 	answer, err := parse(body.Bytes())
 	if err != nil {
-		return "", nil, err
+		return a, err
 	}
 	snap := s.holder.acquire()
 	if snap == nil {
-		return "", nil, errNoSnapshot
+		return a, errNoSnapshot
 	}
 	defer s.holder.release(snap)
+	a.snapshot = snap.id()
 	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.SearchTimeout, errDeadline)
 	defer cancel()
-	data, err = answer(ctx, snap, b)
-	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
-		err = errDeadline
+	size, render, err := answer(ctx, snap)
+	if err != nil {
+		if ctx.Err() != nil && r.Context().Err() == nil {
+			err = errDeadline
+		}
+		return a, err
 	}
-	return snap.id(), data, err
+	if size += tailSize; size > maxAnswer {
+		return a, wrong("body", "asks for an answer of %d MiB, the limit is %d: ask for fewer results at a time", size>>20, maxAnswer>>20)
+	}
+	if size > keepBuffer {
+		if !s.answers.enter(int64(size)) {
+			return a, errBusy
+		}
+		a.claimed = int64(size)
+	}
+	a.data, err = render(slices.Grow(b, size))
+	return a, err
 }
 
 // readBody reads at most limit bytes; more is a *http.MaxBytesError.
@@ -180,19 +213,16 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, to *bytes.Buf
 	if r.ContentLength > 0 {
 		to.Grow(int(r.ContentLength) + bytes.MinRead) // read in one go, without growing at the end
 	}
-	_, err := to.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	if err == io.ErrUnexpectedEOF {
-		return wrong("body", "ends before its declared length")
+	if _, err := to.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		return &bodyError{err}
 	}
-	return err
+	return nil
 }
 
 // fail answers err and returns its status. Only what is our fault is logged.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	status, detail, fields := failure(r, err)
 	switch status {
-	case statusGone:
-		return status
 	case http.StatusInternalServerError, http.StatusBadGateway:
 		s.log.Error("search failed", "path", r.URL.Path, "status", status, "error", err, "request_id", w.Header().Get(headerRequest))
 	}

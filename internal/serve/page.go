@@ -139,7 +139,10 @@ func (s *Server) handlePage(w http.ResponseWriter, r *http.Request) {
 	d.choices(r.Form, q)
 	d.Panel = s.panel(lang)
 
-	code := http.StatusUnprocessableEntity
+	code := http.StatusOK
+	if err != nil {
+		code, _, _ = failure(r, &bodyError{err})
+	}
 	snap := s.holder.acquire()
 	if snap != nil {
 		defer s.holder.release(snap)
@@ -180,6 +183,9 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 	}
 	if err != nil {
 		code, _, _ := failure(r, err)
+		if code == statusGone {
+			return code, err
+		}
 		s.log.Warn("page search failed", "status", code, "error", err, "request_id", w.Header().Get(headerRequest))
 		return code, err
 	}
@@ -336,7 +342,7 @@ func (t pageText) problem(code int) string {
 		return t.Provider
 	case http.StatusGatewayTimeout:
 		return t.Timeout
-	case http.StatusUnprocessableEntity:
+	case http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge:
 		return t.Invalid
 	case http.StatusUnauthorized:
 		return t.Unauthorized

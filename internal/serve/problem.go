@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"os"
 	"strconv"
+	"syscall"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -13,7 +17,7 @@ import (
 // errDeadline is the cause of a request's context once SearchTimeout has passed.
 var errDeadline = errors.New("the deadline passed")
 
-// statusGone is how a request whose client left is counted (nginx's convention); nobody receives it.
+// statusGone is how a request whose client left is counted (nginx's convention).
 const statusGone = 499
 
 // problem answers with RFC 9457 problem+json.
@@ -34,19 +38,45 @@ func problem(w http.ResponseWriter, status int, detail string, fields ...*huma.E
 	_, _ = w.Write(append(data, '\n'))
 }
 
+// bodyError is a body that could not be read to its end.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return "read body: " + e.err.Error() }
+func (e *bodyError) Unwrap() error { return e.err }
+
+func (e *bodyError) failure() (status int, detail string, fields []*huma.ErrorDetail) {
+	switch {
+	case errors.Is(e.err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout, "the body did not arrive in time", nil
+	case errors.Is(e.err, syscall.ECONNRESET), errors.Is(e.err, net.ErrClosed):
+		return gone()
+	case errors.Is(e.err, io.ErrUnexpectedEOF):
+		return http.StatusBadRequest, "the body ends before its declared length", nil
+	}
+	return http.StatusBadRequest, "the body could not be read: its transfer coding is broken", nil
+}
+
+// gone is for a client that left, or closed its own side of the connection: then it reads this.
+func gone() (status int, detail string, fields []*huma.ErrorDetail) {
+	return statusGone, "the client closed the connection before it was answered", nil
+}
+
 // failure is what an error of a search becomes outside.
 func failure(r *http.Request, err error) (status int, detail string, fields []*huma.ErrorDetail) {
 	var fe *fieldError
 	var tooBig *http.MaxBytesError
+	var be *bodyError
 	switch {
 	case errors.As(err, &fe):
 		return http.StatusUnprocessableEntity, "this is not a valid search", []*huma.ErrorDetail{{Message: fe.why, Location: fe.at}}
 	case errors.As(err, &tooBig):
 		return http.StatusRequestEntityTooLarge, "the body is larger than " + strconv.FormatInt(tooBig.Limit, 10) + " bytes", nil
+	case errors.As(err, &be):
+		return be.failure()
+	case r.Context().Err() != nil:
+		return gone()
 	case errors.Is(err, errBusy), errors.Is(err, errNoSnapshot):
 		return http.StatusServiceUnavailable, err.Error(), nil
-	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
-		return statusGone, "the client left", nil
 	case errors.Is(err, errDeadline), errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errProvider):
 		return http.StatusGatewayTimeout, "no answer in time", nil
 	case errors.Is(err, errProvider):

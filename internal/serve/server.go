@@ -46,6 +46,7 @@ type Server struct {
 
 	searches slots // of /search
 	batches  slots // of /search/batch
+	answers  slots // bytes of large ones
 
 	draining atomic.Bool
 	drain    chan struct{}
@@ -82,7 +83,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		limit:  newLimiter(cfg.RateLimit),
 		drain:  make(chan struct{}),
 	}
-	s.searches.most, s.batches.most = maxSearches, maxBatches
+	s.searches.most, s.batches.most, s.answers.most = maxSearches, maxBatches, maxAnswers
 	var err error
 	if s.keys, err = newKeyring(cfg.APIKeys); err != nil {
 		return nil, err

@@ -110,10 +110,10 @@ func (c *conn) answer(head int, length int64) bool {
 	w := c.front.watch(c, body, cancel)
 	c.front.cfg.Handler.ServeHTTP(&c.out, r.WithContext(ctx))
 	w.end()
-	if _, err := c.in.Discard(int(body.left)); err != nil {
-		return false
-	}
 	keep := c.out.header.Get("Connection") != "close" && !c.front.isClosing()
+	if !body.skip() {
+		keep = false
+	}
 	_ = c.net.SetWriteDeadline(time.Now().Add(c.front.cfg.WriteTimeout))
 	_, err := c.net.Write(c.out.bytes(keep))
 	return err == nil && keep
@@ -141,6 +141,18 @@ func (b *body) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
+}
+
+// maxSkip is how much of an unread body is read over to keep a connection, as net/http does it.
+const maxSkip = 256 << 10
+
+// skip reads over what the handler left unread; false when that is too much, or does not come.
+func (b *body) skip() bool {
+	if b.left >= maxSkip {
+		return false
+	}
+	_, err := b.in.Discard(int(b.left))
+	return err == nil
 }
 
 // Close does nothing: what is left is read over by the connection.
