@@ -50,21 +50,42 @@ const (
 	dirLock    = dirPrivate + "/lock"
 )
 
-// NewDir opens the store at root, creating it when it does not exist, and removes temporary files that crashed
-// processes left.
+// NewDir opens the store at root and removes temporary files that crashed processes left. It does not create root: a
+// directory that is not there, because it is not mounted or its name is misspelt, is no empty store. While it is
+// missing every operation is refused.
 func NewDir(root string) (*Dir, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("open directory store: %w", err)
 	}
-	for _, dir := range []string{dirTmp, dirMeta} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return nil, fmt.Errorf("open directory store: %w", err)
-		}
+	if st, err := os.Stat(root); err == nil && !st.IsDir() {
+		return nil, fmt.Errorf("open directory store: %s is not a directory", root)
 	}
 	d := &Dir{root: root, local: make(chan struct{}, 1)}
 	d.cleanTmp(time.Now())
 	return d, nil
+}
+
+// absent is why something is not found: it does not exist, or the whole store does not.
+func (d *Dir) absent() error {
+	if _, err := os.Stat(d.root); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: the directory %s does not exist", ErrRefused, d.root)
+	}
+	return ErrNotFound
+}
+
+// prepare makes the directories that writing needs, in a root that exists.
+func (d *Dir) prepare() error {
+	for _, dir := range []string{dirPrivate, dirTmp, dirMeta} {
+		err := os.Mkdir(filepath.Join(d.root, dir), 0o755)
+		if errors.Is(err, fs.ErrNotExist) {
+			return d.absent()
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return denied(err)
+		}
+	}
+	return nil
 }
 
 // URL is file://<root>/<key>.
@@ -182,7 +203,7 @@ func (d *Dir) open(key string) (*os.File, error) {
 	// O_NONBLOCK: opening a FIFO that somebody put there must not hang.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, ErrNotFound
+		return nil, d.absent()
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("%w: %w", ErrDenied, err)

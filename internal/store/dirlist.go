@@ -22,6 +22,9 @@ func (d *Dir) List(ctx context.Context, prefix string, each func(Info) error) er
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}
 	}
+	if err := d.absent(); !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("list %s: %w", prefix, err)
+	}
 	if err := d.walk(ctx, start, prefix, each); err != nil {
 		return fmt.Errorf("list %s: %w", prefix, err)
 	}

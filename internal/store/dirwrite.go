@@ -52,6 +52,9 @@ func (d *Dir) write(ctx context.Context, key string, from io.Reader, o PutOption
 	if err := ctx.Err(); err != nil {
 		return Info{}, err
 	}
+	if err := d.prepare(); err != nil {
+		return Info{}, err
+	}
 	tmp, err := d.createTmp()
 	if err != nil {
 		return Info{}, denied(err)
@@ -111,6 +114,9 @@ func (d *Dir) checkPut(key string, o PutOptions) error {
 func (d *Dir) Delete(ctx context.Context, key string) error {
 	path, err := d.path(key)
 	if err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	if err := d.prepare(); err != nil {
 		return fmt.Errorf("delete %s: %w", key, err)
 	}
 	unlock, err := d.lock(ctx)

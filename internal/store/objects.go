@@ -25,11 +25,27 @@ var (
 	ErrInvalid = errors.New("invalid document")
 	// ErrDenied: the credentials do not allow the operation. Repeating it does not help.
 	ErrDenied = errors.New("access denied")
+	// ErrRefused: the store answered, and will answer the same however often it is asked: no such bucket, another region,
+	// something it does not do.
+	ErrRefused = errors.New("refused")
+	// ErrNoAnswer: the store has answered nothing for as long as S3Config.Patience says.
+	ErrNoAnswer = errors.New("the store does not answer")
 	// ErrInvalidKey: a key that no store accepts ("..", empty segments, control characters, too long).
 	ErrInvalidKey = errors.New("invalid key")
 	// ErrUnusable: the store failed the conditional-write self-test.
 	ErrUnusable = errors.New("store does not keep the promises that the protocol needs")
 )
+
+// Refusal tells whether err is what the store will say again, so that asking again is of no use: an answer, not an
+// outage.
+func Refusal(err error) bool {
+	for _, target := range []error{ErrRefused, ErrDenied, ErrUnusable, ErrInvalidKey} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
 
 // Info describes one stored object.
 type Info struct {

@@ -28,8 +28,11 @@ func final(ctx context.Context, err error) bool {
 	if s3err := (*s3Error)(nil); errors.As(err, &s3err) && s3err.repeated {
 		return true
 	}
+	if Refusal(err) {
+		return true
+	}
 	for _, target := range []error{
-		ErrNotFound, ErrNotModified, ErrConflict, ErrDeleteMarker, ErrCorrupt, ErrNewer, ErrDenied, ErrInvalidKey,
+		ErrNotFound, ErrNotModified, ErrConflict, ErrDeleteMarker, ErrCorrupt, ErrNewer, ErrNoAnswer,
 	} {
 		if errors.Is(err, target) {
 			return true

@@ -34,6 +34,9 @@ type S3Config struct {
 	HeaderTimeout time.Duration
 	// IdleTimeout ends a body of which no byte came for so long. Default 15 s.
 	IdleTimeout time.Duration
+	// Patience ends every request with ErrNoAnswer once the store has answered nothing for so long: for commands, which
+	// must end. Default none: a daemon waits for its store.
+	Patience time.Duration
 	// Load adds to how the SDK finds its settings: a test names its own server and keys here.
 	Load []func(*config.LoadOptions) error
 }
@@ -87,7 +90,7 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 	if base.Region == "" {
 		return nil, errors.New("open S3 store: AWS_REGION is not set")
 	}
-	attempts := &attemptClient{next: base.HTTPClient, cfg: cfg}
+	attempts := &attemptClient{next: base.HTTPClient, cfg: cfg, silence: silence{limit: cfg.Patience}}
 	if b, ok := base.HTTPClient.(*awshttp.BuildableClient); ok {
 		attempts.next = b.Freeze() // a client of our own, whose idle connections can be closed
 	}
@@ -99,6 +102,7 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 		o.Retryer = awsretry.NewStandard(func(r *awsretry.StandardOptions) {
 			r.MaxAttempts = readAttempts
 			r.MaxBackoff = readMaxBackoff
+			r.Retryables = append([]awsretry.IsErrorRetryable{awsretry.IsErrorRetryableFunc(givenUp)}, r.Retryables...)
 		})
 	})
 	return s, nil
@@ -123,6 +127,14 @@ func (c S3Config) withDefaults() S3Config {
 
 // once switches the SDK's retries off: a conditional write that is repeated unseen meets its own first attempt.
 func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
+// givenUp keeps the SDK from asking a store again that does not answer.
+func givenUp(err error) aws.Ternary {
+	if errors.Is(err, ErrNoAnswer) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
+}
 
 func (s *S3) observed() bool { return s.cfg.Metrics != nil }
 
@@ -222,35 +234,6 @@ func (s *S3) Delete(ctx context.Context, key string) error {
 		}
 	}
 	return err
-}
-
-// List implements Objects, 1,000 keys to a request.
-func (s *S3) List(ctx context.Context, prefix string, each func(Info) error) error {
-	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: &prefix})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return s.fail(OpList, prefix, err)
-		}
-		date := answerDate(page.ResultMetadata)
-		for _, obj := range page.Contents {
-			key := aws.ToString(obj.Key)
-			if strings.HasSuffix(key, "/") {
-				continue // a "folder" that a console made
-			}
-			info := Info{
-				Key:          key,
-				ETag:         aws.ToString(obj.ETag),
-				Size:         aws.ToInt64(obj.Size),
-				LastModified: aws.ToTime(obj.LastModified),
-				Date:         date,
-			}
-			if err := each(info); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // Close closes idle connections. Requests that are under way go on.

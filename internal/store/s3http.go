@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awsretry "github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
@@ -31,8 +32,9 @@ const opComplete = "complete_upload"
 // attemptClient bounds and counts single HTTP attempts below the SDK's retries. The deadline of the caller bounds
 // them all together.
 type attemptClient struct {
-	next aws.HTTPClient
-	cfg  S3Config
+	next    aws.HTTPClient
+	cfg     S3Config
+	silence silence
 }
 
 // errStalled ends an attempt that made no progress; the SDK repeats what may be repeated.
@@ -47,14 +49,21 @@ func (stalled) Temporary() bool { return true }
 // Do implements aws.HTTPClient.
 func (c *attemptClient) Do(req *http.Request) (*http.Response, error) {
 	op := opNames[awsmiddleware.GetOperationName(req.Context())]
+	start := time.Now()
+	patience, err := c.silence.left(start)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	headers, idle := c.cfg.HeaderTimeout, c.cfg.IdleTimeout
 	if op == opComplete {
 		headers, idle = completeTimeout, completeTimeout
 	}
+	if op != opComplete { // which takes its time on a store that is well
+		headers = min(headers, patience)
+	}
 	limit := headers + time.Duration(max(req.ContentLength, 0))*time.Second/slowestSend
 	timer := time.AfterFunc(limit, func() { cancel(errStalled) })
-	start := time.Now()
 	res, err := c.next.Do(req.WithContext(ctx))
 	timer.Stop()
 	took := time.Since(start)
@@ -67,10 +76,16 @@ func (c *attemptClient) Do(req *http.Request) (*http.Response, error) {
 		}
 		cancel(nil)
 		c.cfg.Metrics.observe(op, result, took)
+		if result == codeNone {
+			err = c.silence.unanswered(start, err)
+		}
 		return nil, err
 	}
 	c.cfg.Metrics.observe(op, strconv.Itoa(res.StatusCode), took)
-	body := &idleBody{ReadCloser: res.Body, idle: idle, cancel: cancel}
+	if res.Body == http.NoBody {
+		c.silence.end()
+	}
+	body := &idleBody{ReadCloser: res.Body, idle: idle, cancel: cancel, silence: &c.silence, since: start}
 	body.timer = time.AfterFunc(body.idle, body.stall)
 	body.timer.Stop() // it runs only while somebody reads
 	res.Body = body
@@ -103,6 +118,8 @@ type idleBody struct {
 	idle    time.Duration
 	timer   *time.Timer
 	stalled atomic.Bool
+	silence *silence
+	since   time.Time // of the request
 }
 
 func (b *idleBody) stall() {
@@ -114,8 +131,11 @@ func (b *idleBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.idle)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
+	if n > 0 || errors.Is(err, io.EOF) {
+		b.silence.end()
+	}
 	if err != nil && !errors.Is(err, io.EOF) && b.stalled.Load() {
-		err = errStalled
+		err = b.silence.unanswered(b.since, errStalled)
 	}
 	return n, err
 }
@@ -177,7 +197,7 @@ func (s *S3) fail(op, key string, err error) error {
 	case status == http.StatusNotModified:
 		e.sentinel = ErrNotModified
 	case status == http.StatusNotFound && api.ErrorCode() == "NoSuchBucket":
-		e.text = "the bucket does not exist"
+		e.sentinel, e.text = ErrRefused, "the bucket does not exist"
 		return e
 	case status == http.StatusNotFound && api.ErrorCode() != "NoSuchUpload": // that one: start the upload again
 		e.sentinel = ErrNotFound
@@ -187,6 +207,8 @@ func (s *S3) fail(op, key string, err error) error {
 		e.sentinel = errRange
 	case status == http.StatusForbidden:
 		e.sentinel = ErrDenied
+	case refused(status, api.ErrorCode()):
+		e.sentinel = ErrRefused
 	}
 	e.text = answerText(e.sentinel, status, api, res.ServiceRequestID())
 	if status == http.StatusForbidden && (op == OpGet || op == OpHead) {
@@ -195,9 +217,25 @@ func (s *S3) fail(op, key string, err error) error {
 	return e
 }
 
+// transferCodes are the codes of a 400 that speak of how the request arrived, not of what it asked for.
+var transferCodes = map[string]bool{"IncompleteBody": true, "BadDigest": true, "XAmzContentSHA256Mismatch": true, "RequestTimeout": true}
+
+// refused tells whether an answer stays as it is: a redirection to another region or endpoint, a request that the store
+// does not know or take. What speaks of load, time or the transfer passes.
+func refused(status int, code string) bool {
+	_, throttled := awsretry.DefaultThrottleErrorCodes[code]
+	switch {
+	case transferCodes[code], throttled, code == "NoSuchUpload":
+		return false
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 300 && status < 500 || status == http.StatusNotImplemented || status == http.StatusHTTPVersionNotSupported
+}
+
 // unanswered describes an error that came without an answer of the store.
 func (e *s3Error) unanswered(err error) error {
-	for _, known := range []error{context.Canceled, context.DeadlineExceeded, errStalled} {
+	for _, known := range []error{ErrNoAnswer, context.Canceled, context.DeadlineExceeded, errStalled} {
 		if errors.Is(err, known) {
 			e.text = known.Error()
 			return e
@@ -232,7 +270,7 @@ func answerText(sentinel error, status int, api smithy.APIError, requestID strin
 	if requestID != "" {
 		text += "; request id " + requestID
 	}
-	if sentinel == nil {
+	if sentinel == nil || errors.Is(sentinel, ErrRefused) {
 		return text
 	}
 	return sentinel.Error() + " (" + text + ")"

@@ -13,7 +13,7 @@ const selfTestWriters = 8
 
 // SelfTest finds out on a fresh probe key whether the store honours conditional writes: of 8 concurrent IfAbsent
 // writes exactly one must win, a stale IfMatch must fail and the right one succeed. ErrUnusable says what it did
-// instead; any other error says nothing about the store.
+// instead, Refusal that it will not let us write or find out; any other error says nothing about the store.
 func SelfTest(ctx context.Context, objects Objects, l Layout) (err error) {
 	key := l.Probe(NewNonce())
 	defer func() {
@@ -32,6 +32,8 @@ func SelfTest(ctx context.Context, objects Objects, l Layout) (err error) {
 			return fmt.Errorf("self-test: %w: two of %d concurrent If-None-Match writes succeeded", ErrUnusable, selfTestWriters)
 		case err == nil:
 			winner = i
+		case errors.Is(err, ErrNotFound): // nothing is looked for
+			return fmt.Errorf("self-test: %w: a write is answered with %w", ErrRefused, err)
 		case !errors.Is(err, ErrConflict):
 			return fmt.Errorf("self-test: %w", err)
 		}
