@@ -93,7 +93,7 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(source), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "3s"}
+	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "5s"}
 	level := func(task string) map[string]string {
 		e := maps.Clone(env)
 		e["LOG_LEVEL"] = logLevel(t, task)

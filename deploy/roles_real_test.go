@@ -179,7 +179,7 @@ func TestProgramsRunUnderTheRolesOfTheTemplate(t *testing.T) {
 	f.put(t, prefix+"vendors.json", string(catalogue))
 
 	indexerEnv := f.env("indexer")
-	maps.Copy(indexerEnv, map[string]string{"RESYNC_INTERVAL": "1s", "LEASE_TTL": "3s", "RETAIN_SNAPSHOTS": "1", "RETAIN_GRACE": "1s", "GATE_MAX_REMOVED": "1"})
+	maps.Copy(indexerEnv, map[string]string{"RESYNC_INTERVAL": "1s", "LEASE_TTL": "5s", "RETAIN_SNAPSHOTS": "1", "RETAIN_GRACE": "1s", "GATE_MAX_REMOVED": "1"})
 	indexer := harness.StartIndexer(t, indexerEnv)
 	server := harness.StartServer(t, f.env("server"))
 	generation := 0.0

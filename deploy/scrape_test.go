@@ -83,7 +83,7 @@ func TestPrometheusFindsEveryMetricThatAlertsAndPanelsUse(t *testing.T) {
 	if err := os.WriteFile(source, []byte(readFile(t, "../testdata/vendors.json")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "3s"}
+	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "5s"}
 	indexer, server := harness.StartIndexer(t, env), harness.StartServer(t, env)
 	server.Await(t, "server ready", 1)
 	if _, err := harness.Search(server.URL, `{"query":"冷凍倉庫の温度監視","k":3}`); err != nil {
@@ -154,7 +154,7 @@ func TestPrometheusFindsEveryMetricThatAlertsAndPanelsUse(t *testing.T) {
 
 // An alert that no synthetic series stands for: the real indexer is stopped, and Prometheus notices.
 func TestAStoppedIndexerIsNoticedByTheRealPrometheus(t *testing.T) {
-	env := map[string]string{"VECTORSTORE_STORE_DIR": t.TempDir(), "EMBEDDING_PROVIDER": "local", "LEASE_TTL": "3s"}
+	env := map[string]string{"VECTORSTORE_STORE_DIR": t.TempDir(), "EMBEDDING_PROVIDER": "local", "LEASE_TTL": "5s"}
 	indexer := harness.StartIndexer(t, env)
 	api := startPrometheus(t, map[string]string{"indexer": strings.TrimPrefix(indexer.Admin, "http://")})
 	state := func(name string) string {

@@ -30,7 +30,7 @@ type backend struct {
 
 // fast are the intervals of a test: everything happens within seconds.
 var fast = map[string]string{
-	"POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "3s", "EMBEDDING_PROVIDER": "local", "DRAIN_TIME": "500ms",
+	"POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "5s", "EMBEDDING_PROVIDER": "local", "DRAIN_TIME": "500ms",
 }
 
 func with(env map[string]string, more ...string) map[string]string {

@@ -33,6 +33,8 @@ func TestWrongSettingsAreNamedInOneLineAndEndWithTwo(t *testing.T) {
 		{"server", "TRUSTED_PROXIES", "-3"},
 		{"indexer", "RESYNC_INTERVAL", "0s"},
 		{"indexer", "LEASE_TTL", "ever"},
+		{"indexer", "LEASE_TTL", "4s"},
+		{"indexer", "LEASE_TTL", "6m"},
 		{"indexer", "INDEX_KIND", "btree"},
 		{"indexer", "GATE_MIN_RECALL", "2"},
 		{"indexer", "GATE_MAX_REMOVED", "-0.1"},
@@ -61,7 +63,7 @@ func TestHelpAndVersionGoToStandardOutput(t *testing.T) {
 		}
 	}
 	out, _, _ := harness.Run(t, "server", nil, "serve", "--help")
-	for _, want := range []string{"VECTORSTORE_S3_BUCKET", "POLL_INTERVAL", "10s", "MAX_QUEUE", "256", "ALLOWED_ORIGINS"} {
+	for _, want := range []string{"VECTORSTORE_S3_BUCKET", "POLL_INTERVAL", "2s", "MAX_QUEUE", "256", "ALLOWED_ORIGINS"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("server serve --help does not show %s", want)
 		}

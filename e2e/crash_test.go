@@ -49,7 +49,7 @@ func TestKilledIndexerConvergesAndBuysLittleTwice(t *testing.T) {
 	const n = 20_000
 	b := s3Backend(t, s3test.Versitygw)
 	srv, env := buying(t, b, embedtest.Options{TextsPerSecond: 5000})
-	env = with(env, "LEASE_TTL", "2s", "GATE_MAX_REMOVED", "1")
+	env = with(env, "LEASE_TTL", "5s", "GATE_MAX_REMOVED", "1")
 	data := catalogue(t, vendorstest.Options{N: n, Seed: 1})
 	b.put(t, b.layout.Source, data)
 
@@ -57,7 +57,7 @@ func TestKilledIndexerConvergesAndBuysLittleTwice(t *testing.T) {
 	for i := range kills {
 		ix := harness.StartIndexer(t, env)
 		// A successor waits for the dead owner's lease first; then it works for about six seconds.
-		time.Sleep(2*time.Second + time.Duration(rng.Int64N(int64(5*time.Second))))
+		time.Sleep(5*time.Second + time.Duration(rng.Int64N(int64(5*time.Second))))
 		ix.Kill()
 		t.Logf("kill %d: %d texts bought so far, %d different", i+1, srv.Stats().Texts, srv.Stats().DistinctTexts)
 		if _, _, err := store.ReadPointer(t.Context(), b.objects, b.layout, ""); err == nil {

@@ -66,7 +66,7 @@ func TestFleetBehindABalancerFailsNothing(t *testing.T) {
 		outage, rest = 20*time.Second, 19*time.Second // 30 swaps over ten minutes
 	}
 	b := s3Backend(t, s3test.Versitygw)
-	env := with(b.env, "GATE_MAX_REMOVED", "1", "POLL_INTERVAL", "100ms", "RESYNC_INTERVAL", "150ms", "LEASE_TTL", "2s", "DRAIN_TIME", "1s")
+	env := with(b.env, "GATE_MAX_REMOVED", "1", "POLL_INTERVAL", "100ms", "RESYNC_INTERVAL", "150ms", "LEASE_TTL", "5s", "DRAIN_TIME", "1s")
 	b.put(t, b.layout.Source, revision(0, 60))
 	ix := harness.StartIndexer(t, env)
 

@@ -37,7 +37,7 @@ func TestProvidersKeyIsNowhereToBeFound(t *testing.T) {
 
 	// A key of the same look that the provider refuses, quoting it as providers do.
 	const wrong = "sk-proj-Wr0ngKeyThatMustNotLeak98765"
-	stdout, stderr, _ := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large", "LEASE_TTL", "200ms"), "reconcile", "--dry-run")
+	stdout, stderr, _ := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large", "LEASE_TTL", "5s"), "reconcile", "--dry-run")
 	said["plan"] = []byte(stdout + stderr)
 	ix.Signal(15)
 	ix.Wait(t)

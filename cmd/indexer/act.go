@@ -15,7 +15,7 @@ import (
 
 // operator reads the store without promising to write it.
 func (a *app) operator() (*reconcile.Operator, error) {
-	objects, err := a.store.Open(a.ctx, prometheus.NewRegistry())
+	objects, err := a.store.Open(a.ctx, prometheus.NewRegistry(), wire.Command)
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -199,7 +199,7 @@ func (building) ask(a *app, verb string, force bool) error {
 // once runs one pass in this process.
 func (s building) once(a *app, o reconcile.OnceOptions) error {
 	log := a.log.Logger(a.stderr)
-	return s.withReconciler(a, log, func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
+	return s.withReconciler(a, log, wire.Command, func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
 		out, err := r.Once(a.ctx, o)
 		if err != nil && out.Result == "" {
 			return coded(err)

@@ -121,7 +121,7 @@ func (c importCmd) vectors(a *app, e embed.Embedder, keys []store.LedgerKey) err
 		return err
 	}
 	defer f.Close()
-	objects, err := a.store.Open(a.ctx, prometheus.NewRegistry())
+	objects, err := a.store.Open(a.ctx, prometheus.NewRegistry(), wire.Command)
 	if err != nil {
 		return usage(err)
 	}

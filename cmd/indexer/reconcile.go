@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
 type reconcileCmd struct {
@@ -31,7 +32,7 @@ func (c reconcileCmd) Run(a *app) error {
 }
 
 func (c reconcileCmd) plan(a *app) error {
-	return c.Building.withReconciler(a, a.log.Logger(a.stderr), func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
+	return c.Building.withReconciler(a, a.log.Logger(a.stderr), wire.Command, func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
 		p, err := r.Plan(a.ctx)
 		if err != nil {
 			return coded(err)

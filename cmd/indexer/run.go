@@ -22,7 +22,7 @@ func (c runCmd) Validate() error { return wire.CheckAddr("ADMIN_ADDR", c.AdminAd
 // Run is the daemon: it holds or waits for the lease and reconciles until a signal.
 func (c runCmd) Run(a *app) error {
 	log := a.log.Logger(a.stderr)
-	return c.Building.withReconciler(a, log, func(r *reconcile.Reconciler, reg *prometheus.Registry) error {
+	return c.Building.withReconciler(a, log, wire.Daemon, func(r *reconcile.Reconciler, reg *prometheus.Registry) error {
 		adm, err := newAdmin(c.AdminAddr, reg, r.Status, log)
 		if err != nil {
 			return usage(err)

@@ -34,8 +34,8 @@ type building struct {
 	Price       float64 `name:"embedding-price" env:"EMBEDDING_PRICE" default:"-1" placeholder:"USD" help:"Price of a million tokens, for plans and budgets; default the list price of a known model."`
 	IndexKind   string  `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, hnsw, ivf, hnsw-sq8 or ivf-sq8 (a byte per component)."`
 
-	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"30s" help:"How often the catalogue is looked at."`
-	Lease   time.Duration `name:"lease-ttl" env:"LEASE_TTL" default:"30s" help:"How long a silent leader keeps others from taking over."`
+	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"5s" help:"How often the catalogue is looked at."`
+	Lease   time.Duration `name:"lease-ttl" env:"LEASE_TTL" default:"60s" help:"How long a silent leader keeps others from taking over, 5s to 5m."`
 	Retain  int           `name:"retain-snapshots" env:"RETAIN_SNAPSHOTS" default:"5" help:"Promoted snapshots that are kept."`
 	Grace   time.Duration `name:"retain-grace" env:"RETAIN_GRACE" default:"1h" help:"Nothing younger, or retired less long ago, is deleted."`
 	Removed float64       `name:"gate-max-removed" env:"GATE_MAX_REMOVED" default:"0.5" help:"Share of the served vendors that may be gone; above it the candidate is held."`
@@ -100,9 +100,9 @@ func newRegistry(b wire.Build) *prometheus.Registry {
 }
 
 // withReconciler wires a reconciler and hands it to use, with the registry that carries its metrics.
-func (s building) withReconciler(a *app, log *slog.Logger, use func(*reconcile.Reconciler, *prometheus.Registry) error) error {
+func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duration, use func(*reconcile.Reconciler, *prometheus.Registry) error) error {
 	reg := newRegistry(a.build)
-	objects, err := a.store.Open(a.ctx, reg)
+	objects, err := a.store.Open(a.ctx, reg, patience)
 	if err != nil {
 		return usage(err)
 	}

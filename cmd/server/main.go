@@ -29,9 +29,12 @@ type cli struct {
 	Health healthCmd `cmd:"" help:"Exit 0 when the server on this machine answers /health; for a container's HEALTHCHECK."`
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	out := wire.NewOutput(os.Stdout)
+	os.Exit(out.Exit(run(os.Args[1:], out, os.Stderr), "server", os.Stderr))
+}
 
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdout *wire.Output, stderr io.Writer) int {
 	var c cli
 	build := wire.Build{Version: version, Commit: commit}
 	ctx, code, ok := wire.Parse(&c, args, "server", description, build, stdout, stderr)

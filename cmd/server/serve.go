@@ -28,7 +28,7 @@ type serveCmd struct {
 
 	ListenAddr     string        `name:"listen-addr" env:"LISTEN_ADDR" default:":8080" help:"Address of the public API and page."`
 	AdminAddr      string        `name:"admin-addr" env:"ADMIN_ADDR" default:":9090" help:"Address of /metrics, /health, /ready, /status and pprof; never behind the load balancer."`
-	PollInterval   time.Duration `name:"poll-interval" env:"POLL_INTERVAL" default:"10s" help:"How often the pointer is polled, jittered by 10 %."`
+	PollInterval   time.Duration `name:"poll-interval" env:"POLL_INTERVAL" default:"2s" help:"How often the pointer is polled, jittered by 10 %."`
 	DrainTime      time.Duration `name:"drain-time" env:"DRAIN_TIME" default:"15s" help:"After SIGTERM /ready is 503 and queries are served this long; longer than the load balancer's deregistration delay. SIGINT skips it."`
 	TrustedProxies int           `name:"trusted-proxies" env:"TRUSTED_PROXIES" default:"0" help:"Hops of X-Forwarded-For that are believed (an ALB is 1)."`
 	MaxQueue       int           `name:"max-queue" env:"MAX_QUEUE" default:"256" help:"Searches waiting for a core; beyond it 503."`
@@ -82,7 +82,7 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
 	defer cancel()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	objects, err := c.Store.Open(ctx, reg)
+	objects, err := c.Store.Open(ctx, reg, wire.Daemon)
 	if err != nil {
 		return &wire.Coded{Code: wire.ExitUsage, Err: err}
 	}

@@ -46,9 +46,9 @@ func DefaultConfig() Config {
 		IndexKind:       "auto",
 		Catalogue:       vendors.DefaultRules(),
 		Limits:          vendors.DefaultLimits(),
-		ResyncInterval:  30 * time.Second,
+		ResyncInterval:  5 * time.Second,
 		ControlPoll:     2 * time.Second,
-		LeaseTTL:        30 * time.Second,
+		LeaseTTL:        time.Minute,
 		RetainSnapshots: 5,
 		RetainGrace:     time.Hour,
 		GateMaxRemoved:  0.5,
@@ -59,6 +59,12 @@ func DefaultConfig() Config {
 	}
 }
 
+// Below minLease a renewal has no time to be repeated, above maxLease nothing works for too long after a crash.
+const (
+	minLease = 5 * time.Second
+	maxLease = 5 * time.Minute
+)
+
 // Validate names the setting that cannot work, as the environment spells it, and why.
 func (c Config) Validate() error {
 	bad := func(name, why string, got any) error {
@@ -67,8 +73,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.ResyncInterval < 10*time.Millisecond:
 		return bad("RESYNC_INTERVAL", "must be at least 10ms", c.ResyncInterval)
-	case c.LeaseTTL < 100*time.Millisecond:
-		return bad("LEASE_TTL", "must be at least 100ms", c.LeaseTTL)
+	case c.LeaseTTL < minLease || c.LeaseTTL > maxLease:
+		return bad("LEASE_TTL", "must be 5s to 5m", c.LeaseTTL)
 	case c.RetainSnapshots < 1 || c.RetainSnapshots > store.HistoryLength:
 		// The pointer's history is what says which snapshots were promoted.
 		return bad("RETAIN_SNAPSHOTS", fmt.Sprintf("must be 1..%d", store.HistoryLength), c.RetainSnapshots)

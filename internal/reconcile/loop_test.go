@@ -226,7 +226,7 @@ func TestMetricsArePresentFromTheStartAndWellNamed(t *testing.T) {
 func TestConfigNamesTheSettingAtFault(t *testing.T) {
 	for variable, change := range map[string]func(*reconcile.Config){
 		"RESYNC_INTERVAL":       func(c *reconcile.Config) { c.ResyncInterval = 0 },
-		"LEASE_TTL":             func(c *reconcile.Config) { c.LeaseTTL = time.Millisecond },
+		"LEASE_TTL":             func(c *reconcile.Config) { c.LeaseTTL = 4 * time.Second },
 		"RETAIN_SNAPSHOTS":      func(c *reconcile.Config) { c.RetainSnapshots = 21 },
 		"RETAIN_GRACE":          func(c *reconcile.Config) { c.RetainGrace = -1 },
 		"GATE_MAX_REMOVED":      func(c *reconcile.Config) { c.GateMaxRemoved = 1.5 },

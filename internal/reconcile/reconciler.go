@@ -93,15 +93,14 @@ type Outcome struct {
 // every resync, request or retry, and releases the lease on the way out. It returns nil when ctx ended, and
 // an error only when the store cannot be used at all.
 func (r *Reconciler) Run(ctx context.Context) error {
-	if err := r.selfTest(ctx); err != nil {
+	if err := r.selfTest(ctx, false); err != nil {
 		return stoppedNil(ctx, err)
 	}
 	for ctx.Err() == nil {
 		held, err := r.lease.acquire(ctx)
 		switch {
 		case err != nil:
-			r.Log.WarnContext(ctx, "lease unavailable", "error", err)
-			r.follow(err)
+			r.complain(ctx, "lease unavailable", err)
 			sleep(ctx, jitter(r.cfg.LeaseTTL/3))
 		case !held:
 			r.follow(nil)
@@ -118,18 +117,24 @@ func (r *Reconciler) Run(ctx context.Context) error {
 }
 
 // Once waits up to 2 × LEASE_TTL for the lease, runs one pass and releases it. Without the lease the
-// outcome's result is "follower" and its exit code ExitConflict. ErrDiffers: refused, and nothing was written.
+// outcome's result is "follower" and its exit code ExitConflict. ErrDiffers: refused, and nothing was written. A store
+// that refuses, or that does not answer for noAnswer, ends it with ExitFailed.
 func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
-	if err := r.selfTest(ctx); err != nil {
+	if err := r.selfTest(ctx, true); err != nil {
 		return Outcome{ExitCode: ExitFailed, Err: err}, err
 	}
-	deadline := r.Clock.Elapsed() + 2*r.cfg.LeaseTTL
+	answered := r.Clock.Elapsed()
+	deadline := answered + 2*r.cfg.LeaseTTL
 	for {
 		held, err := r.lease.acquire(ctx)
 		if held {
 			break
 		}
+		if err != nil && (hopeless(err) || r.Clock.Elapsed()-answered >= noAnswer) {
+			return Outcome{ExitCode: ExitFailed, Err: err}, err
+		}
 		if err == nil {
+			answered = r.Clock.Elapsed()
 			h := r.lease.holder()
 			err = fmt.Errorf("the lease is held by %s (%s), epoch %d: %w", h.Host, h.Owner, h.Epoch, store.ErrConflict)
 		}
@@ -213,21 +218,47 @@ func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) error {
 	}
 }
 
-// selfTest refuses a store whose conditional writes do not hold; a store that cannot be reached is tried
-// again until ctx ends.
-func (r *Reconciler) selfTest(ctx context.Context) error {
-	for wait := time.Second; ; wait = min(2*wait, r.cfg.ResyncInterval) {
+const (
+	// noAnswer is how long a single pass waits for a store that does not answer.
+	noAnswer = 30 * time.Second
+	// refusedRetry is how often a daemon asks a store that refuses: somebody must put something right first.
+	refusedRetry = time.Minute
+)
+
+// hopeless tells whether a single pass gains nothing by asking again.
+func hopeless(err error) bool { return store.Refusal(err) || errors.Is(err, store.ErrNoAnswer) }
+
+// selfTest returns nil when the store honours conditional writes, and ErrUnusable when it does not. A daemon asks a
+// store that it cannot reach again until ctx ends, and one that refuses too, ever more slowly. A single pass (once) ends
+// with a refusal, and after noAnswer.
+func (r *Reconciler) selfTest(ctx context.Context, once bool) error {
+	began := r.Clock.Elapsed()
+	for wait := time.Second; ; wait *= 2 {
 		err := store.SelfTest(ctx, r.Objects, r.Layout)
-		if err == nil || errors.Is(err, store.ErrUnusable) {
+		if err == nil || errors.Is(err, store.ErrUnusable) || once && (hopeless(err) || r.Clock.Elapsed()-began >= noAnswer) {
 			return err
 		}
-		r.Log.WarnContext(ctx, "store self-test not possible", "error", err)
-		r.follow(err)
+		if r.complain(ctx, "store self-test not possible", err); store.Refusal(err) {
+			wait = min(wait, refusedRetry)
+		} else {
+			wait = min(wait, r.cfg.ResyncInterval)
+		}
 		sleep(ctx, jitter(wait))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+}
+
+// complain says in the log and in the status why this process cannot lead: an ERROR when the store refuses, which only
+// people can change, a WARN when it cannot be reached, which passes.
+func (r *Reconciler) complain(ctx context.Context, msg string, err error) {
+	level := slog.LevelWarn
+	if store.Refusal(err) {
+		level = slog.LevelError
+	}
+	r.Log.Log(ctx, level, msg, "error", err, "refused", store.Refusal(err))
+	r.follow(err)
 }
 
 // scratch returns an empty directory for one pass.

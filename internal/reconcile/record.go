@@ -185,8 +185,10 @@ func (r *Reconciler) follow(err error) {
 		Type: Leader, Status: False, Reason: "Follower", Message: "led by " + h.Host + " (" + h.Owner + ")",
 		LastTransitionTime: r.Clock.Now().UTC(),
 	}
-	if err != nil {
-		c.Reason, c.Message = "LeaseUnavailable", err.Error()
+	if store.Refusal(err) {
+		c.Reason, c.Message = "StoreRefuses", err.Error()
+	} else if err != nil {
+		c.Reason, c.Message = "StoreUnavailable", err.Error()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -57,7 +57,7 @@ func Defaults() Config {
 		ListenAddr:    ":8080",
 		AdminAddr:     ":9090",
 		LocalDir:      "./vectorstore",
-		PollInterval:  10 * time.Second,
+		PollInterval:  2 * time.Second,
 		DrainTime:     15 * time.Second,
 		Cores:         runtime.GOMAXPROCS(0),
 		MaxQueue:      256,

@@ -85,10 +85,13 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 	}, cfg.Load...)
 	base, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, fmt.Errorf("open S3 store: %w", err)
+		return nil, fmt.Errorf("AWS settings: %w", err)
 	}
-	if base.Region == "" {
-		return nil, errors.New("open S3 store: AWS_REGION is not set")
+	if !regionName.MatchString(base.Region) {
+		if base.Region == "" {
+			return nil, errors.New("AWS_REGION: is not set, and a bucket is in a region")
+		}
+		return nil, fmt.Errorf("AWS_REGION: %.80q is no region's name", base.Region)
 	}
 	attempts := &attemptClient{next: base.HTTPClient, cfg: cfg, silence: silence{limit: cfg.Patience}}
 	if b, ok := base.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -105,6 +108,11 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 			r.Retryables = append([]awsretry.IsErrorRetryable{awsretry.IsErrorRetryableFunc(givenUp)}, r.Retryables...)
 		})
 	})
+	if endpoint := s.client.Options().BaseEndpoint; endpoint != nil {
+		if err := CheckEndpoint(*endpoint); err != nil {
+			return nil, fmt.Errorf("AWS_ENDPOINT_URL_S3: %w", err)
+		}
+	}
 	return s, nil
 }
 

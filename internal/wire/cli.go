@@ -28,12 +28,39 @@ type Build struct{ Version, Commit string }
 
 func (b Build) String() string { return b.Version + " (" + b.Commit + ")" }
 
+// Output is standard output, which carries a command's result. It remembers the first write that failed: a result that
+// did not arrive is a failure, whichever command printed it and whether it looked.
+type Output struct {
+	to  io.Writer
+	err error
+}
+
+// NewOutput returns the Output of a process that writes to w.
+func NewOutput(w io.Writer) *Output { return &Output{to: w} }
+
+func (o *Output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// Exit is the process's exit code after code: ExitFailed, said in one line, when the result of what was done well
+// did not arrive.
+func (o *Output) Exit(code int, name string, stderr io.Writer) int {
+	if o.err == nil || code != ExitDone {
+		return code
+	}
+	return Exit(fmt.Errorf("the result was not written: %w", o.err), name, stderr)
+}
+
 // exited carries kong's wish to end the process (after --help or --version) up to Parse.
 type exited int
 
 // Parse fills cli from args and the environment. ok is false when the program should end now with code:
 // after --help and --version (0), or after a usage error, which Parse has printed in one line (2).
-func Parse(cli any, args []string, name, description string, b Build, stdout, stderr io.Writer) (ctx *kong.Context, code int, ok bool) {
+func Parse(cli any, args []string, name, description string, b Build, stdout *Output, stderr io.Writer) (ctx *kong.Context, code int, ok bool) {
 	unsetEmpty(os.Environ())
 	parser, err := kong.New(cli,
 		kong.Name(name),
@@ -57,6 +84,9 @@ func Parse(cli any, args []string, name, description string, b Build, stdout, st
 		}
 	}()
 	ctx, err = parser.Parse(args)
+	if stdout.err != nil { // --help did not arrive, which is no mistake in the arguments
+		return nil, ExitDone, false
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %s\n", name, nameVariable(parser.Model.Node, oneLine(err)))
 		return nil, ExitUsage, false

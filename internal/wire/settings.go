@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
@@ -21,11 +23,47 @@ type Store struct {
 	LocalDir  string `name:"local-dir" env:"VECTORSTORE_LOCAL_DIR" default:"./vectorstore" help:"Local disk: the server's last-good cache, the indexer's scratch space."`
 }
 
+// Validate reports the first wrong setting; the command line's parser calls it.
+func (s Store) Validate() error {
+	if err := store.CheckPrefix(s.Prefix); err != nil {
+		return SettingError("VECTORSTORE_S3_PREFIX", "%w", err)
+	}
+	if s.SourceKey != "" {
+		if err := store.CheckSource(s.SourceKey); err != nil {
+			return SettingError("VECTORSTORE_SOURCE_KEY", "%w", err)
+		}
+	}
+	if s.Bucket == "" {
+		if strings.Contains(s.Dir, "://") {
+			return SettingError("VECTORSTORE_STORE_DIR", "%.80q is an address; VECTORSTORE_S3_BUCKET names a bucket", s.Dir)
+		}
+		return nil
+	}
+	if err := store.CheckBucket(s.Bucket); err != nil {
+		return SettingError("VECTORSTORE_S3_BUCKET", "%w", err)
+	}
+	for _, variable := range []string{"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"} { // as the SDK looks for it
+		if endpoint := os.Getenv(variable); endpoint != "" {
+			if err := store.CheckEndpoint(endpoint); err != nil {
+				return SettingError(variable, "%w", err)
+			}
+			break
+		}
+	}
+	return nil
+}
+
 // Layout of the keys under the prefix.
 func (s Store) Layout() store.Layout { return store.NewLayout(s.Prefix, s.SourceKey) }
 
+// Patience with a store that answers nothing.
+const (
+	Daemon  = time.Duration(0) // waits for as long as it takes
+	Command = 30 * time.Second // must end
+)
+
 // Open connects to the store, observed by reg. Nothing is sent yet.
-func (s Store) Open(ctx context.Context, reg prometheus.Registerer) (store.Objects, error) {
+func (s Store) Open(ctx context.Context, reg prometheus.Registerer, patience time.Duration) (store.Objects, error) {
 	m := store.NewMetrics(reg)
 	if s.Bucket == "" {
 		d, err := store.NewDir(s.Dir)
@@ -34,11 +72,7 @@ func (s Store) Open(ctx context.Context, reg prometheus.Registerer) (store.Objec
 		}
 		return store.Observe(d, m), nil
 	}
-	o, err := store.NewS3(ctx, store.S3Config{Bucket: s.Bucket, Metrics: m})
-	if err != nil {
-		return nil, SettingError("VECTORSTORE_S3_BUCKET", "%w", err)
-	}
-	return o, nil
+	return store.NewS3(ctx, store.S3Config{Bucket: s.Bucket, Metrics: m, Patience: patience})
 }
 
 // CheckAddr reports an address that no listener could have.
