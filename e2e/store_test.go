@@ -178,7 +178,7 @@ func TestResultsThatDoNotArriveAreFailures(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	for _, c := range [][]string{
-		{"indexer", "list"}, {"indexer", "list", "-o", "json"}, {"indexer", "status"}, {"indexer", "gc", "--dry-run"}, {"indexer", "gc"}, {"indexer", "reconcile", "--dry-run"},
+		{"indexer", "list"}, {"indexer", "list", "-o", "json"}, {"indexer", "status"}, {"indexer", "gc", "--dry-run"}, {"indexer", "gc", "--once"}, {"indexer", "reconcile", "--dry-run"},
 		{"indexer", "reconcile", "--once"}, {"indexer", "suspend", "--reason", "why"}, {"indexer", "resume"}, {"indexer", "unpin"},
 		{"indexer", "--version"}, {"indexer", "--help"}, {"indexer", "gc", "--help"}, {"server", "--version"}, {"server", "--help"},
 	} {

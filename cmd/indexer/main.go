@@ -54,10 +54,7 @@ type cli struct {
 	ImportLangchain importCmd `cmd:"" name:"import-langchain" group:"move" help:"Take over a LangChain FAISS folder (index.faiss, index.pkl) without buying a vector again."`
 }
 
-func main() {
-	out := wire.NewOutput(os.Stdout)
-	os.Exit(out.Exit(run(os.Args[1:], out, os.Stderr), "indexer", os.Stderr))
-}
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // app is what every command gets: where results go, where logs go, and which store.
 type app struct {
@@ -69,7 +66,12 @@ type app struct {
 	build  wire.Build
 }
 
-func run(args []string, stdout *wire.Output, stderr io.Writer) int {
+func run(args []string, stdout, stderr io.Writer) int {
+	out := wire.NewOutput(stdout)
+	return out.Exit(command(args, out, stderr), "indexer", stderr)
+}
+
+func command(args []string, stdout *wire.Output, stderr io.Writer) int {
 	var c cli
 	build := wire.Build{Version: version, Commit: commit}
 	cmd, code, ok := wire.Parse(&c, args, "indexer", description, build, stdout, stderr)

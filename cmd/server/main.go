@@ -29,12 +29,14 @@ type cli struct {
 	Health healthCmd `cmd:"" help:"Exit 0 when the server on this machine answers /health; for a container's HEALTHCHECK."`
 }
 
-func main() {
-	out := wire.NewOutput(os.Stdout)
-	os.Exit(out.Exit(run(os.Args[1:], out, os.Stderr), "server", os.Stderr))
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	out := wire.NewOutput(stdout)
+	return out.Exit(command(args, out, stderr), "server", stderr)
 }
 
-func run(args []string, stdout *wire.Output, stderr io.Writer) int {
+func command(args []string, stdout *wire.Output, stderr io.Writer) int {
 	var c cli
 	build := wire.Build{Version: version, Commit: commit}
 	ctx, code, ok := wire.Parse(&c, args, "server", description, build, stdout, stderr)
