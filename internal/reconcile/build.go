@@ -27,7 +27,7 @@ const buildRows = 1024
 func (p *pass) build(ctx context.Context) error {
 	began := p.Clock.Elapsed()
 	c := p.files
-	p.step("build", int64(len(c.keys)))
+	p.step("build", int64(c.rows))
 	names, err := p.writeSides(ctx)
 	if err != nil {
 		return err
@@ -60,8 +60,8 @@ func (p *pass) build(ctx context.Context) error {
 		Index:      c.params,
 		Files:      append(files, c.entries...),
 		Stats: store.Stats{
-			Vectors: len(c.keys), Added: p.plan.Added, Changed: p.plan.Changed, Removed: p.plan.Removed,
-			Unchanged: p.plan.Unchanged, Embedded: c.bought, Reused: len(c.keys) - c.bought, Tokens: c.spent,
+			Vectors: c.rows, Added: p.plan.Added, Changed: p.plan.Changed, Removed: p.plan.Removed,
+			Unchanged: p.plan.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,
 			Carried: c.carried, ChangedSinceFull: p.sinceFull(),
 			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
 		},
@@ -71,8 +71,8 @@ func (p *pass) build(ctx context.Context) error {
 	}
 	p.localDir = p.dir
 	p.log.InfoContext(ctx, "index rebuilt from vendors.json", "snapshot", p.manifest.ID, "source", p.source.Key,
-		"vectors", len(c.keys), "index", c.params.Kind, "added", p.plan.Added, "changed", p.plan.Changed,
-		"removed", p.plan.Removed, "embedded", c.bought, "reused", len(c.keys)-c.bought, "tokens", c.spent,
+		"vectors", c.rows, "index", c.params.Kind, "added", p.plan.Added, "changed", p.plan.Changed,
+		"removed", p.plan.Removed, "embedded", c.bought, "reused", c.rows-c.bought, "tokens", c.spent,
 		"carried", c.carried)
 	return nil
 }
@@ -98,6 +98,12 @@ func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	if u := p.files.unembedded; len(u) > 0 {
+		names = append(names, store.FileUnembedded)
+		if err := store.WriteUnembedded(p.dir, u); err != nil {
+			return nil, fail(Built, "NoScratch", transient, err)
+		}
 	}
 	if docs.SizeBytes() >= manyBytes {
 		debug.FreeOSMemory()
@@ -127,11 +133,11 @@ func (p *pass) newestID(ctx context.Context) (string, error) {
 // buildIndex streams the vectors from the ledger, in catalogue order, into the index.
 func (p *pass) buildIndex(ctx context.Context) error {
 	c, dims := p.files, p.cfg.Embedding.Dims
-	params, err := p.Indexes.Resolve(p.spec.IndexKind, len(c.keys), dims)
+	params, err := p.Indexes.Resolve(p.spec.IndexKind, c.rows, dims)
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, fmt.Errorf("resolve index: %w", err))
 	}
-	b, err := p.Indexes.NewBuilder(params, dims, len(c.keys))
+	b, err := p.Indexes.NewBuilder(params, dims, c.rows)
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, fmt.Errorf("start index: %w", err))
 	}
@@ -154,9 +160,9 @@ func (p *pass) buildIndex(ctx context.Context) error {
 // addRows hands the vectors of the catalogue to b.
 func (p *pass) addRows(ctx context.Context, b Builder) error {
 	c, dims := p.files, p.cfg.Embedding.Dims
-	rows := make([]float32, min(buildRows, len(c.keys))*dims)
-	for start := 0; start < len(c.keys); start += buildRows {
-		n := min(buildRows, len(c.keys)-start)
+	rows := make([]float32, min(buildRows, c.rows)*dims)
+	for start := 0; start < c.rows; start += buildRows {
+		n := min(buildRows, c.rows-start)
 		for i, key := range c.keys[start : start+n] {
 			ok, err := p.ledger.Get(key, rows[i*dims:(i+1)*dims])
 			if err != nil || !ok {
@@ -225,7 +231,7 @@ func (p *pass) writePickle(ctx context.Context) (err error) {
 
 func (p *pass) pickle(ctx context.Context, w io.Writer) error {
 	docs := p.files.docs
-	return p.Pickle(w, docs.Len(), func(i int) (id, text string, metadata []byte, err error) {
+	return p.Pickle(w, p.files.rows, func(i int) (id, text string, metadata []byte, err error) {
 		if err := ctx.Err(); err != nil {
 			return "", "", nil, err
 		}

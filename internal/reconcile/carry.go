@@ -19,12 +19,12 @@ const driftShare = 0.2
 const kindFlat = "flat"
 
 // positions says where in the served snapshot each record is, -1 for one whose vector is known to be new. The text of
-// a record that changed may still be the same: the builder compares vectors.
-func (c *candidate) positions(served, built *store.DocIndex) []int64 {
+// a record that changed may still be the same: the builder compares vectors. Only the first rows records there have one.
+func (c *candidate) positions(served *store.DocIndex, rows int, built *store.DocIndex) []int64 {
 	from := make([]int64, built.Len())
 	for i := range from {
 		from[i] = -1
-		if j, ok := served.Find(built.IDHash(i)); ok {
+		if j, ok := served.Find(built.IDHash(i)); ok && j < rows {
 			from[i] = int64(j)
 		}
 	}
@@ -37,7 +37,7 @@ func (c *candidate) positions(served, built *store.DocIndex) []int64 {
 // drift is how many rows were inserted or lost since the last full build, a build that carries `carried` rows over from
 // the served snapshot included.
 func (p *pass) drift(carried int) int {
-	return p.pointer.Stats.ChangedSinceFull + len(p.files.keys) - carried + p.plan.Removed
+	return p.pointer.Stats.ChangedSinceFull + p.files.rows - carried + p.plan.Removed
 }
 
 // sinceFull is that for the build that was made: nothing when nothing was carried over.
@@ -65,7 +65,7 @@ func (p *pass) carries(next store.IndexParams) bool {
 			same++
 		}
 	}
-	return float64(p.drift(same)) <= driftShare*float64(len(c.keys))
+	return float64(p.drift(same)) <= driftShare*float64(c.rows)
 }
 
 // carry offers the served index to the build. Without it the build is only slower, so nothing but the end of the

@@ -19,11 +19,14 @@ type candidate struct {
 	keys    []store.LedgerKey
 
 	// Positions whose text is not in the ledger, each distinct text once.
-	missing []uint32
-	tokens  int // estimated, of the missing texts
-	bought  int // texts embedded
-	spent   int // tokens counted by the provider
-	params  store.IndexParams
+	missing    []uint32
+	tokens     int                                  // estimated, of the missing texts
+	bought     int                                  // texts embedded
+	rows       int                                  // records with a vector, which are the first
+	refused    map[store.LedgerKey]store.Unembedded // texts that get no vector
+	unembedded []store.Unembedded                   // the records behind rows
+	spent      int                                  // tokens counted by the provider
+	params     store.IndexParams
 
 	repairs []store.Repair // what was put right in the catalogue
 
@@ -70,6 +73,10 @@ func (p *pass) parse(ctx context.Context) error {
 		return fail(Built, "NoScratch", transient, err)
 	}
 	defer f.Close()
+	recalled, err := p.recallRefused(ctx)
+	if err != nil {
+		return err
+	}
 	var w *store.DocWriter
 	var pending map[store.LedgerKey]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
 	var c *candidate
@@ -77,7 +84,7 @@ func (p *pass) parse(ctx context.Context) error {
 		if w != nil {
 			_, err = w.Close()
 		}
-		c, pending = &candidate{}, map[store.LedgerKey]struct{}{}
+		c, pending = &candidate{refused: map[store.LedgerKey]store.Unembedded{}}, map[store.LedgerKey]struct{}{}
 		p.files = c
 		if err == nil {
 			w, err = store.NewDocWriter(p.dir)
@@ -89,7 +96,9 @@ func (p *pass) parse(ctx context.Context) error {
 			return err
 		}
 		key := store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
-		if _, twice := pending[key]; !twice && !p.ledger.Has(key) {
+		if u, known := recalled[key]; known && !p.ledger.Has(key) {
+			c.refused[key] = u
+		} else if _, twice := pending[key]; !twice && !p.ledger.Has(key) {
 			pending[key] = struct{}{}
 			c.missing = append(c.missing, uint32(len(c.keys)))
 			c.tokens += p.Embedder.EstimateTokens(rec.Text)
@@ -135,7 +144,7 @@ func (p *pass) compare(ctx context.Context) error {
 	c := p.files
 	p.plan = PlanReport{
 		Source: p.source.Source, Records: len(c.keys), Added: len(c.keys),
-		Texts: len(c.missing), Reused: len(c.keys) - len(c.missing), Tokens: c.tokens,
+		Texts: len(c.missing), Reused: len(c.keys) - len(c.missing) - len(c.refused), Tokens: c.tokens,
 		Cost: float64(c.tokens) * p.cfg.TokenPrice / 1e6, Budget: p.cfg.MaxEmbedTokens,
 	}
 	if p.pointer == nil {
@@ -158,7 +167,7 @@ func (p *pass) compare(ctx context.Context) error {
 	}
 	defer built.Close()
 	p.plan.Added, p.plan.Changed, p.plan.Removed, p.plan.Unchanged = difference(served, built)
-	c.from = c.positions(served, built)
+	c.from = c.positions(served, p.pointer.Stats.Vectors, built)
 	return nil
 }
 

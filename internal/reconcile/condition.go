@@ -13,6 +13,7 @@ const (
 	SourceReady = "SourceReady" // the catalogue was read and is valid
 	// CatalogueClean: nothing had to be put right in the catalogue.
 	CatalogueClean = "CatalogueClean"
+	Embedded       = "Embedded"  // every record of the served snapshot has a vector
 	Built          = "Built"     // a snapshot of the current source and spec exists
 	Verified       = "Verified"  // the gate passed it, and nobody found it corrupt since
 	Promoted       = "Promoted"  // the pointer names it
@@ -24,7 +25,7 @@ const (
 )
 
 // conditionOrder is how conditions are listed.
-var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Built, Verified, Promoted, Held, Suspended, Leader, Collected}
+var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected}
 
 // Statuses of a condition.
 const (
@@ -47,6 +48,8 @@ type facts struct {
 	legacy   string // why the copies for old readers lag
 	gc       string // why nothing is collected
 	promoted bool   // in this pass
+
+	unembedded *[]store.Unembedded // of the served snapshot, nil = not looked at
 }
 
 // conditions is a set under construction. Whatever is not set keeps what the last pass said.
@@ -109,6 +112,7 @@ func (p *pass) conditions(err error) []store.Condition {
 	p.cleanCondition(c)
 	p.intentCondition(c)
 	p.progressConditions(c)
+	p.embeddedCondition(c)
 	for _, f := range failures(err) {
 		if f.condition == Held {
 			p.heldConditions(c, f)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -40,7 +41,7 @@ func (p *pass) openLedger(ctx context.Context) error {
 // embed buys the vectors that the ledger lacks, a window at a time.
 func (p *pass) embed(ctx context.Context) error {
 	c := p.files
-	p.Metrics.embedded("reused", len(c.keys)-len(c.missing))
+	p.Metrics.embedded("reused", len(c.keys)-len(c.missing)-len(c.refused))
 	if len(c.missing) == 0 {
 		return nil
 	}
@@ -95,13 +96,36 @@ func (p *pass) embedWindow(ctx context.Context, positions []uint32) (purchase, e
 		}
 	}
 	got := purchase{rows: make([]float32, 0, len(texts)*dims)}
-	err := p.Embedder.Embed(ctx, texts, func(first int, vectors []float32, tokens int) error {
+	for ask := slices.Clone(positions); len(ask) > 0; {
+		answered, err := p.embedTexts(ctx, ask, texts, &got)
+		if err != nil {
+			return got, err
+		}
+		left := 0
+		for i, done := range answered {
+			if !done {
+				ask[left], texts[left] = ask[i], texts[i]
+				left++
+			}
+		}
+		ask, texts = ask[:left], texts[:left]
+	}
+	return got, nil
+}
+
+// embedTexts makes one call of the embedder. answered says which texts came back, or were refused; those that were not
+// are to be asked for again.
+func (p *pass) embedTexts(ctx context.Context, positions []uint32, texts []string, got *purchase) (answered []bool, err error) {
+	c, dims := p.files, p.cfg.Embedding.Dims
+	answered = make([]bool, len(positions))
+	err = p.Embedder.Embed(ctx, texts, func(first int, vectors []float32, tokens int) error {
 		n := len(vectors) / dims
 		if len(vectors) != n*dims || first < 0 || first+n > len(positions) {
 			return fmt.Errorf("embedder returned %d numbers for texts %d.. of %d, dims %d", len(vectors), first, len(texts), dims)
 		}
-		for _, pos := range positions[first : first+n] {
+		for i, pos := range positions[first : first+n] {
 			got.keys = append(got.keys, c.keys[pos])
+			answered[first+i] = true
 		}
 		got.rows = append(got.rows, vectors...)
 		c.bought += n
@@ -111,13 +135,20 @@ func (p *pass) embedWindow(ctx context.Context, positions []uint32) (purchase, e
 		p.Progress.Add(int64(n))
 		return nil
 	})
+	if refused, ok := errors.AsType[refusedTexts](err); ok && len(refused.RefusedTexts()) > 0 {
+		for i, why := range refused.RefusedTexts() {
+			p.refuse(positions[i], why)
+			answered[i] = true
+		}
+		return answered, p.checkRefused()
+	}
 	if err != nil {
-		return got, fmt.Errorf("embed: %w", err)
+		return nil, fmt.Errorf("embed: %w", err)
 	}
-	if len(got.keys) != len(texts) {
-		return got, fmt.Errorf("embed: %d of %d texts came back", len(got.keys), len(texts))
+	if slices.Contains(answered, false) {
+		return nil, fmt.Errorf("embed: not all of %d texts came back", len(positions))
 	}
-	return got, nil
+	return answered, nil
 }
 
 // flush makes a purchase durable. It is paid for, so a pass that is told to stop still stores it: segments

@@ -32,6 +32,7 @@ type passOptions struct {
 	once   bool // a command's pass, by the settings of its shell
 	// override: the command means them.
 	override bool
+	retry    bool // up to date, but for records without vectors that are tried again
 }
 
 // pass is one level-based pass: what it saw, what it made, what came of it.
@@ -158,9 +159,14 @@ func (p *pass) converge(ctx context.Context) error {
 		return p.source.err
 	}
 	if p.upToDate() && !p.opts.force {
-		p.facts.built, p.facts.verified = "UpToDate", "GatePassed"
-		p.memo = memo{}
-		return nil
+		due, err := p.retryDue(ctx)
+		if err != nil {
+			return err
+		}
+		if !due {
+			return p.unchanged(ctx)
+		}
+		p.opts.retry = true
 	}
 	if err := p.readGolden(ctx); err != nil {
 		return err
@@ -169,6 +175,9 @@ func (p *pass) converge(ctx context.Context) error {
 		return err
 	}
 	err := p.candidate(ctx)
+	if errors.Is(err, errUnchanged) || p.retryFailed(ctx, err) {
+		return p.unchanged(ctx)
+	}
 	if err == nil {
 		err = p.promote(ctx)
 	}
@@ -177,15 +186,24 @@ func (p *pass) converge(ctx context.Context) error {
 	return err
 }
 
+// unchanged ends a pass with the served snapshot as the one that is wanted.
+func (p *pass) unchanged(ctx context.Context) error {
+	p.facts.built, p.facts.verified = "UpToDate", "GatePassed"
+	p.memo = memo{}
+	list, err := p.servedUnembedded(ctx)
+	p.facts.unembedded = &list
+	return err
+}
+
 // candidate adopts a complete snapshot of the same source and spec, or builds one.
 func (p *pass) candidate(ctx context.Context) error {
-	if !p.opts.force {
+	if !p.opts.force && !p.opts.retry {
 		if adopted, err := p.adopt(ctx); adopted || err != nil {
 			return err
 		}
 	}
 	for _, step := range []func(context.Context) error{
-		p.parse, p.compare, p.budget, p.embed, p.build, p.judgeBuilt, p.upload,
+		p.parse, p.compare, p.budget, p.embed, p.stillRefused, p.setAside, p.build, p.judgeBuilt, p.upload,
 	} {
 		if err := step(ctx); err != nil {
 			return stopped(ctx, err)

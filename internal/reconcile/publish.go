@@ -23,6 +23,7 @@ const (
 	ReasonSpec     = "spec changed"
 	ReasonBroken   = "served snapshot damaged"
 	ReasonForced   = "forced rebuild"
+	ReasonRetried  = "refused texts embedded"
 	ReasonAdopted  = "adopted"
 	ReasonOperator = "promoted by operator"
 	ReasonRollback = "rollback"
@@ -100,7 +101,9 @@ func (p *pass) promote(ctx context.Context) error {
 	p.pointer, p.pointerETag, p.broken = &next, info.ETag, ""
 	p.result, p.message = ResultPromoted, next.Reason
 	p.facts.promoted = true
-	return nil
+	list, err := p.servedUnembedded(ctx)
+	p.facts.unembedded = &list
+	return err
 }
 
 // stillWanted reads the operator's intent and the lease again when there is no pointer, whose ETag would otherwise
@@ -138,6 +141,8 @@ func (p *pass) reason() string {
 		return ReasonSource
 	case p.pointer.SpecDigest != p.specDigest:
 		return ReasonSpec
+	case p.opts.retry:
+		return ReasonRetried
 	default:
 		return ReasonForced
 	}

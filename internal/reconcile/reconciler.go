@@ -30,7 +30,9 @@ type Reconciler struct {
 	status     store.Status // as last read or written by us
 	statusETag string
 	statusRead bool
-	control    string          // ETag of control.json as the last pass read it, "" = there was none
+	control    string  // ETag of control.json as the last pass read it, "" = there was none
+	retried    retried // the last attempt at texts that the provider refused
+	unembedded unembeddedOf
 	memo       memo            // the failed or held build of unchanged inputs
 	rehashed   map[string]bool // rejections that were looked into
 	manifests  map[string]manifestOf

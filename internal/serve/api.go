@@ -25,7 +25,8 @@ type healthBody struct {
 	Source     string  `json:"vectorstore_source" example:"S3/current" doc:"S3/current: as found at start; rebuilt->S3/current: a later generation; local-cache: the store has not answered yet; none"`
 	Snapshot   string  `json:"snapshot" doc:"Id of the served snapshot, empty for none"`
 	Generation int64   `json:"generation"`
-	Vectors    int     `json:"vectors"`
+	Vectors    int     `json:"vectors" doc:"Records that are found by meaning"`
+	Records    int     `json:"records" doc:"Records, those included whose text the embedding provider refused"`
 	AgeSeconds float64 `json:"age_seconds" doc:"Since the snapshot was built"`
 	Fallback   bool    `json:"fallback,omitempty" doc:"An older snapshot is served, because the current one cannot be loaded"`
 }
@@ -237,7 +238,8 @@ func (s *Server) describe() (snapshotBody, bool) {
 func (s *Server) health() healthBody {
 	b := healthBody{Status: "ok", Source: s.follow.source()}
 	if h, ok := s.holder.look(); ok {
-		b.Snapshot, b.Generation, b.Vectors, b.Fallback = h.pointer.ID, h.pointer.Generation, h.vectors, h.fallback
+		b.Snapshot, b.Generation, b.Fallback = h.pointer.ID, h.pointer.Generation, h.fallback
+		b.Vectors, b.Records = h.vectors, h.records
 		b.AgeSeconds = max(0, time.Since(h.manifest.CreatedAt).Round(time.Millisecond).Seconds())
 	}
 	return b

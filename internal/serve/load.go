@@ -220,7 +220,9 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 		s.docs = nil
 		return nil, err
 	}
-	if n := s.index.Len(); n != s.docs.Len() || n != m.Stats.Vectors || s.index.Dims() != m.Spec.Embedding.Dims {
+	// Records without a row are the last ones, and listed in a file of their own.
+	_, fewer := m.File(store.FileUnembedded)
+	if n := s.index.Len(); (n != s.docs.Len() && !fewer) || n > s.docs.Len() || n != m.Stats.Vectors || s.index.Dims() != m.Spec.Embedding.Dims {
 		return nil, fmt.Errorf("index has %d x %d, there are %d documents, the manifest says %d x %d",
 			n, s.index.Dims(), s.docs.Len(), m.Stats.Vectors, m.Spec.Embedding.Dims)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -109,7 +110,8 @@ func run(ctx context.Context, snap *snapshot, q query) ([]hit, error) {
 	case q.vector == nil && q.text == "":
 		return inOrder(allow, q.k, 1), nil
 	case q.mode == ModeSemantic || q.text == "" || snap.words == nil:
-		return byMeaning(ctx, snap, q.vector, q.k, allow)
+		hits, err := byMeaning(ctx, snap, q.vector, q.k, allow)
+		return snap.withRest(hits, q.k, allow), err
 	case q.mode == ModeLexical:
 		return byWords(ctx, snap, q, allow)
 	default:
@@ -126,8 +128,15 @@ func inOrder(allow *roaring.Bitmap, k int, score float32) []hit {
 	return hits
 }
 
-// byMeaning ranks by cosine alone.
+// byMeaning ranks the records that have a vector by cosine alone.
 func byMeaning(ctx context.Context, snap *snapshot, vector []float32, k int, allow *roaring.Bitmap) ([]hit, error) {
+	if rows, all := snap.index.Len(), snap.docs.Len(); allow != nil && rows < all {
+		allow = allow.Clone()
+		allow.RemoveRange(uint64(rows), uint64(all))
+		if allow.IsEmpty() {
+			return nil, nil
+		}
+	}
 	pos, scores, err := snap.lane.search(ctx, vector, k, allow)
 	if err != nil {
 		return nil, err
@@ -139,6 +148,17 @@ func byMeaning(ctx context.Context, snap *snapshot, vector []float32, k int, all
 		}
 	}
 	return hits, nil
+}
+
+// withRest appends allowed records without a vector to fewer than k hits, so that there are always min(k, matching).
+func (s *snapshot) withRest(hits []hit, k int, allow *roaring.Bitmap) []hit {
+	for pos := s.index.Len(); pos < s.docs.Len() && len(hits) < k; pos++ {
+		there := slices.ContainsFunc(hits, func(h hit) bool { return h.pos == int64(pos) })
+		if !there && (allow == nil || allow.ContainsInt(pos)) {
+			hits = append(hits, hit{pos: int64(pos)})
+		}
+	}
+	return hits
 }
 
 // byWords ranks by words alone. With a filter the records without any of the words follow, so that there are always
@@ -165,7 +185,7 @@ func byBoth(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap)
 	for i, h := range near {
 		ranking[i] = h.pos
 	}
-	hits := snap.fused(q, ranking, allow)
+	hits := snap.withRest(snap.fused(q, ranking, allow), q.k, allow)
 	return hits, similarities(ctx, snap, q.vector, hits)
 }
 
@@ -187,6 +207,9 @@ func similarities(ctx context.Context, snap *snapshot, vector []float32, hits []
 	}
 	stored := make([]float32, snap.dims())
 	for i := range hits {
+		if hits[i].pos >= int64(snap.index.Len()) {
+			continue // it has no vector
+		}
 		if err := snap.index.Vector(int(hits[i].pos), stored); err != nil {
 			return err
 		}

@@ -122,7 +122,7 @@ type held struct {
 	pointer          store.Pointer
 	fallback, cached bool
 	loadedAt         time.Time
-	vectors          int
+	vectors, records int
 	indexBytes       int64
 }
 
@@ -134,7 +134,7 @@ func (h *holder) look() (v held, ok bool) {
 	if s == nil {
 		return held{}, false
 	}
-	return held{s.manifest, s.pointer, s.fallback, s.cached, s.loadedAt, s.index.Len(), s.indexBytes}, true
+	return held{s.manifest, s.pointer, s.fallback, s.cached, s.loadedAt, s.index.Len(), s.docs.Len(), s.indexBytes}, true
 }
 
 // id of the published snapshot, "" for none.

@@ -38,6 +38,7 @@ type world struct {
 	gen     int64
 
 	writeIndex func(path string, dims int, rows []float32) error
+	bare       int                     // this many of the last records have no vector
 	plain      bool                    // snapshots carry neither words.idx nor filters.idx
 	spoil      func([][]byte) [][]byte // what is written instead of their arrays
 }
@@ -71,9 +72,11 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	must(w.t, err)
 	read, err := vendorstest.Records(strings.NewReader("[" + strings.Join(records, ",") + "]"))
 	must(w.t, err)
-	for _, rec := range read {
+	for i, rec := range read {
 		must(w.t, docs.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest))
-		rows = append(rows, gram(rec.Text)...)
+		if i < len(records)-w.bare {
+			rows = append(rows, gram(rec.Text)...)
+		}
 	}
 	files, err := docs.Close()
 	must(w.t, err)
@@ -82,6 +85,12 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	f, err := store.HashFile(context.Background(), index, nil)
 	must(w.t, err)
 	files = append(files, w.arrays(dir)...)
+	if w.bare > 0 {
+		must(w.t, store.WriteUnembedded(dir, make([]store.Unembedded, w.bare)))
+		f, err := store.HashFile(context.Background(), filepath.Join(dir, store.FileUnembedded), nil)
+		must(w.t, err)
+		files = append(files, f)
+	}
 	spec := store.Spec{
 		Embedding: store.Embedding{Provider: "local", Model: embed.LocalModel, Dims: testDims, Version: "1"},
 		Metric:    "inner_product", TextTemplate: vendors.TextTemplate, IndexKind: "flat",
@@ -94,7 +103,7 @@ func (w *world) build(records []string) (store.Manifest, string) {
 		FormatVersion: store.FormatVersion, ID: id, CreatedAt: time.Now().UTC(),
 		Source: store.Source{Key: w.layout.Source, ETag: "e", SHA256: strings.Repeat("0", 64), Records: len(records)},
 		Spec:   spec, SpecDigest: spec.Digest(), Index: store.IndexParams{Kind: "flat"},
-		Files: append([]store.File{f}, files...), Stats: store.Stats{Vectors: len(records)}, Builder: "test",
+		Files: append([]store.File{f}, files...), Stats: store.Stats{Vectors: len(records) - w.bare}, Builder: "test",
 	}
 	_, err = store.PutSnapshot(context.Background(), w.objects, w.layout, dir, m, nil)
 	must(w.t, err)

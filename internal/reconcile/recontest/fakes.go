@@ -28,14 +28,18 @@ type Embedder struct {
 	Before func(ctx context.Context, texts []string) error
 	// Query replaces the vector of a query.
 	Query func(text string) []float32
+	// Refuse says that a text itself is refused.
+	Refuse func(text string) bool
 
 	mu      sync.Mutex
 	bought  map[string]int // texts by how often
 	queries int
+	refused int
 }
 
 // Embed implements reconcile.Embedder.
 func (e *Embedder) Embed(ctx context.Context, texts []string, done func(first int, vectors []float32, tokens int) error) error {
+	refused := refusals{}
 	size := e.Batch
 	if size == 0 {
 		size = len(texts)
@@ -47,16 +51,47 @@ func (e *Embedder) Embed(ctx context.Context, texts []string, done func(first in
 				return err
 			}
 		}
-		var rows []float32
-		for _, t := range batch {
-			rows = append(rows, Vector(t, e.Dims)...)
-		}
-		e.count(batch)
-		if err := done(first, rows, len(batch)); err != nil {
-			return err
+		for i := 0; i < len(batch); i++ {
+			var rows []float32
+			from := i
+			for ; i < len(batch) && (e.Refuse == nil || !e.Refuse(batch[i])); i++ {
+				rows = append(rows, Vector(batch[i], e.Dims)...)
+			}
+			if i < len(batch) {
+				refused[first+i] = errors.New("this text is refused")
+			}
+			if e.count(batch[from:i]); i == from {
+				continue
+			}
+			if err := done(first+from, rows, i-from); err != nil {
+				return err
+			}
 		}
 	}
+	if len(refused) > 0 {
+		e.countRefused(len(refused))
+		return refused
+	}
 	return ctx.Err()
+}
+
+// refusals is an embedder's error about some of the texts.
+type refusals map[int]error
+
+func (r refusals) Error() string               { return "some texts are refused" }
+func (r refusals) RefusedTexts() map[int]error { return r }
+
+func (e *Embedder) countRefused(n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.refused += n
+}
+
+// Refused is how often a text was refused.
+func (e *Embedder) Refused() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refused
 }
 
 func (e *Embedder) count(batch []string) {

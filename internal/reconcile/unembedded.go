@@ -1,0 +1,273 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// A text that the provider refuses for itself must not keep all others from being served. Its records are in the
+// snapshot, last, without a row in the index: words find them, meaning does not. They are listed in unembedded.json, so
+// that the next pass does not ask again before retryRefused is over; another text, another spec or --force asks at once.
+const (
+	retryRefused = 24 * time.Hour
+	fewRefused   = 10  // texts, or one in
+	shareRefused = 100 // of all records: with more of them refused, something else is wrong
+	refusedShown = 10  // ids in a condition and the log
+	reasonBytes  = 300
+)
+
+// refusedTexts is the error of an Embedder that was refused some texts themselves, by their index.
+type refusedTexts interface {
+	error
+	RefusedTexts() map[int]error
+}
+
+// errUnchanged ends a pass that only asked again for what was refused, in vain.
+var errUnchanged = errors.New("nothing changed")
+
+// refuse notes what the provider says of the text at pos.
+func (p *pass) refuse(pos uint32, why error) {
+	c := p.files
+	reason := why.Error()
+	if len(reason) > reasonBytes {
+		reason = strings.ToValidUTF8(reason[:reasonBytes], "") + "…"
+	}
+	key := c.keys[pos]
+	c.refused[key] = store.Unembedded{ID: c.docs.ID(int(pos)), Key: key, Reason: reason, TriedAt: p.storeNow().UTC()}
+}
+
+// checkRefused ends the pass when more texts are refused than a catalogue has bad ones.
+func (p *pass) checkRefused() error {
+	c := p.files
+	most := max(fewRefused, len(c.keys)/shareRefused)
+	if len(c.refused) <= most && (len(c.refused) == 0 || len(c.refused) < p.distinct()) {
+		return nil
+	}
+	first := slices.MinFunc(slices.Collect(maps.Values(c.refused)), func(a, b store.Unembedded) int { return cmp.Compare(a.ID, b.ID) })
+	return fmt.Errorf("%d texts are refused by the embedding provider, at most %d may be left out; record %q: %s", len(c.refused), min(most, p.distinct()-1), first.ID, first.Reason)
+}
+
+// distinct counts the texts of the catalogue, up to more than may be refused.
+func (p *pass) distinct() int {
+	seen := map[store.LedgerKey]struct{}{}
+	for _, key := range p.files.keys {
+		if seen[key] = struct{}{}; len(seen) > fewRefused {
+			return len(p.files.keys)
+		}
+	}
+	return len(seen)
+}
+
+// recallRefused returns the texts that were refused a short time ago and are not to be asked for now.
+func (p *pass) recallRefused(ctx context.Context) (map[store.LedgerKey]store.Unembedded, error) {
+	recalled := map[store.LedgerKey]store.Unembedded{}
+	if p.opts.force || p.opts.retry {
+		return recalled, nil
+	}
+	known, err := p.servedUnembedded(ctx)
+	for _, u := range known {
+		if p.storeNow().Sub(u.TriedAt) < retryRefused {
+			recalled[u.Key] = u
+		}
+	}
+	return recalled, err
+}
+
+// retryDue says whether the served snapshot lacks vectors that are to be asked for again. Since when, is known from
+// the snapshot and, for as long as this process runs, from its own attempts.
+func (p *pass) retryDue(ctx context.Context) (bool, error) {
+	known, err := p.servedUnembedded(ctx)
+	if err != nil || len(known) == 0 {
+		return false, err
+	}
+	if r := p.retried; r.snapshot == p.pointer.ID && p.Clock.Elapsed()-r.at < retryRefused {
+		return false, nil
+	}
+	return slices.ContainsFunc(known, func(u store.Unembedded) bool { return p.storeNow().Sub(u.TriedAt) >= retryRefused }), nil
+}
+
+// retried is the last attempt for a snapshot.
+type retried struct {
+	snapshot string
+	at       time.Duration
+}
+
+// stillRefused ends a pass that only retried when nothing new came of it: the snapshot would be the served one again.
+func (p *pass) stillRefused(context.Context) error {
+	if !p.opts.retry {
+		return nil
+	}
+	p.Reconciler.retried = retried{p.pointer.ID, p.Clock.Elapsed()}
+	if p.files.bought == 0 {
+		return errUnchanged
+	}
+	return nil
+}
+
+// retryFailed says that err ended nothing but an attempt to do better than the served snapshot, which is up to date.
+func (p *pass) retryFailed(ctx context.Context, err error) bool {
+	f, ok := errors.AsType[*failure](err)
+	if !p.opts.retry || !ok || f.reason != "EmbeddingFailed" || ctx.Err() != nil {
+		return false
+	}
+	p.Reconciler.retried = retried{p.pointer.ID, p.Clock.Elapsed()}
+	p.log.WarnContext(ctx, "refused texts not tried again", "error", err)
+	return true
+}
+
+// servedUnembedded is the list of the served snapshot, none for one whose records all have vectors.
+func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error) {
+	if p.pointer == nil {
+		return nil, nil
+	}
+	f, ok := p.pointer.File(store.FileUnembedded)
+	if !ok || p.pointer.Spec.Embedding != p.spec.Embedding {
+		return nil, nil
+	}
+	if p.unembedded.snapshot == p.pointer.ID {
+		return p.unembedded.records, nil
+	}
+	dir := filepath.Join(p.dir, "served")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fail(Built, "NoScratch", transient, err)
+	}
+	m := p.pointer.Manifest
+	m.Files = []store.File{f}
+	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
+	var records []store.Unembedded
+	if err == nil {
+		records, err = store.ReadUnembedded(dir)
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt):
+		p.log.WarnContext(ctx, "list of records without vectors unreadable", "snapshot", m.ID, "error", err)
+	case err != nil:
+		return nil, fail(Built, "BaselineUnreadable", transient, stopped(ctx, err))
+	}
+	p.Reconciler.unembedded = unembeddedOf{m.ID, records}
+	return records, nil
+}
+
+// unembeddedOf is the list of an immutable snapshot.
+type unembeddedOf struct {
+	snapshot string
+	records  []store.Unembedded
+}
+
+// setAside moves the records without vectors behind the others.
+func (p *pass) setAside(ctx context.Context) error {
+	c := p.files
+	c.rows = len(c.keys)
+	if len(c.refused) == 0 {
+		return nil
+	}
+	if err := p.checkRefused(); err != nil {
+		return p.embedError(ctx, err)
+	}
+	var order, behind []int
+	for i, key := range c.keys {
+		if u, refused := c.refused[key]; refused {
+			u.ID = c.docs.ID(i)
+			c.unembedded = append(c.unembedded, u)
+			behind = append(behind, i)
+		} else {
+			order = append(order, i)
+		}
+	}
+	c.rows = len(order)
+	order = append(order, behind...)
+	if err := p.reorder(ctx, order); err != nil {
+		return fail(Built, "NoScratch", transient, stopped(ctx, fmt.Errorf("set records aside: %w", err)))
+	}
+	p.log.WarnContext(ctx, "records not embedded", "count", len(c.unembedded), "ids", idsOf(c.unembedded), "error", c.unembedded[0].Reason)
+	return nil
+}
+
+func idsOf(records []store.Unembedded) []string {
+	var ids []string
+	for _, u := range records[:min(len(records), refusedShown)] {
+		ids = append(ids, u.ID)
+	}
+	return ids
+}
+
+// reorder writes the documents anew, order[i] becoming record i, and what is known by position with them.
+func (p *pass) reorder(ctx context.Context, order []int) error {
+	c := p.files
+	index, err := store.OpenDocIndex(filepath.Join(p.dir, store.FileOffsets))
+	if err != nil {
+		return err
+	}
+	defer index.Close()
+	dir := filepath.Join(p.dir, "reordered")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	w, err := store.NewDocWriter(dir)
+	if err != nil {
+		return err
+	}
+	for _, i := range order {
+		d, err := c.docs.Doc(i)
+		if err == nil {
+			var digest [32]byte // of which the index holds the first half, as before
+			first := index.Digest(i)
+			copy(digest[:], first[:])
+			err = w.Add(d.ID, d.Name, d.Text, d.Metadata, digest)
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			_, cerr := w.Close()
+			return errors.Join(err, cerr)
+		}
+	}
+	if c.entries, err = w.Close(); err != nil {
+		return err
+	}
+	c.docs.Close()
+	c.docs = nil
+	for _, f := range c.entries {
+		if err := os.Rename(filepath.Join(dir, f.Name), filepath.Join(p.dir, f.Name)); err != nil {
+			return err
+		}
+	}
+	if c.docs, err = store.OpenDocs(p.dir); err != nil {
+		return err
+	}
+	keys, from := make([]store.LedgerKey, len(order)), []int64(nil)
+	for k, i := range order {
+		keys[k] = c.keys[i]
+		if c.from != nil && k < c.rows {
+			from = append(from, c.from[i])
+		}
+	}
+	c.keys, c.from, c.missing = keys, from, nil
+	return nil
+}
+
+// embeddedCondition names the records of the served snapshot that have no vector.
+func (p *pass) embeddedCondition(c *conditions) {
+	if p.pointer == nil || p.facts.unembedded == nil {
+		return
+	}
+	list := *p.facts.unembedded
+	if len(list) == 0 {
+		c.set(Embedded, True, "AllEmbedded", "")
+		return
+	}
+	more := ""
+	if n := len(list) - refusedShown; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	c.set(Embedded, False, "TextsRefused", fmt.Sprintf("%d of %d records have no vector: the embedding provider refused their texts; only words find them: %s%s (%s); they are tried again daily, when the text or the model changes, and with --force",
+		len(list), p.pointer.Source.Records, strings.Join(idsOf(list), ", "), more, list[0].Reason))
+}
