@@ -22,7 +22,7 @@ const (
 // healthBody is /health.
 type healthBody struct {
 	Status     string  `json:"status" enum:"ok"`
-	Source     string  `json:"vectorstore_source" example:"S3/current" doc:"S3/current: as found at start; rebuilt->S3/current: a later generation; local-cache: the store has not answered yet; none"`
+	Source     string  `json:"vectorstore_source" example:"S3/current" doc:"S3/current: as found at start; rebuilt->S3/current: a later generation; S3/previous: an older one, because the current one cannot be loaded; local-cache: the store has not answered yet; none"`
 	Snapshot   string  `json:"snapshot" doc:"Id of the served snapshot, empty for none"`
 	Generation int64   `json:"generation"`
 	Vectors    int     `json:"vectors" doc:"Records that are found by meaning"`

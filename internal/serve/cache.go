@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -152,14 +153,35 @@ func (c *cache) commit(p store.Pointer) error {
 			kept = append(kept, old)
 		}
 	}
-	data, err := json.Marshal(cacheState{store.FormatVersion, kept})
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(c.root, "state.json"), data, 0o600)
-	}
-	if err != nil {
+	if err := c.record(kept); err != nil {
 		return err
 	}
 	return c.prune(kept)
+}
+
+func (c *cache) record(kept []store.Pointer) error {
+	data, err := json.Marshal(cacheState{store.FormatVersion, kept})
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(c.root, "state.json"), data, 0o600)
+}
+
+// giveUp removes every snapshot but the served one, or but the newest when none is served; false when there was nothing
+// to remove. Files go before they leave the state: on a full disk there is no other order, and a pointer without files
+// only means a download.
+func (c *cache) giveUp(served string) bool {
+	all := c.pointers()
+	kept := slices.Clone(all[:min(len(all), 1)])
+	for _, p := range all {
+		if p.ID == served {
+			kept = []store.Pointer{p}
+		}
+	}
+	if len(kept) == len(all) {
+		return false
+	}
+	return errors.Join(c.prune(kept), c.record(kept)) == nil
 }
 
 // prune removes every snapshot but the kept ones, and leftover downloads. Files that are still mapped live on until

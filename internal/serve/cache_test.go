@@ -1,11 +1,17 @@
 package serve
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -104,4 +110,45 @@ func TestCacheKeepsCurrentAndPreviousOnly(t *testing.T) {
 		return found
 	}
 	eventually(t, "pruned", func() bool { return slices.Equal(dirs(), ids[2:]) })
+}
+
+// TestADiskForTwoSnapshotsTakesAThird: while the files of the one before the served one are there, writing fails.
+func TestADiskForTwoSnapshotsTakesAThird(t *testing.T) {
+	w := newWorld(t)
+	var local string
+	var previous atomic.Pointer[string]
+	var full atomic.Int64
+	r := w.start(t, func(d *Deps, c *Config) {
+		local = c.LocalDir
+		d.Objects = store.Hooked(d.Objects, func(_ context.Context, _, key string, call func() error) error {
+			if id := previous.Load(); id != nil && strings.HasSuffix(key, store.FileDocuments) {
+				if dirs, _ := filepath.Glob(filepath.Join(local, "server", "*", "*", *id)); len(dirs) > 0 {
+					full.Add(1)
+					return fmt.Errorf("write: %w", unix.ENOSPC)
+				}
+			}
+			return call()
+		})
+	})
+	first := w.publish(catalogue()[:3])
+	r.serving(first.ID)
+	second := w.publish(catalogue()[:4])
+	r.serving(second.ID)
+	previous.Store(&first.ID)
+	third := w.publish(catalogue())
+	r.serving(third.ID)
+	if full.Load() == 0 {
+		t.Error("the disk was never full")
+	}
+	eventually(t, "committed", func() bool { return len(r.follow.cache.pointers()) == 2 })
+	if got := r.follow.cache.pointers(); got[0].ID != third.ID || got[1].ID != second.ID {
+		t.Errorf("kept %s and %s", got[0].ID, got[1].ID)
+	}
+	// When even the served one is in the way, it stays, and says why.
+	previous.Store(&third.ID)
+	w.publish(catalogue()[:2])
+	eventually(t, "refused for the disk", func() bool { return r.reason() == reasonDisk })
+	if len(r.search(`{"filter":{},"k":100}`).Results) != len(catalogue()) {
+		t.Error("what was served is not any more")
+	}
 }

@@ -285,7 +285,7 @@ func TestUnloadablePointerAtStartFallsBackToHistory(t *testing.T) {
 	w.promote(m, digest)
 	r := w.start(t)
 	r.serving(good.ID)
-	if h := r.health(); !h.Fallback || h.Source != "dir/current" {
+	if h := r.health(); !h.Fallback || h.Source != "dir/previous" {
 		t.Errorf("%+v", h)
 	}
 	eventually(t, "the refusal", func() bool { return r.reason() == reasonHash })

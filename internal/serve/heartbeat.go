@@ -16,7 +16,7 @@ const (
 )
 
 // source says where the served snapshot came from, decided without clocks: what the first successful poll found is
-// "S3/current", any later generation "rebuilt->S3/current".
+// "S3/current", any later generation "rebuilt->S3/current", and an older one that stands in for it "S3/previous".
 func (f *follower) source() string {
 	h, ok := f.holder.look()
 	s := f.view()
@@ -29,6 +29,8 @@ func (f *follower) source() string {
 		return sourceNone
 	case !s.answered || h.cached:
 		return sourceCache
+	case h.fallback:
+		return kind + "/previous"
 	case s.baseline != nil && h.pointer.Lineage == s.baseline.Lineage && h.pointer.Generation <= s.baseline.Generation:
 		return kind + "/current"
 	}

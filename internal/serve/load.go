@@ -80,6 +80,7 @@ type loader struct {
 	cores  *cores
 	recent *recentQueries
 	m      *metrics
+	served func() string // id of the published snapshot, "" for none
 	// makeRoom is asked when old and new do not fit together: it retires the old one and returns when its memory is
 	// free, or says that it must stay.
 	makeRoom func(*tightError) error
@@ -110,7 +111,14 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 		return nil, err
 	}
 	if dir == "" {
-		if dir, err = l.download(ctx, p, m, polite); err != nil {
+		dir, err = l.download(ctx, p, m, polite)
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			// The disk may hold two snapshots and not three: what is served matters more than what was.
+			if l.cache.giveUp(l.served()) {
+				dir, err = l.download(ctx, p, m, polite)
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -102,7 +102,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		state: followState{quarantine: make(map[quarantineKey]*refusal)},
 	}
 	s.holder.free = s.follow.free
-	s.follow.loader = &loader{deps: deps, cores: s.cores, recent: s.recent, m: s.m, makeRoom: s.follow.makeRoom}
+	s.follow.loader = &loader{deps: deps, cores: s.cores, recent: s.recent, m: s.m, served: s.holder.id, makeRoom: s.follow.makeRoom}
 	return s, nil
 }
 
