@@ -196,8 +196,11 @@ func (building) ask(a *app, verb string, force bool) error {
 	return a.report(h.Result, h.Message, h.ExitCode)
 }
 
-// once runs one pass in this process.
+// once runs one pass in this process. Like every command that writes it asks first whether the store lets it.
 func (s building) once(a *app, o reconcile.OnceOptions) error {
+	if _, err := a.acting(); err != nil {
+		return coded(err)
+	}
 	log := a.log.Logger(a.stderr)
 	return s.withReconciler(a, log, wire.Command, func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
 		out, err := r.Once(a.ctx, o)
