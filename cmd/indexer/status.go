@@ -101,9 +101,12 @@ func nextSteps(s store.Status, now time.Time) []string {
 		add("repair the catalogue: %s", c.Message)
 	}
 	if c := is[reconcile.Held]; c.Status == reconcile.True {
-		if s.Held != "" {
+		switch {
+		case c.Reason == reconcile.ReasonGoldenInvalid:
+			add("repair golden.json beside the catalogue, or delete it: the candidate is judged again; %s", c.Message)
+		case s.Held != "":
 			add("`indexer diff %s %s` shows what changed; `indexer promote %s --force` serves it anyway; or repair the catalogue", servedID(s), s.Held, s.Held)
-		} else {
+		default:
 			add("raise MAX_EMBED_TOKENS or repair the catalogue: %s", c.Message)
 		}
 	}

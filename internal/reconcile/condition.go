@@ -24,6 +24,12 @@ const (
 	Collected      = "Collected" // garbage collection works
 )
 
+// Reasons of Held that ask for different things.
+const (
+	ReasonGateHeld      = "GateHeld"
+	ReasonGoldenInvalid = "GoldenInvalid" // golden.json cannot be used as it is
+)
+
 // conditionOrder is how conditions are listed.
 var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected}
 
@@ -183,7 +189,7 @@ func (p *pass) heldConditions(c *conditions, f *failure) {
 	}
 	c.set(Held, True, f.reason, f.Error()+next)
 	c.set(Promoted, False, "Held", f.Error())
-	if f.reason == "GateHeld" {
+	if f.reason == ReasonGateHeld || f.reason == ReasonGoldenInvalid {
 		c.set(Built, True, "Built", "")
 		c.set(Verified, False, f.reason, p.heldWhy)
 	} else {

@@ -2,10 +2,7 @@ package reconcile
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -31,6 +28,7 @@ const (
 	CheckRecall     = "recall"
 	CheckRemoved    = "removed"
 	CheckGolden     = "golden"
+	CheckGoldenFile = "golden_file" // only when golden.json cannot be used
 	CheckSpec       = "spec"
 )
 
@@ -284,106 +282,6 @@ func (p *pass) findsItself(ctx context.Context, j *judged, pos int) (bool, error
 		return false, failf(Verified, "SearchFailed", inputs, "search sampled text: %d scores: %w", len(scores), err)
 	}
 	return dot(q, own) >= float64(scores[k-1])-1e-3, nil // stored vectors may be rounded to a byte a component
-}
-
-// goldenQuery is one entry of golden.json.
-type goldenQuery struct {
-	Query  string   `json:"query"`
-	Expect []string `json:"expect"`
-	K      int      `json:"k"`
-}
-
-const (
-	goldenSize    = 1 << 20 // of golden.json
-	goldenQueries = 1000
-	goldenShown   = 3 // misses spelled out in the message
-)
-
-// judgeGolden asks people's own queries: every expected id must be in the top k.
-func (p *pass) judgeGolden(ctx context.Context, j *judged) error {
-	if p.goldenETag == "" {
-		return nil
-	}
-	queries, err := p.loadGolden(ctx)
-	if errors.Is(err, store.ErrCorrupt) {
-		j.add(CheckGolden, VerdictHeld, 0, 1, err.Error())
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	passed, misses := 0, ""
-	shown := 0
-	for _, q := range queries {
-		miss, err := p.ask(ctx, j, q)
-		if err != nil {
-			return err
-		}
-		if miss == "" {
-			passed++
-		} else if shown++; shown <= goldenShown {
-			misses += "; " + miss
-		}
-	}
-	j.add(CheckGolden, passIf(passed == len(queries), VerdictHeld), share(passed, len(queries)), 1,
-		fmt.Sprintf("%d of %d golden queries pass%s", passed, len(queries), misses))
-	return nil
-}
-
-// loadGolden reads the version of golden.json that the verdict will be keyed by.
-func (p *pass) loadGolden(ctx context.Context) ([]goldenQuery, error) {
-	body, _, err := p.Objects.Get(ctx, p.Layout.Golden(), store.GetOptions{IfMatch: p.goldenETag})
-	if err != nil {
-		return nil, fail(Verified, "GoldenUnreadable", transient, stopped(ctx, fmt.Errorf("read golden.json: %w", err)))
-	}
-	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, goldenSize+1))
-	if err != nil {
-		return nil, fail(Verified, "GoldenUnreadable", transient, stopped(ctx, fmt.Errorf("read golden.json: %w", err)))
-	}
-	if len(data) > goldenSize {
-		return nil, fmt.Errorf("golden.json: %w: more than %d bytes", store.ErrCorrupt, goldenSize)
-	}
-	var queries []goldenQuery
-	if err := json.Unmarshal(data, &queries); err != nil {
-		return nil, fmt.Errorf("golden.json: %w: %w", store.ErrCorrupt, err)
-	}
-	if len(queries) > goldenQueries {
-		return nil, fmt.Errorf("golden.json: %w: more than %d queries", store.ErrCorrupt, goldenQueries)
-	}
-	for i, q := range queries {
-		if q.Query == "" || q.K < 0 || q.K > 100 {
-			return nil, fmt.Errorf("golden.json: %w: entry %d needs a query and k in 1..100", store.ErrCorrupt, i)
-		}
-		if q.K == 0 {
-			queries[i].K = 5
-		}
-	}
-	return queries, nil
-}
-
-// ask runs one golden query; the answer says what was missed, "" = nothing.
-func (p *pass) ask(ctx context.Context, j *judged, q goldenQuery) (string, error) {
-	v, err := p.goldenVector(ctx, q.Query)
-	if err != nil {
-		return "", err
-	}
-	positions, _, err := j.index.Search(v, min(q.K, j.index.Len()), nil)
-	if err != nil {
-		return "", failf(Verified, "SearchFailed", inputs, "search golden query: %w", err)
-	}
-	found := map[string]bool{}
-	for _, pos := range positions {
-		if pos >= 0 {
-			found[j.docs.ID(int(pos))] = true
-		}
-	}
-	for _, id := range q.Expect {
-		if !found[id] {
-			return fmt.Sprintf("%q lacks %q in its top %d", q.Query, id, q.K), nil
-		}
-	}
-	return "", nil
 }
 
 func (p *pass) baseline() string {

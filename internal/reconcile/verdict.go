@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -166,7 +167,15 @@ func (p *pass) hold(id string, report *store.GateReport) error {
 		why = explain(report)
 	}
 	p.held, p.heldWhy = id, why
-	return failf(Held, "GateHeld", terminal, "%w: %s: %s", ErrHeld, id, why)
+	return failf(Held, heldReason(report), terminal, "%w: %s: %s", ErrHeld, id, why)
+}
+
+// heldReason tells a gate that held from one that could not ask what it was told to ask.
+func heldReason(report *store.GateReport) string {
+	if report != nil && slices.ContainsFunc(report.Checks, func(c store.GateCheck) bool { return c.Name == CheckGoldenFile }) {
+		return ReasonGoldenInvalid
+	}
+	return ReasonGateHeld
 }
 
 // verdictOf is what was last said of a snapshot: its verdict.json, else the gate report in its manifest.
