@@ -22,6 +22,7 @@ const (
 	Leader         = "Leader"    // this process leads
 	Suspended      = "Suspended" // an operator suspended or pinned
 	Collected      = "Collected" // garbage collection works
+	Intact         = "Intact"    // pointer, control.json and gc.json are as they were left
 )
 
 // Reasons of Held that ask for different things.
@@ -31,7 +32,7 @@ const (
 )
 
 // conditionOrder is how conditions are listed.
-var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected}
+var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Intact}
 
 // Statuses of a condition.
 const (
@@ -53,7 +54,10 @@ type facts struct {
 	pointer  string // NoPointer, PointerInvalid
 	legacy   string // why the copies for old readers lag
 	gc       string // why nothing is collected
-	promoted bool   // in this pass
+	astray   string // a replica that the pointer does not lead
+	repaired string // why a document was restored, and what was done
+	repairs  []string
+	promoted bool // in this pass
 
 	unembedded *[]store.Unembedded // of the served snapshot, nil = not looked at
 }
@@ -129,6 +133,7 @@ func (p *pass) conditions(err error) []store.Condition {
 	if p.broken != "" {
 		c.set(Verified, False, "Corrupt", p.broken)
 	}
+	p.intactCondition(c)
 	p.readyCondition(c)
 	return c.list()
 }
@@ -210,6 +215,8 @@ func (p *pass) readyCondition(c *conditions) {
 		c.set(Ready, False, "NoPointer", "nothing was promoted yet")
 	case p.facts.legacy != "":
 		c.set(Ready, False, "CopyFailed", p.facts.legacy)
+	case p.facts.astray != "":
+		c.set(Ready, False, "ReplicaAstray", p.facts.astray)
 	case c.is(Promoted, False):
 		c.set(Ready, False, "NotPromoted", "")
 	default:

@@ -24,12 +24,22 @@ func (p *pass) collect(ctx context.Context) error {
 		return nil
 	}
 	p.step("collect", 0)
-	v, err := readGCView(ctx, p.Objects, p.Layout, p.status.Replicas)
+	v, err := readGCView(ctx, p.gcDoc(), p.status.Replicas)
+	if err == nil && v.unclear != nil {
+		// What replicas use is not known, so no snapshot goes; heartbeats of the dead do, or it would never be.
+		err = errors.Join(v.unclear, p.bury(ctx, v))
+	}
 	if err != nil {
 		p.facts.gc = err.Error()
 		return fail(Collected, "Unreadable", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
 	}
 	v.held = p.held
+	if v.cond.IfAbsent && len(v.doc.Deleting) > 0 {
+		p.repair("GCDeleted", "gc.json was gone; the deletions under way were taken from status.json")
+	}
+	if v.controlGone {
+		v.control = p.act
+	}
 	if epoch := p.lease.epoch(); v.pointer.Epoch > epoch || v.doc.Epoch > epoch {
 		p.lease.drop()
 		return fmt.Errorf("%w: pointer or gc.json is of a later epoch than %d", ErrLeaseLost, epoch)
@@ -138,6 +148,7 @@ func (p *pass) announce(ctx context.Context, v gcView, gone map[string]string) e
 		}
 		changed = true
 	}
+	p.doomed = next.Deleting
 	if !changed {
 		return nil
 	}
@@ -145,9 +156,28 @@ func (p *pass) announce(ctx context.Context, v gcView, gone map[string]string) e
 		return err
 	}
 	next.Epoch = max(next.Epoch, p.lease.epoch())
-	_, err := gcDoc{p.Objects, p.Layout}.write(ctx, next, v.cond)
-	if errors.Is(err, store.ErrConflict) {
+	_, err := p.gcDoc().write(ctx, next, v.cond)
+	switch {
+	case errors.Is(err, store.ErrConflict):
 		return fmt.Errorf("announce deletions: %w", err) // somebody began to use something: look again
+	case errors.Is(err, store.ErrDeleteMarker):
+		return fmt.Errorf("announce deletions: %w: %s", err, p.undelete(p.Layout.GC()))
 	}
 	return err
+}
+
+// bury removes the heartbeats of replicas that are dead for good.
+func (p *pass) bury(ctx context.Context, v gcView) error {
+	for _, b := range v.beats {
+		if b.age < deadReplica {
+			continue
+		}
+		if err := p.lease.check(); err != nil {
+			return err
+		}
+		if err := p.Objects.Delete(ctx, b.key); err != nil {
+			return fmt.Errorf("delete %s: %w", b.key, err)
+		}
+	}
+	return nil
 }

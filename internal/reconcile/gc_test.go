@@ -233,7 +233,7 @@ func TestDeletedPointerIsWrittenAgainInItsLineage(t *testing.T) {
 	if err := r.mem.Delete(t.Context(), r.layout.Pointer()); err != nil {
 		t.Fatal(err)
 	}
-	r.want(r.once(), reconcile.ResultPromoted, 0)
+	r.want(r.once(), reconcile.ResultUnchanged, 0)
 	if p := r.pointer(); p.Lineage != good.Lineage || p.Generation != good.Generation+1 || p.ID != good.ID {
 		t.Errorf("written as %s generation %d", p.ID, p.Generation)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -13,6 +14,7 @@ import (
 type gcDoc struct {
 	objects store.Objects
 	layout  store.Layout
+	doomed  map[string]store.Mark // what was being deleted as status.json remembers it, for when the document is gone
 }
 
 // gcRounds of CAS against other writers; they are rare and short.
@@ -24,6 +26,7 @@ func (g gcDoc) read(ctx context.Context) (store.GC, store.PutOptions, error) {
 	cond := store.PutOptions{IfMatch: info.ETag}
 	if errors.Is(err, store.ErrNotFound) {
 		cond, err = store.PutOptions{IfAbsent: true}, nil
+		doc.Deleting = maps.Clone(g.doomed)
 	}
 	if err != nil {
 		return doc, cond, fmt.Errorf("read gc.json: %w", err)
@@ -83,9 +86,11 @@ func (g gcDoc) drop(ctx context.Context, id, by string, epoch int64) error {
 	return fmt.Errorf("gc.json kept changing: %w", store.ErrConflict)
 }
 
+func (p *pass) gcDoc() gcDoc { return gcDoc{p.Objects, p.Layout, p.status.Deleting} }
+
 // deletingNow is the set of ids that must not be adopted.
 func (p *pass) deletingNow(ctx context.Context) (map[string]bool, error) {
-	doc, _, err := gcDoc{p.Objects, p.Layout}.read(ctx)
+	doc, _, err := p.gcDoc().read(ctx)
 	if err != nil {
 		return nil, fail(Promoted, "GCUnreadable", transient, stopped(ctx, err))
 	}

@@ -40,13 +40,17 @@ type gcView struct {
 	probes  []store.Info
 	now     time.Time
 	held    string
+
+	controlGone bool
+	unclear     error // why it is not known what replicas use
 }
 
 // readGCView fails on anything that cannot be read: what is not understood is not deleted.
-func readGCView(ctx context.Context, o store.Objects, l store.Layout, known []store.Replica) (gcView, error) {
+func readGCView(ctx context.Context, g gcDoc, known []store.Replica) (gcView, error) {
+	o, l := g.objects, g.layout
 	var v gcView
 	var err error
-	if v.doc, v.cond, err = (gcDoc{o, l}).read(ctx); err != nil {
+	if v.doc, v.cond, err = g.read(ctx); err != nil {
 		return v, err
 	}
 	ptr, info, err := store.ReadPointer(ctx, o, l, "")
@@ -54,15 +58,16 @@ func readGCView(ctx context.Context, o store.Objects, l store.Layout, known []st
 		return v, fmt.Errorf("read pointer: %w", err)
 	}
 	v.pointer, v.etag, v.now = ptr, info.ETag, info.Date
-	if v.control, _, err = store.ReadDoc[store.Control](ctx, o, l.Control(), store.GetOptions{}); err != nil && !errors.Is(err, store.ErrNotFound) {
+	v.control, _, err = store.ReadDoc[store.Control](ctx, o, l.Control(), store.GetOptions{})
+	if v.controlGone = errors.Is(err, store.ErrNotFound); err != nil && !v.controlGone {
 		return v, fmt.Errorf("read control: %w", err)
 	}
 	if v.beats, err = readHeartbeats(ctx, o, l, known); err != nil {
 		return v, err
 	}
 	for _, b := range v.beats {
-		if b.err != nil && b.age < deadReplica {
-			return v, fmt.Errorf("heartbeat %s: %w", b.key, b.err)
+		if b.err != nil && v.unclear == nil {
+			v.unclear = fmt.Errorf("heartbeat %s: %v", b.key, b.err) // whatever it is, it is advice: its kind decides nothing
 		}
 	}
 	if v.found, err = store.ListSnapshots(ctx, o, l); err != nil {
@@ -132,7 +137,7 @@ func (v gcView) decide(retain int, grace time.Duration) (gone, kept map[string]s
 	}
 	// A full history whose oldest entry is young has forgotten promotions that are younger than the grace.
 	n := len(v.pointer.History)
-	forgetful := n == store.HistoryLength && v.now.Sub(v.pointer.History[n-1].RetiredAt) < grace
+	forgetful := n >= store.HistoryLength && v.now.Sub(v.pointer.History[n-1].RetiredAt) < grace
 	for _, s := range v.found {
 		age := v.now.Sub(s.Newest)
 		at, promoted := retired[s.ID]
@@ -169,7 +174,8 @@ func (v gcView) pinned(id string) bool { return v.control.Pin != nil && v.contro
 func (v gcView) staleHolds(grace time.Duration) []string {
 	var out []string
 	for id, m := range v.doc.Holds {
-		if v.now.Sub(m.At) >= max(grace, holdLeast) {
+		// One of the future was not dated by the store's clock, and would never grow old.
+		if age := v.now.Sub(m.At); age >= max(grace, holdLeast) || age < -holdLeast {
 			out = append(out, id)
 		}
 	}

@@ -85,7 +85,7 @@ func (o *Operator) overview(ctx context.Context) (overview, error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return v, fmt.Errorf("read status: %w", err)
 	}
-	v.gc, _, err = gcDoc{o.Objects, o.Layout}.read(ctx)
+	v.gc, _, err = gcDoc{o.Objects, o.Layout, v.status.Deleting}.read(ctx)
 	return v, err
 }
 
@@ -338,10 +338,13 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read status: %w", err)
 	}
-	v, err := readGCView(ctx, o.Objects, o.Layout, s.Replicas)
-	if err != nil {
+	v, err := readGCView(ctx, gcDoc{o.Objects, o.Layout, s.Deleting}, s.Replicas)
+	if err = errors.Join(err, v.unclear); err != nil {
 		return nil, err
 	}
 	v.held = s.Held
+	if v.controlGone {
+		v.control = controlOf(s)
+	}
 	return v.lines(o.Layout, retain, grace), nil
 }

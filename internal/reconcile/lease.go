@@ -32,6 +32,7 @@ type lease struct {
 	doubt map[string]time.Duration
 	seen  string        // ETag of another's record
 	since time.Duration // when it was first seen
+	top   store.Height  // of the pointer, as this process or an earlier holder saw it
 }
 
 // epoch of the term that is held, 0 when none is.
@@ -101,7 +102,7 @@ func (l *lease) acquire(ctx context.Context) (bool, error) {
 func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (bool, error) {
 	next := store.Lease{
 		FormatVersion: store.FormatVersion, Epoch: epoch, Owner: l.owner, Host: l.host,
-		TTLSeconds: l.ttl.Seconds(), Nonce: store.NewNonce(),
+		TTLSeconds: l.ttl.Seconds(), Highest: l.highest(), Nonce: store.NewNonce(),
 	}
 	sent := l.clock.Elapsed()
 	info, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, cond)
@@ -133,6 +134,23 @@ func (l *lease) note(found store.Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.record = found
+	l.top = higher(l.top, found.Highest)
+}
+
+// saw notes the height of the pointer, for the next renewal to carry.
+func (l *lease) saw(h store.Height) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.top.Lineage != h.Lineage || l.top.Generation < h.Generation {
+		l.top = h
+	}
+}
+
+// highest is the height of the pointer as far as any holder of the lease knew it.
+func (l *lease) highest() store.Height {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.top
 }
 
 // floor is the highest epoch that any document carries: epochs stay monotonic even when lease.json was
@@ -153,6 +171,10 @@ func (l *lease) floor(ctx context.Context) (int64, error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
 		return 0, fmt.Errorf("read gc for its epoch: %w", err)
 	}
+	// Not for an epoch, but it may be of a newer release, which is to lead then.
+	if _, _, err = store.ReadDoc[store.Control](ctx, l.objects, l.layout.Control(), store.GetOptions{}); errors.Is(err, store.ErrNewer) {
+		return 0, fmt.Errorf("read control: %w", err)
+	}
 	return max(highest, g.Epoch), nil
 }
 
@@ -172,6 +194,7 @@ func (l *lease) renew(ctx context.Context) error {
 	nonce := store.NewNonce()
 	l.mu.Lock()
 	next, etag, sent := l.record, l.etag, l.clock.Elapsed()
+	next.Highest = l.top
 	l.doubt[nonce] = sent
 	l.mu.Unlock()
 	next.Nonce = nonce
@@ -295,6 +318,7 @@ func (l *lease) release(ctx context.Context) error {
 	for range releaseTries {
 		l.mu.Lock()
 		next, etag := l.record, l.etag
+		next.Highest = l.top
 		l.mu.Unlock()
 		next.Released, next.Nonce = true, store.NewNonce()
 		_, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})

@@ -18,50 +18,70 @@ type source struct {
 }
 
 // readPointer reads the pointer and, when its epoch is not ours, raises it: the fence write. From then on
-// no promotion prepared under an earlier term can succeed. Nothing else happens before it did.
+// no promotion prepared under an earlier term can succeed. Nothing else happens before it did. A pointer that is not
+// the one that was left here is restored first.
 func (p *pass) readPointer(ctx context.Context) error {
 	if err := p.readStatus(ctx); err != nil {
 		return err
 	}
 	for range 8 { // each round lost to an operator's write or a rival's
-		ptr, info, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
-		if !info.Date.IsZero() {
-			p.now = info.Date
-		}
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			p.facts.pointer = "NoPointer"
-			return p.readStatusAgain(ctx)
-		case errors.Is(err, store.ErrPointerInvalid):
-			if err := p.readStatusAgain(ctx); err != nil {
-				return err
-			}
-			done, err := p.repairPointer(ctx, info, err)
-			if done || err != nil {
-				return err
-			}
-			continue
-		case err != nil:
-			return fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read pointer: %w", err))
-		}
-		epoch := p.lease.epoch()
-		if ptr.Epoch > epoch {
-			p.lease.drop()
-			return fmt.Errorf("%w: the pointer is of epoch %d, ours is %d", ErrLeaseLost, ptr.Epoch, epoch)
-		}
-		if ptr.Epoch == epoch {
-			p.pointer, p.pointerETag = &ptr, info.ETag
-			return nil
-		}
-		if info, err = p.fence(ctx, ptr, info.ETag, epoch); err == nil {
-			ptr.Epoch = epoch
-			p.pointer, p.pointerETag = &ptr, info.ETag
-			return nil
-		} else if !errors.Is(err, store.ErrConflict) {
-			return fail(Promoted, "FenceFailed", transient, fmt.Errorf("fence: %w", err))
+		done, err := p.tryPointer(ctx)
+		if done || err != nil {
+			return err
 		}
 	}
 	return failf(Promoted, "FenceFailed", transient, "fence: the pointer kept changing")
+}
+
+// tryPointer is one round of readPointer; done is false when the pointer was written meanwhile.
+func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
+	ptr, info, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
+	if !info.Date.IsZero() {
+		p.now = info.Date
+	}
+	reason := ""
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		reason, p.facts.pointer, info.ETag = pointerDeleted, "NoPointer", ""
+	case errors.Is(err, store.ErrPointerInvalid):
+		p.log.WarnContext(ctx, "pointer invalid", "error", err)
+		reason, p.facts.pointer = pointerInvalid, pointerInvalid
+	case errors.Is(err, store.ErrNewer):
+		return false, fail(Promoted, "NewerFormat", transient, fmt.Errorf("read pointer: %w", err))
+	case err != nil:
+		return false, fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read pointer: %w", err))
+	}
+	if err != nil {
+		// Without a pointer status.json alone says which epoch leads, and what we remember of it may be another term's.
+		p.statusRead = false
+		if err := p.readStatus(ctx); err != nil {
+			return false, err
+		}
+		return p.restore(ctx, info.ETag, reason, nil)
+	}
+	epoch := p.lease.epoch()
+	if ptr.Epoch > epoch {
+		p.lease.drop()
+		return false, fmt.Errorf("%w: the pointer is of epoch %d, ours is %d", ErrLeaseLost, ptr.Epoch, epoch)
+	}
+	if reason := p.memory().doubt(ptr); reason != "" {
+		if done, err := p.restore(ctx, info.ETag, reason, &ptr); !done || err != nil {
+			return false, err
+		}
+		// Nothing of it is whole: what is there is served until a promotion replaces it, above what was seen.
+		p.repair(reason, "current/manifest.json was not as it was left, and no snapshot of it is whole")
+	}
+	if ptr.Epoch != epoch {
+		if info, err = p.fence(ctx, ptr, info.ETag, epoch); errors.Is(err, store.ErrConflict) {
+			return false, nil
+		} else if err != nil {
+			return false, fail(Promoted, "FenceFailed", transient, fmt.Errorf("fence: %w", err))
+		}
+		ptr.Epoch = epoch
+	}
+	p.pointer, p.pointerETag = &ptr, info.ETag
+	p.lease.saw(heightOf(ptr))
+	return true, nil
 }
 
 func (p *pass) fence(ctx context.Context, ptr store.Pointer, etag string, epoch int64) (store.Info, error) {
@@ -79,49 +99,8 @@ func fenceWrite(ctx context.Context, o store.Objects, l store.Layout, ptr store.
 	return store.WriteDoc(ctx, o, l.Pointer(), ptr, store.PutOptions{IfMatch: etag})
 }
 
-// repairPointer puts the last pointer that status.json knows back over one that is not a pointer. done means
-// that the pass goes on without a pointer and a promotion replaces the invalid object.
-func (p *pass) repairPointer(ctx context.Context, info store.Info, invalid error) (done bool, err error) {
-	p.log.WarnContext(ctx, "pointer invalid", "error", invalid)
-	p.facts.pointer = "PointerInvalid"
-	known := p.status.Pointer
-	if known == nil {
-		p.pointerETag = info.ETag
-		return true, nil
-	}
-	control, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return false, fail(Promoted, "ControlUnreadable", transient, fmt.Errorf("read control: %w", err))
-	}
-	if control.Suspended != nil {
-		return false, failf(Promoted, "PointerInvalid", transient, "suspended: the invalid pointer is left alone: %w", invalid)
-	}
-	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
-	if err != nil {
-		return false, fail(Promoted, "PointerInvalid", transient, err)
-	}
-	next := *known
-	// A replica that saw more than status.json did (a promotion by an operator just before) must not go back.
-	if top := highestGeneration(beats, next.Lineage); top > next.Generation {
-		next.Generation = top + 1
-	}
-	// An invalid pointer carries no epoch that would stop a leader of the past.
-	if err := p.lease.confirm(ctx); err != nil {
-		return false, fail(Promoted, "PointerInvalid", transient, err)
-	}
-	if err := p.lease.check(); err != nil {
-		return false, err
-	}
-	next.Epoch, next.Nonce = p.lease.epoch(), store.NewNonce()
-	_, err = store.WriteDoc(ctx, p.Objects, p.Layout.Pointer(), next, store.PutOptions{IfMatch: info.ETag})
-	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return false, fail(Promoted, "PointerInvalid", transient, fmt.Errorf("repair pointer: %w", err))
-	}
-	p.log.WarnContext(ctx, "pointer repaired", "snapshot", next.ID, "generation", next.Generation)
-	return false, nil
-}
-
-// readStatus reads status.json once a term; afterwards we are its only writer.
+// readStatus reads status.json once a term; afterwards we are its only writer. When it is lost meanwhile, what was
+// written last is still known.
 func (p *pass) readStatus(ctx context.Context) error {
 	if p.statusRead {
 		return nil
@@ -129,8 +108,9 @@ func (p *pass) readStatus(ctx context.Context) error {
 	s, info, err := store.ReadDoc[store.Status](ctx, p.Objects, p.Layout.Status(), store.GetOptions{})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		info.ETag = ""
+		s, info.ETag = p.status, ""
 	case errors.Is(err, store.ErrCorrupt) && info.ETag != "":
+		s = p.status
 		p.log.WarnContext(ctx, "status unreadable, it will be written anew", "error", err)
 	case err != nil:
 		return fail(Ready, "StatusUnreadable", transient, fmt.Errorf("read status: %w", err))
@@ -143,21 +123,17 @@ func (p *pass) readStatus(ctx context.Context) error {
 	return nil
 }
 
-// readStatusAgain is for passes without a pointer: status.json alone says then which epoch leads and what the
-// pointer was, and what we remember of it may be another term's.
-func (p *pass) readStatusAgain(ctx context.Context) error {
-	p.statusRead = false
-	return p.readStatus(ctx)
-}
-
 // readControl reads what operators want. A control document that cannot be read stops the pass: it may say
 // "suspended".
 func (p *pass) readControl(ctx context.Context) error {
 	control, info, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) {
+		control, info, err = p.restoreControl(ctx)
+	}
+	if err != nil {
 		return fail(Ready, "ControlUnreadable", transient, fmt.Errorf("read control: %w", err))
 	}
-	p.act, p.Reconciler.control = control, info.ETag
+	p.act, p.actRead, p.Reconciler.control = control, true, info.ETag
 	if q := control.Request; q != nil && (p.status.Handled == nil || p.status.Handled.Token != q.Token) {
 		p.request = q
 		p.opts.asked = true

@@ -112,7 +112,11 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 		}
 	}
 	// Refused before the pin is written: a pin on it could never be fulfilled.
-	doc, _, err := gcDoc{o.Objects, o.Layout}.read(ctx)
+	_, doomed, err := o.remembered(ctx)
+	if err != nil {
+		return err
+	}
+	doc, _, err := gcDoc{o.Objects, o.Layout, doomed}.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -181,6 +185,11 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 			objects: o.Objects, layout: o.Layout, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
 			etag: info.ETag, reason: m.reason, rollback: m.rollback,
 		}
+		known, doomed, rerr := o.remembered(ctx)
+		if rerr != nil {
+			return rerr
+		}
+		c.highest, c.doomed = known.highest, doomed
 		switch {
 		case err == nil && ptr.ID == manifest.ID:
 			_, err = fenceWrite(ctx, o.Objects, o.Layout, ptr, info.ETag, 0)
@@ -191,9 +200,7 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 		case err == nil:
 			c.pointer = &ptr
 		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrPointerInvalid):
-			if c.last, err = o.lastKnown(ctx); err != nil {
-				return err
-			}
+			c.last = known.pointer
 		default:
 			return fmt.Errorf("read pointer: %w", err)
 		}
@@ -207,13 +214,26 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 	return fmt.Errorf("promote %s: the pointer kept changing: %w", manifest.ID, store.ErrConflict)
 }
 
-// lastKnown is the pointer that status.json remembers, nil when it remembers none.
-func (o *Operator) lastKnown(ctx context.Context) (*store.Pointer, error) {
+// remembered is what status.json and lease.json know of the pointer, and what status.json knows of the deletions under way.
+func (o *Operator) remembered(ctx context.Context) (memory, map[string]store.Mark, error) {
+	s, err := o.lastStatus(ctx)
+	if err != nil {
+		return memory{}, nil, err
+	}
+	l, _, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		return memory{}, nil, fmt.Errorf("read lease: %w", err)
+	}
+	return recall(s, l.Highest), s.Deleting, nil
+}
+
+// lastStatus is status.json, empty when there is none that can be read.
+func (o *Operator) lastStatus(ctx context.Context) (store.Status, error) {
 	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return nil, fmt.Errorf("read status: %w", err)
+		return s, fmt.Errorf("read status: %w", err)
 	}
-	return s.Pointer, nil
+	return s, nil
 }
 
 // enforce rewrites the pointer so that a promotion prepared before the intent fails. Without a pointer there is
@@ -286,9 +306,9 @@ func (o *Operator) foreign(ctx context.Context, m store.Manifest) (bool, error) 
 		return false, nil
 	}
 	// The same bytes may have been written again; the leader has hashed them.
-	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return false, fmt.Errorf("read status: %w", err)
+	s, err := o.lastStatus(ctx)
+	if err != nil {
+		return false, err
 	}
 	return s.Source.ETag != info.ETag || s.Source.SHA256 != m.Source.SHA256, nil
 }
@@ -308,7 +328,10 @@ func (o *Operator) control(ctx context.Context, change func(*store.Control)) (be
 		c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
 		cond := store.PutOptions{IfMatch: info.ETag}
 		if errors.Is(err, store.ErrNotFound) {
-			cond, err = store.PutOptions{IfAbsent: true}, nil
+			var s store.Status
+			cond = store.PutOptions{IfAbsent: true}
+			s, err = o.lastStatus(ctx)
+			c = controlOf(s) // somebody deleted it: what was wanted there still holds
 		}
 		if err != nil {
 			return c, fmt.Errorf("read control: %w", err)

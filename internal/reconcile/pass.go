@@ -45,6 +45,9 @@ type pass struct {
 	now  time.Time
 	act  store.Control
 
+	actRead bool                  // act is what control.json says
+	doomed  map[string]store.Mark // gc.json's `deleting` as this pass left it; nil: not read
+
 	// Seen, in this order.
 	pointer     *store.Pointer // nil: none, or an invalid one that could not be repaired
 	pointerETag string         // "" = no object: a promotion creates it
@@ -167,6 +170,11 @@ func (p *pass) converge(ctx context.Context) error {
 			return p.unchanged(ctx)
 		}
 		p.opts.retry = true
+	}
+	if p.pointer != nil && p.pointer.Spec.Unknown != "" && !p.opts.force {
+		// By our spec it would be another one, and the release that knows it would change it back.
+		return failf(Built, "NewerSpec", terminal, "%s was built by a newer release, with a spec that this one does not know: "+
+			"waits for an indexer of that release; indexer reconcile --force builds by this one's", p.pointer.ID)
 	}
 	if err := p.readGolden(ctx); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,7 @@ const (
 	ReasonOperator = "promoted by operator"
 	ReasonRollback = "rollback"
 	ReasonPin      = "pinned"
+	ReasonRestored = "restored"
 )
 
 // upload stores the built files, the manifest last, then the verdict.
@@ -78,7 +80,7 @@ func (p *pass) promote(ctx context.Context) error {
 	c := change{
 		objects: p.Objects, layout: p.Layout, by: p.owner, ready: p.lease.check,
 		manifest: p.manifest, sha: p.sha, pointer: p.pointer, etag: p.pointerETag,
-		last: p.status.Pointer, beats: beats, epoch: p.lease.epoch(), reason: p.reason(),
+		last: p.status.Pointer, highest: p.memory().highest, doomed: p.status.Deleting, beats: beats, epoch: p.lease.epoch(), reason: p.reason(),
 		rollback: p.act.Pin != nil && p.act.Pin.Reason == ReasonRollback,
 	}
 	next, info, err := c.apply(ctx)
@@ -91,14 +93,14 @@ func (p *pass) promote(ctx context.Context) error {
 		p.conflicts = true
 		return fail(Promoted, "Conflict", transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
 	case errors.Is(err, store.ErrDeleteMarker):
-		return fail(Promoted, "PointerDeleted", transient, fmt.Errorf("%w: restore the newest version of %s (aws s3api delete-object with the marker's version id)",
-			err, p.Objects.URL(p.Layout.Pointer())))
+		return fail(Promoted, "PointerDeleted", transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
 	default:
 		delete(p.manifests, p.manifest.ID) // whatever was believed of it
 		return fail(Promoted, "PromoteFailed", transient, stopped(ctx, fmt.Errorf("promote %s: %w", p.manifest.ID, err)))
 	}
 	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
 	p.pointer, p.pointerETag, p.broken = &next, info.ETag, ""
+	p.lease.saw(heightOf(next))
 	p.result, p.message = ResultPromoted, next.Reason
 	p.facts.promoted = true
 	list, err := p.servedUnembedded(ctx)
@@ -183,6 +185,8 @@ type change struct {
 	pointer  *store.Pointer // as read, nil = none
 	etag     string         // of what is stored under its key, "" = nothing
 	last     *store.Pointer // the last known one, when pointer is nil
+	highest  store.Height   // that is remembered
+	doomed   map[string]store.Mark
 	beats    []replica
 	epoch    int64 // of the promoter; 0 keeps the pointer's
 	reason   string
@@ -193,7 +197,7 @@ type change struct {
 // pointer and drops the hold. The pointer was read before the hold was set: that order is what lets the
 // garbage collector expire a hold by moving the pointer's ETag first.
 func (c change) apply(ctx context.Context) (store.Pointer, store.Info, error) {
-	g := gcDoc{objects: c.objects, layout: c.layout}
+	g := gcDoc{c.objects, c.layout, c.doomed}
 	there, err := c.objects.Head(ctx, c.layout.Manifest(c.manifest.ID))
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Pointer{}, store.Info{}, fmt.Errorf("%w: %s", ErrIncomplete, store.FileManifest)
@@ -258,7 +262,9 @@ func (c change) whole(ctx context.Context) error {
 	return nil
 }
 
-// next composes the new pointer. Its generation is above everything that any replica of the lineage saw.
+// next composes the new pointer. Its generation is above everything that was seen of the lineage: by the pointer, by what
+// is remembered beside it, and by any replica as far as that can be believed. A lineage whose generations are used up is
+// followed by another, which servers accept; so no document can bring the count to its end.
 func (c change) next() store.Pointer {
 	from := c.pointer
 	if from == nil {
@@ -266,22 +272,41 @@ func (c change) next() store.Pointer {
 	}
 	next := store.Pointer{
 		Kind: store.KindPointer, Manifest: c.manifest, ManifestSHA256: c.sha,
-		Generation: 1, Epoch: c.epoch, PromotedAt: c.now.UTC(), Reason: c.reason, Nonce: store.NewNonce(),
+		Epoch: c.epoch, PromotedAt: c.now.UTC(), Reason: c.reason, Nonce: store.NewNonce(),
 	}
-	if from == nil {
-		next.Lineage = uuid.NewString()
-		return next
+	top, since := c.highest, time.Time{}
+	if from != nil {
+		if top = heightOf(*from); top.Lineage == c.highest.Lineage {
+			top = higher(top, c.highest)
+		}
+		since = from.PromotedAt
+		next.Epoch = max(from.Epoch, c.epoch)
+		next.History = c.history(*from)
 	}
-	next.Lineage = from.Lineage
-	next.Generation = 1 + max(from.Generation, highestGeneration(c.beats, from.Lineage))
-	next.Epoch = max(from.Epoch, c.epoch)
-	left := store.Promotion{
-		ID: from.ID, Generation: from.Generation, PromotedAt: from.PromotedAt, RetiredAt: c.now.UTC(),
-		Reason: from.Reason, RolledBack: c.rollback,
+	if top.Lineage != "" {
+		top.Generation = max(top.Generation, highestGeneration(c.beats, top.Lineage, believable(top.Generation, since, c.now)))
 	}
-	next.History = append([]store.Promotion{left}, from.History...)
-	next.History = next.History[:min(len(next.History), store.HistoryLength)]
+	if top.Lineage == "" || top.Generation >= store.MaxGeneration {
+		top = store.Height{Lineage: uuid.NewString()}
+		next.History = slices.Clone(next.History)
+		for i := range next.History {
+			next.History[i].Generation = 0 // they count in another lineage
+		}
+	}
+	next.Lineage, next.Generation = top.Lineage, top.Generation+1
 	return next
+}
+
+// history is the next pointer's: what it leaves comes first.
+func (c change) history(from store.Pointer) []store.Promotion {
+	out := from.History
+	if from.ID != c.manifest.ID {
+		out = append([]store.Promotion{{
+			ID: from.ID, Generation: from.Generation, PromotedAt: from.PromotedAt, RetiredAt: c.now.UTC(),
+			Reason: from.Reason, RolledBack: c.rollback,
+		}}, out...)
+	}
+	return out[:min(len(out), store.HistoryLength)]
 }
 
 // copyLegacy keeps the copies for old readers at the promoted snapshot. Each copy is conditional on what was

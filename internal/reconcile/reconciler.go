@@ -37,7 +37,8 @@ type Reconciler struct {
 	rehashed   map[string]bool // rejections that were looked into
 	manifests  map[string]manifestOf
 	nextGC     time.Duration
-	failures   int // consecutive transient failures
+	nextRehash time.Duration // a served snapshot is not read again before
+	failures   int           // consecutive transient failures
 
 	mu   sync.Mutex
 	view store.Status // for Status
@@ -109,9 +110,14 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			sleep(ctx, jitter(r.cfg.LeaseTTL/3))
 		default:
 			err := r.reign(ctx)
-			if errors.Is(err, ErrLeaseLost) {
+			switch {
+			case errors.Is(err, ErrLeaseLost):
 				r.Log.WarnContext(ctx, "stepped down", "error", err)
 				r.follow(nil)
+			case errors.Is(err, store.ErrNewer): // a newer release is to lead
+				r.Log.WarnContext(ctx, "stepped down", "error", err)
+				r.follow(err)
+				sleep(ctx, jitter(r.cfg.LeaseTTL/3))
 			}
 		}
 	}
@@ -160,7 +166,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 	return r.term(ctx, func(ctx context.Context) error {
 		for {
 			out := r.pass(ctx, passOptions{})
-			if errors.Is(out.Err, ErrLeaseLost) || ctx.Err() != nil {
+			if errors.Is(out.Err, ErrLeaseLost) || errors.Is(out.Err, store.ErrNewer) || ctx.Err() != nil {
 				return stopped(ctx, out.Err)
 			}
 			if err := r.idle(ctx, time.Duration(out.RequeueIn*float64(time.Second))); err != nil {

@@ -104,12 +104,19 @@ func (p *pass) nextStatus(out Outcome, err error) store.Status {
 		FormatVersion: store.FormatVersion, Epoch: p.lease.epoch(), Owner: p.owner, Host: p.cfg.Host,
 		At: p.Clock.Now().UTC(), Source: prev.Source, Pointer: prev.Pointer, Conditions: p.conditions(err),
 		Retention: p.keptRetention(), LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
+		Highest: p.memory().highest, Control: prev.Control, Deleting: prev.Deleting, Unknown: prev.Unknown,
+	}
+	if p.actRead {
+		s.Control = rememberedControl(p.act)
+	}
+	if p.doomed != nil {
+		s.Deleting = p.doomed
 	}
 	if p.source.SHA256 != "" {
 		s.Source = p.source.Source
 	}
 	if p.pointer != nil {
-		s.Pointer = p.pointer
+		s.Pointer, s.Highest = p.pointer, p.lease.highest()
 	}
 	if p.request != nil {
 		s.Handled = &store.Handled{
@@ -185,9 +192,12 @@ func (r *Reconciler) follow(err error) {
 		Type: Leader, Status: False, Reason: "Follower", Message: "led by " + h.Host + " (" + h.Owner + ")",
 		LastTransitionTime: r.Clock.Now().UTC(),
 	}
-	if store.Refusal(err) {
+	switch {
+	case errors.Is(err, store.ErrNewer):
+		c.Reason, c.Message = "NewerFormat", "waits for an indexer of that release: "+err.Error()
+	case store.Refusal(err):
 		c.Reason, c.Message = "StoreRefuses", err.Error()
-	} else if err != nil {
+	case err != nil:
 		c.Reason, c.Message = "StoreUnavailable", err.Error()
 	}
 	r.mu.Lock()

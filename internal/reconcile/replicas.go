@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"sort"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +21,12 @@ const deadReplica = 24 * time.Hour
 // heartbeatsParallel reads at a time: some thousand replicas are read in seconds.
 const heartbeatsParallel = 8
 
+// maxReplicas are read, the newest first. In status.json each takes at most 3 KiB.
+const maxReplicas = 1024
+
+// maxComplaint of a rejection's message is shown.
+const maxComplaint = 256
+
 // replica is one heartbeat with its age by the store's clock.
 type replica struct {
 	store.Heartbeat
@@ -27,17 +35,17 @@ type replica struct {
 	err error // it could not be read; the rest of the struct is empty then
 }
 
-// live says whether the replica may be using what it names. One that cannot be read may be anything.
+// live says whether the replica may be using what it names. One that cannot be read may be anything, until it is dead.
 func (r replica) live() bool {
 	if r.err != nil {
-		return true
+		return r.age < deadReplica
 	}
-	return r.age <= time.Duration(r.TTLSeconds*float64(time.Second))
+	return r.age <= r.TTL()
 }
 
-// readHeartbeats lists and reads every heartbeat. One that vanished meanwhile is left out; one that cannot be
-// decoded carries its error; a store that does not answer is an error. Those that status.json knows are read though a
-// listing lacks them.
+// readHeartbeats lists every heartbeat and reads those that may count, the newest maxReplicas of them: of the others it
+// is only known that they are there. One that vanished meanwhile is left out; one that is no heartbeat carries its
+// error; a store that does not answer is an error. Those that status.json knows are read though a listing lacks them.
 func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout, known []store.Replica) ([]replica, error) {
 	var found []store.Info
 	listed := map[string]bool{}
@@ -51,6 +59,7 @@ func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout, known 
 	if err != nil {
 		return nil, fmt.Errorf("list heartbeats: %w", err)
 	}
+	sort.SliceStable(found, func(i, j int) bool { return found[i].LastModified.After(found[j].LastModified) })
 	for _, r := range known {
 		if key := l.Replica(r.ID); !listed[key] && store.CheckKey(key) == nil {
 			found = append(found, store.Info{Key: key})
@@ -60,20 +69,17 @@ func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout, known 
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(heartbeatsParallel)
 	for i, f := range found {
-		g.Go(func() error {
-			beat, info, err := store.ReadDoc[store.Heartbeat](ctx, o, f.Key, store.GetOptions{})
-			switch {
-			case errors.Is(err, store.ErrNotFound):
-				return nil
-			case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
-				out[i] = replica{key: f.Key, age: f.Age(), err: err}
-				return nil
-			case err != nil:
-				return fmt.Errorf("read heartbeat: %w", err)
-			}
-			out[i] = replica{Heartbeat: beat, key: f.Key, age: info.Age()}
-			return nil
-		})
+		switch age := f.Age(); {
+		case age >= deadReplica:
+			out[i] = replica{key: f.Key, age: age}
+		case i >= maxReplicas:
+			out[i] = replica{key: f.Key, age: age, err: fmt.Errorf("there are more than %d", maxReplicas)}
+		default:
+			g.Go(func() (err error) {
+				out[i], err = readHeartbeat(ctx, o, f)
+				return err
+			})
+		}
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -87,11 +93,51 @@ func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout, known 
 	return present, nil
 }
 
-// highestGeneration that any heartbeat of the lineage, dead or alive, has seen.
-func highestGeneration(beats []replica, lineage string) int64 {
+// readHeartbeat reads one; an empty replica when it has vanished. Servers write nothing else, and whoever has a server's
+// role can write anything here: what is used of it later is bounded here.
+func readHeartbeat(ctx context.Context, o store.Objects, f store.Info) (replica, error) {
+	r := replica{key: f.Key, age: f.Age()}
+	if f.Size > store.MaxHeartbeat {
+		r.err = fmt.Errorf("%w: %d bytes, the limit is %d", store.ErrCorrupt, f.Size, store.MaxHeartbeat)
+		return r, nil
+	}
+	beat, info, err := store.ReadDoc[store.Heartbeat](ctx, o, f.Key, store.GetOptions{})
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return replica{}, nil
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
+		r.err = err
+		return r, nil
+	case err != nil:
+		return r, fmt.Errorf("read heartbeat: %w", err)
+	case beat.ID+".json" != path.Base(f.Key):
+		r.err = fmt.Errorf("%w: it says that it is %s", store.ErrCorrupt, beat.ID)
+		return r, nil
+	}
+	beat.Unknown = "" // nobody's to keep, and status.json holds a thousand of them
+	if j := beat.Rejected; j != nil {
+		j.Message, j.Unknown = printable(j.Message, maxComplaint), ""
+	}
+	r.Heartbeat, r.age = beat, info.Age()
+	return r, nil
+}
+
+// printable is the beginning of s, as one line.
+func printable(s string, most int) string {
+	s = strings.ToValidUTF8(s[:min(len(s), most)], "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// highestGeneration that any heartbeat of the lineage reports, as far as it can be believed.
+func highestGeneration(beats []replica, lineage string, most int64) int64 {
 	var top int64
 	for _, b := range beats {
-		if b.Lineage == lineage {
+		if b.Lineage == lineage && b.Generation <= most {
 			top = max(top, b.Generation)
 		}
 	}
@@ -105,6 +151,17 @@ func (p *pass) readReplicas(ctx context.Context) error {
 		return fail(Ready, "ReplicasUnreadable", transient, err)
 	}
 	p.replicas = beats
+	if p.pointer == nil {
+		return nil
+	}
+	p.facts.astray = unfollowed(beats, *p.pointer, p.memory().highest, p.storeNow())
+	if p.facts.astray == "" {
+		return nil
+	}
+	// It may follow a pointer that was written since ours was read.
+	if info, err := p.Objects.Head(ctx, p.Layout.Pointer()); err == nil && info.ETag != p.pointerETag {
+		p.facts.astray, p.conflicts = "", true
+	}
 	return nil
 }
 
@@ -124,7 +181,7 @@ func (p *pass) readServed(ctx context.Context) error {
 		return nil
 	}
 	v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(ptr.ID), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+	if err != nil && !noVerdict(err) {
 		return fail(Ready, "SnapshotUnreadable", transient, fmt.Errorf("read verdict: %w", err))
 	}
 	if v.Result == VerdictCorrupt {
@@ -153,11 +210,15 @@ func (p *pass) rehash(ctx context.Context) error {
 	for complaint := range open {
 		fresh = fresh || !p.rehashed[complaint]
 	}
-	if !fresh {
+	if !fresh || p.Clock.Elapsed() < p.nextRehash {
 		return nil
 	}
+	began := p.Clock.Elapsed()
 	p.log.WarnContext(ctx, "replica rejected the served snapshot", "snapshot", ptr.ID, "replicas", len(open))
 	err := store.VerifySnapshot(ctx, p.Objects, p.Layout, ptr.ID, ptr.ManifestSHA256, nil)
+	// Whoever may complain could keep the leader reading: that takes a fifth of its time at most.
+	now := p.Clock.Elapsed()
+	p.Reconciler.nextRehash = now + 4*(now-began)
 	switch {
 	case err == nil:
 		p.Reconciler.rehashed = open // whatever is not open any more is forgotten
@@ -230,8 +291,12 @@ func fleet(beats []replica, ptr *store.Pointer) []store.Replica {
 			continue
 		}
 		state := "behind"
-		if ptr != nil && b.Using == ptr.ID && b.Generation == ptr.Generation {
+		switch {
+		case ptr == nil:
+		case b.Using == ptr.ID && b.Generation == ptr.Generation:
 			state = "current"
+		case b.Lineage == ptr.Lineage && b.Generation > ptr.Generation:
+			state = "ahead"
 		}
 		out = append(out, store.Replica{Heartbeat: b.Heartbeat, AgeSeconds: b.age.Seconds(), State: state})
 	}

@@ -146,7 +146,7 @@ func (p *pass) judgeFound(ctx context.Context, s store.SnapshotInfo) (bool, erro
 	switch {
 	case v.Result == VerdictCorrupt, v.Result == VerdictFailed:
 		return false, nil
-	case v.Result != "" && p.current(v):
+	case (v.Result == VerdictPassed || v.Result == VerdictHeld) && p.current(v):
 	default:
 		if v, err = p.rejudge(ctx); err != nil || v.Result == VerdictFailed || v.Result == VerdictCorrupt {
 			return false, err
@@ -185,11 +185,16 @@ func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Mani
 		if err == nil {
 			return v, nil
 		}
-		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+		if !noVerdict(err) {
 			return v, fail(Verified, "VerdictUnreadable", transient, stopped(ctx, err))
 		}
 	}
 	return manifestVerdict(m), nil
+}
+
+// noVerdict says whether an error of reading a verdict means that there is none that we understand.
+func noVerdict(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNewer)
 }
 
 // current says whether a verdict was reached under what holds now.

@@ -35,14 +35,14 @@ const (
 )
 
 // TTL is for how long the record counts when it is seen unchanged.
-func (l Lease) TTL() time.Duration { return max(MinLeaseTTL, seconds(l.TTLSeconds, MaxLeaseTTL)) }
+func (l Lease) TTL() time.Duration { return seconds(l.TTLSeconds, MinLeaseTTL, MaxLeaseTTL) }
 
 // TTL is the age up to which the heartbeat counts.
-func (h Heartbeat) TTL() time.Duration { return seconds(h.TTLSeconds, MaxHeartbeatTTL) }
+func (h Heartbeat) TTL() time.Duration { return seconds(h.TTLSeconds, 0, MaxHeartbeatTTL) }
 
-// seconds converts what a document says into 0..most.
-func seconds(s float64, most time.Duration) time.Duration {
-	return time.Duration(min(max(s, 0), most.Seconds()) * float64(time.Second))
+// seconds converts what a document says into least..most.
+func seconds(s float64, least, most time.Duration) time.Duration {
+	return time.Duration(min(max(s, least.Seconds()), most.Seconds()) * float64(time.Second))
 }
 
 // rules collects what is wrong with a document: the first.

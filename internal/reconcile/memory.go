@@ -1,0 +1,256 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// status.json and lease.json remember what the documents beside them said. A pointer or control.json that was deleted,
+// overwritten or put back to an earlier day is noticed by that, restored from it, and said to people: condition Intact.
+
+// What a replica reports is advice: the least of all roles writes it. Its generation counts up to what the store was
+// seen at and as much more as operators can have promoted since: a burst, and so many a second.
+const (
+	adviceBurst  = 10
+	advicePerSec = 10
+)
+
+// intactFor keeps the condition False after a repair, so that people see it.
+const intactFor = time.Hour
+
+// memory is what the store remembers of its pointer.
+type memory struct {
+	pointer *store.Pointer // the last known good one; nil: none
+	highest store.Height
+}
+
+// recall joins what both documents remember. The lineage is the status's when they differ: it is written with the pointer.
+func recall(s store.Status, lease store.Height) memory {
+	m := memory{pointer: s.Pointer}
+	if s.Pointer != nil {
+		m.highest = heightOf(*s.Pointer)
+	}
+	m.highest = higher(higher(m.highest, s.Highest), lease)
+	return m
+}
+
+func (p *pass) memory() memory { return recall(p.status, p.lease.highest()) }
+
+// higher is b when it is of a's lineage and above it, or a is empty.
+func higher(a, b store.Height) store.Height {
+	if a.Lineage == "" || a.Lineage == b.Lineage && b.Generation > a.Generation {
+		return b
+	}
+	return a
+}
+
+// heightOf is the highest generation that a pointer tells of.
+func heightOf(ptr store.Pointer) store.Height {
+	h := store.Height{Lineage: ptr.Lineage, Generation: ptr.Generation}
+	for _, past := range ptr.History {
+		h.Generation = max(h.Generation, past.Generation)
+	}
+	return h
+}
+
+// Why a pointer is not believed, as the condition spells it.
+const (
+	pointerDeleted = "PointerDeleted"
+	pointerInvalid = "PointerInvalid"
+	pointerOlder   = "PointerOlder"   // of an earlier generation than was seen
+	pointerForeign = "PointerForeign" // of another lineage
+	pointerEdited  = "PointerEdited"  // the same generation names another snapshot
+)
+
+// doubt says why ptr cannot be the pointer that was left here, "" when it can.
+func (m memory) doubt(ptr store.Pointer) string {
+	switch {
+	case m.highest.Lineage == "":
+	case ptr.Lineage != m.highest.Lineage:
+		if m.highest.Generation < store.MaxGeneration { // a lineage that came to its end is followed by another
+			return pointerForeign
+		}
+	case ptr.Generation < m.highest.Generation:
+		return pointerOlder
+	case m.pointer != nil && ptr.Generation == m.pointer.Generation && ptr.ID != m.pointer.ID:
+		return pointerEdited
+	}
+	return ""
+}
+
+// believable bounds what a replica may report when the store was seen at known, by a promotion at since.
+func believable(known int64, since, now time.Time) int64 {
+	seconds := max(0, now.Sub(since).Seconds()) // at most 292 years: no overflow
+	return min(store.MaxGeneration, known+adviceBurst+int64(advicePerSec*seconds))
+}
+
+// restore puts the pointer back into its lineage, above everything that was seen of it: the snapshot that is pinned,
+// else the one that was remembered, else the one that was found. It is no promotion, so it is done while pinned and
+// suspended too. done means that there is nothing to restore: the pass goes on without a pointer, and a promotion
+// replaces what is stored under etag.
+func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Pointer) (done bool, err error) {
+	m := p.memory()
+	known := m.pointer
+	if known == nil {
+		known = found
+	}
+	if known == nil {
+		p.pointerETag = etag
+		return true, nil
+	}
+	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
+	if err != nil {
+		return false, fail(Promoted, reason, transient, err)
+	}
+	// What is not a pointer carries no epoch that would stop a leader of the past.
+	if err := p.lease.confirm(ctx); err != nil {
+		return false, fail(Promoted, reason, transient, err)
+	}
+	candidates, err := p.restorable(ctx, known, found)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range candidates {
+		next, _, err := change{
+			objects: p.Objects, layout: p.Layout, by: p.owner, ready: p.lease.check, manifest: c.Manifest,
+			sha: c.ManifestSHA256, etag: etag, last: known, highest: m.highest, doomed: p.status.Deleting, beats: beats,
+			epoch: p.lease.epoch(), reason: ReasonRestored,
+		}.apply(ctx)
+		switch {
+		case err == nil:
+			p.log.WarnContext(ctx, "pointer repaired", "reason", reason, "snapshot", next.ID, "generation", next.Generation)
+			p.repair(reason, fmt.Sprintf("current/manifest.json was not as it was left; restored to %s, generation %d", next.ID, next.Generation))
+			return false, nil
+		case errors.Is(err, ErrLeaseLost):
+			return false, err
+		case errors.Is(err, store.ErrConflict):
+			return false, nil // somebody else wrote it: look again
+		case errors.Is(err, store.ErrDeleteMarker):
+			return false, fail(Promoted, pointerDeleted, transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
+		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, store.ErrCorrupt):
+			p.log.WarnContext(ctx, "pointer cannot be restored to a snapshot", "snapshot", c.ID, "error", err)
+		default:
+			return false, fail(Promoted, reason, transient, stopped(ctx, fmt.Errorf("restore pointer: %w", err)))
+		}
+	}
+	p.pointerETag = etag
+	return true, nil
+}
+
+// restorable lists what the pointer may be restored to, best first.
+func (p *pass) restorable(ctx context.Context, known, found *store.Pointer) ([]store.Pointer, error) {
+	control, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
+	if errors.Is(err, store.ErrNotFound) {
+		control, err = p.lastControl(), nil
+	}
+	if err != nil {
+		return nil, fail(Promoted, "ControlUnreadable", transient, fmt.Errorf("read control: %w", err))
+	}
+	var out []store.Pointer
+	if control.Pin != nil && control.Pin.ID != known.ID {
+		m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, control.Pin.ID, "")
+		switch {
+		case err == nil:
+			out = append(out, store.Pointer{Manifest: m, ManifestSHA256: sha})
+		case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNewer):
+			return nil, fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read the pinned manifest: %w", err))
+		}
+	}
+	out = append(out, *known)
+	if found != nil && found.ID != known.ID {
+		out = append(out, *found)
+	}
+	return out, nil
+}
+
+// undelete tells people how to bring back a key whose delete marker refuses every write.
+func (p *pass) undelete(key string) string {
+	return fmt.Sprintf("restore the newest version of %s (aws s3api delete-object with the marker's version id)", p.Objects.URL(key))
+}
+
+// lastControl is what operators wanted when the leader last looked.
+func (p *pass) lastControl() store.Control { return controlOf(p.status) }
+
+func controlOf(s store.Status) store.Control {
+	if s.Control == nil {
+		return store.Control{}
+	}
+	return *s.Control
+}
+
+// remembered is what status.json keeps of control.json: everything but a request, which is for once.
+func rememberedControl(c store.Control) *store.Control {
+	if c.Request = nil; c.Suspended == nil && c.Pin == nil && c.Unknown == "" {
+		return nil
+	}
+	return &c
+}
+
+// restoreControl is for a control.json that is not there. Somebody deleted it when the status remembers an intent.
+func (p *pass) restoreControl(ctx context.Context) (store.Control, store.Info, error) {
+	c := p.lastControl()
+	if c.FormatVersion == 0 {
+		return store.Control{}, store.Info{}, nil
+	}
+	if err := p.lease.check(); err != nil {
+		return c, store.Info{}, err
+	}
+	c.Nonce = store.NewNonce()
+	info, err := store.WriteDoc(ctx, p.Objects, p.Layout.Control(), c, store.PutOptions{IfAbsent: true})
+	switch {
+	case err == nil:
+		p.log.WarnContext(ctx, "control restored", "pinned", c.Pin != nil, "suspended", c.Suspended != nil)
+		p.repair("ControlDeleted", "control.json was gone; what operators wanted was restored from status.json")
+	case errors.Is(err, store.ErrConflict):
+		return store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
+	case errors.Is(err, store.ErrDeleteMarker):
+		p.repair("ControlDeleted", "control.json was deleted and cannot be written; what operators wanted holds: "+p.undelete(p.Layout.Control()))
+		err = nil
+	}
+	return c, info, err
+}
+
+// repair notes for the condition what was not as it was left.
+func (p *pass) repair(reason, message string) {
+	if p.facts.repaired == "" {
+		p.facts.repaired = reason
+	}
+	p.facts.repairs = append(p.facts.repairs, message)
+}
+
+// intactCondition stays False for a while after the last repair.
+func (p *pass) intactCondition(c *conditions) {
+	if p.facts.repaired != "" {
+		c.set(Intact, False, p.facts.repaired, strings.Join(p.facts.repairs, "; "))
+		return
+	}
+	for _, old := range c.prev {
+		if old.Type == Intact && old.Status == False && p.now.Sub(old.LastTransitionTime) < intactFor {
+			return
+		}
+	}
+	c.set(Intact, True, "AsLeft", "")
+}
+
+// unfollowed says which live replica serves something that the pointer does not lead to, "" for none: it is ahead of the
+// pointer, of another lineage, or on another snapshot of the same generation. Behind is how a swap begins.
+func unfollowed(beats []replica, ptr store.Pointer, highest store.Height, now time.Time) string {
+	most := believable(max(heightOf(ptr).Generation, highest.Generation), ptr.PromotedAt, now)
+	for _, b := range beats {
+		switch {
+		case b.err != nil || !b.live() || b.Using == "" || b.Lineage == "":
+		case b.Lineage != ptr.Lineage:
+			return fmt.Sprintf("replica %s serves %s of another lineage", b.ID, b.Using)
+		case b.Generation > ptr.Generation && b.Generation <= most:
+			return fmt.Sprintf("replica %s serves generation %d, the pointer is at %d", b.ID, b.Generation, ptr.Generation)
+		case b.Generation == ptr.Generation && b.Using != ptr.ID:
+			return fmt.Sprintf("replica %s serves %s as generation %d, the pointer names %s", b.ID, b.Using, b.Generation, ptr.ID)
+		}
+	}
+	return ""
+}
