@@ -140,6 +140,9 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 // today's settings, golden queries and baseline.
 func (p *pass) judgeFound(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 	v, err := p.verdictOf(ctx, s, p.manifest)
+	if errors.Is(err, store.ErrNewer) {
+		return false, nil // judged by a release that knows better
+	}
 	if err != nil {
 		return false, err
 	}
@@ -185,7 +188,7 @@ func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Mani
 		if err == nil {
 			return v, nil
 		}
-		if !noVerdict(err) {
+		if errors.Is(err, store.ErrNewer) || !noVerdict(err) {
 			return v, fail(Verified, "VerdictUnreadable", transient, stopped(ctx, err))
 		}
 	}
