@@ -55,7 +55,7 @@ func TestSpecOfANewerReleaseIsLeftAlone(t *testing.T) {
 			t.Error("a restored pointer lacks what the newer release wrote")
 		}
 		// Somebody who wants this release for good says so.
-		r.want(r.onceWith(reconcile.OnceOptions{Force: true}), reconcile.ResultPromoted, 0)
+		r.want(r.onceWith(reconcile.OnceOptions{Force: true, Yes: true}), reconcile.ResultPromoted, 0)
 		r.want(r.once(), reconcile.ResultUnchanged, 0)
 		r.condition(reconcile.Ready, reconcile.True, "")
 		if p := r.pointer(); p.Spec.Unknown != "" || strings.Contains(string(r.mem.Data(r.layout.Pointer())), "signature") {

@@ -222,9 +222,9 @@ func (c *cache) verify(ctx context.Context, p store.Pointer, rest func()) (store
 	if store.ManifestDigest(data) != p.ManifestSHA256 {
 		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w", store.ErrCorrupt)
 	}
-	var m store.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w: %w", store.ErrCorrupt, err)
+	m, err := store.ParseManifest(data, p.ID)
+	if err != nil {
+		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w", err)
 	}
 	for _, f := range wanted(m).Files {
 		got, err := store.HashFile(ctx, filepath.Join(dir, f.Name), rest)

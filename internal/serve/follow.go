@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -28,7 +29,8 @@ type follower struct {
 	etag    string         // of the pointer that was accepted last
 	pending *store.Pointer // of another lineage, seen once
 	loads   chan loaded
-	beatAt  time.Time // next heartbeat
+	beatAt  time.Time    // next heartbeat
+	floor   store.Height // highest generation that this process served from the store, of that lineage
 
 	loading atomic.Bool // set by the same goroutine
 
@@ -102,6 +104,9 @@ func (f *follower) start(ctx context.Context) {
 			break
 		}
 	}
+	if v := f.view(); v.desired == nil && v.pollErr != "" && f.holder.id() == "" {
+		f.serveCached(ctx) // the store answers, with a pointer that cannot be followed
+	}
 	f.settle(ctx)
 }
 
@@ -148,8 +153,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// poll reads the pointer once and decides whether it is to be followed.
-func (f *follower) poll(ctx context.Context) {
+// poll reads the pointer once and decides whether it is to be followed. seen says that what is desired now is what the
+// store's pointer says.
+func (f *follower) poll(ctx context.Context) (seen bool) {
 	p, info, err := store.ReadPointer(ctx, f.deps.Objects, f.deps.Layout, f.etag)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -158,7 +164,7 @@ func (f *follower) poll(ctx context.Context) {
 	switch {
 	case errors.Is(err, store.ErrNotModified):
 		f.reached()
-		result = pollUnchanged
+		result, seen = pollUnchanged, true
 	case errors.Is(err, store.ErrNotFound):
 		f.reached()
 		f.etag, f.pending = "", nil
@@ -167,7 +173,7 @@ func (f *follower) poll(ctx context.Context) {
 			result, s.pollErr = pollError, "the pointer is gone from the store"
 		}
 	case err != nil:
-		if errors.Is(err, store.ErrPointerInvalid) {
+		if errors.Is(err, store.ErrPointerInvalid) || errors.Is(err, store.ErrNewer) {
 			s.answered = true
 		}
 		result, s.pollErr = pollError, err.Error()
@@ -183,12 +189,13 @@ func (f *follower) poll(ctx context.Context) {
 		}
 		f.etag, f.pending = info.ETag, nil
 		s.desired = &p
-		result = pollChanged
+		result, seen = pollChanged, true
 	}
 	f.m.polls.WithLabelValues(result).Inc()
 	if result == pollError {
 		f.log.Warn("pointer not read", "error", s.pollErr)
 	}
+	return seen
 }
 
 // reached records a successful poll; true when it is the first. f.mu is held.
@@ -201,57 +208,85 @@ func (f *follower) reached() (first bool) {
 	return first
 }
 
-// acceptable applies the rules of succession: within a lineage the generation never falls; another lineage must be
-// seen twice, so that a pointer restored from somewhere by accident and put right at once is not followed. f.mu is held.
+// acceptable applies the rules of succession: within a lineage never below a generation that was served; another lineage
+// must be seen twice, so that a pointer restored from somewhere by accident and put right at once is not followed. What
+// was only desired binds nobody: it may have been a mistake that was repaired. f.mu is held.
 func (f *follower) acceptable(p store.Pointer) bool {
-	last := f.state.desired
 	switch {
-	case last == nil:
+	case f.floor.Lineage == "":
 		return true
-	case last.Lineage != p.Lineage:
+	case f.floor.Lineage != p.Lineage:
 		if f.pending != nil && f.pending.Lineage == p.Lineage && f.pending.Nonce == p.Nonce && f.pending.Generation == p.Generation {
 			return true
 		}
 		f.pending = &p // the etag is left: the next poll reads it again
 		f.log.Warn("pointer of another lineage seen", "lineage", p.Lineage, "snapshot", p.ID)
 		return false
-	case p.Generation < last.Generation:
+	case p.Generation < f.floor.Generation:
 		f.pending = nil
-		f.log.Warn("pointer of an older generation ignored", "generation", p.Generation, "have", last.Generation)
+		f.log.Warn("pointer of an older generation ignored", "generation", p.Generation, "have", f.floor.Generation)
 		return false
 	}
 	return true
 }
 
+// raise lifts the floor to what is served now. f.mu is held.
+func (f *follower) raise(p store.Pointer) {
+	if f.floor.Lineage != p.Lineage || f.floor.Generation < p.Generation {
+		f.floor = store.Height{Lineage: p.Lineage, Generation: p.Generation}
+	}
+}
+
+// announceRounds of saying what is fetched and looking again, while the pointer moves on.
+const announceRounds = 4
+
 // settle acts on desired ≠ served: confirms, starts a load or waits out a quarantine.
 func (f *follower) settle(ctx context.Context) {
-	if f.loading.Load() || ctx.Err() != nil {
-		f.beat(ctx, false)
+	var target store.Pointer
+	todo := false
+	if !f.loading.Load() && ctx.Err() == nil {
+		target, todo = f.todo()
+	}
+	if !todo {
+		_ = f.beat(ctx, false)
 		return
 	}
-	target, ok := f.todo()
-	if !ok {
-		f.beat(ctx, false)
-		return
+	for range announceRounds {
+		err := f.announce(ctx, target)
+		again, todo := f.todo()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case !todo:
+			f.setFetching("")
+			_ = f.beat(ctx, true)
+			return
+		case err != nil && f.holder.id() != "":
+			f.setFetching("")
+			f.refuse(target, &loadError{reasonStore, err})
+			return
+		case err != nil || again.ID == target.ID: // with nothing to serve, better unannounced than not at all
+			f.startLoad(ctx, again)
+			return
+		}
+		target = again
 	}
-	// Say what is being fetched, then look again: a collector that read the heartbeats before this one was written
-	// chose by a pointer that this second read sees.
+	f.setFetching("") // the next poll goes on
+}
+
+// announce says what is being fetched, then looks again: a collector that read the heartbeats before this one was
+// written chose by a pointer that this second read sees.
+func (f *follower) announce(ctx context.Context, target store.Pointer) error {
 	f.setFetching(target.ID)
-	f.beat(ctx, true)
-	pollCtx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
-	f.poll(pollCtx)
-	cancel()
-	again, ok := f.todo()
-	if !ok {
-		f.setFetching("")
-		f.beat(ctx, true)
-		return
+	if err := f.beat(ctx, true); err != nil {
+		return fmt.Errorf("not announced: %w", err)
 	}
-	if again.ID != target.ID {
-		f.setFetching(again.ID)
-		f.beat(ctx, true)
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
+	defer cancel()
+	if !f.poll(ctx) {
+		return errors.New("the pointer could not be looked at again")
 	}
-	f.startLoad(ctx, again)
+	return nil
 }
 
 // todo returns what is to be loaded now. A new pointer to the snapshot that is served is just recorded.
@@ -265,6 +300,7 @@ func (f *follower) todo() (target store.Pointer, ok bool) {
 	if h, ok := f.holder.look(); ok && h.pointer.ID == d.ID && h.pointer.ManifestSHA256 == d.ManifestSHA256 {
 		if h.cached || h.fallback || h.pointer.Nonce != d.Nonce || h.pointer.Generation != d.Generation || h.pointer.Lineage != d.Lineage {
 			f.holder.confirm(*d)
+			f.raise(*d)
 			f.m.served(*d)
 			f.beatAt = time.Time{}
 			if err := f.cache.commit(*d); err != nil {

@@ -240,13 +240,12 @@ func TestAcceptableNeedsTheSamePointerTwice(t *testing.T) {
 	at := func(lineage string, gen int64, nonce string) store.Pointer {
 		return store.Pointer{Lineage: lineage, Generation: gen, Nonce: nonce}
 	}
-	base := at("a", 5, "n")
-	f.state.desired = &base
+	f.raise(at("a", 5, "n"))
 	for i, c := range []struct {
 		p    store.Pointer
 		want bool
 	}{
-		{at("a", 6, "n"), true}, {at("a", 5, "m"), true}, {at("a", 4, "n"), false},
+		{at("a", 6, "n"), true}, {at("a", 5, "m"), true}, {at("a", 4, "n"), false}, {at("a", store.MaxGeneration, "n"), true}, {at("a", 5, "n"), true},
 		{at("b", 1, "x"), false}, {at("b", 1, "y"), false}, {at("b", 1, "y"), true},
 		{at("c", 1, "x"), false}, {at("a", 4, "n"), false}, {at("c", 1, "x"), false},
 	} {

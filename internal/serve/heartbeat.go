@@ -2,7 +2,6 @@ package serve
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -40,15 +39,18 @@ func (f *follower) source() string {
 // minHeartbeat is the least time a heartbeat counts for.
 const minHeartbeat = 60 * time.Second
 
+// maxReason of a rejection's message is reported.
+const maxReason = 1 << 10
+
 // beat writes the heartbeat when it is due, or now. It is advice to the collector and the fleet view: a failure is
-// logged and changes nothing here.
-func (f *follower) beat(ctx context.Context, now bool) {
+// logged, and only keeps this server from fetching what it could not announce.
+func (f *follower) beat(ctx context.Context, now bool) error {
 	ttl := max(3*f.cfg.PollInterval, minHeartbeat)
 	if !now && time.Now().Before(f.beatAt) || ctx.Err() != nil {
-		return
+		return ctx.Err()
 	}
 	if !f.view().answered {
-		return // nothing to tell, and it would only wait for a timeout
+		return nil // nothing to tell, and it would only wait for a timeout
 	}
 	f.beatAt = time.Now().Add(ttl / 3)
 	h := store.Heartbeat{
@@ -63,9 +65,9 @@ func (f *follower) beat(ctx context.Context, now bool) {
 		h.Using, h.Generation, h.Lineage, h.LoadedAt = v.pointer.ID, v.pointer.Generation, v.pointer.Lineage, v.loadedAt.UTC()
 	}
 	if q := f.refused(); q != nil {
-		h.Rejected = &store.Rejection{ID: q.ID, ManifestSHA256: q.manifest, Reason: q.code, Message: q.Reason, Since: q.Since}
+		h.Rejected = &store.Rejection{ID: q.ID, ManifestSHA256: q.manifest, Reason: q.code, Message: strings.ToValidUTF8(q.Reason[:min(len(q.Reason), maxReason)], ""), Since: q.Since}
 	}
-	data, err := json.Marshal(h)
+	data, err := store.Encode(h)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
 		defer cancel()
@@ -74,4 +76,5 @@ func (f *follower) beat(ctx context.Context, now bool) {
 	if err != nil {
 		f.log.Warn("heartbeat not written", "error", err)
 	}
+	return err
 }

@@ -103,6 +103,9 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 			return nil, err
 		}
 	}
+	if !m.Spec.EmbeddingKnown() {
+		return nil, &loadError{reasonEmbedding, errors.New("a newer release embedded it in a way that this one does not know")}
+	}
 	embedder, err := l.deps.Embedder(m.Spec.Embedding)
 	if err != nil {
 		return nil, &loadError{reasonEmbedding, err}

@@ -94,17 +94,35 @@ func (f *follower) finish(ctx context.Context, l loaded) {
 		f.refuse(l.target, l.err)
 	}
 	if l.snapshot != nil {
-		h, serving := f.holder.look()
-		desired := f.view().desired
-		// The pointer may have moved on. What was loaded is still newer than what is served, so publish it, unless
-		// the pointer went back to what is served: then the operator left the loaded one on purpose.
-		if serving && desired != nil && desired.ID == h.pointer.ID && desired.ID != l.snapshot.id() {
+		if f.overtaken(l.snapshot) {
 			f.discard(l.snapshot)
 		} else {
 			f.publish(l.snapshot, l.since)
 		}
 	}
 	f.beatAt = time.Time{}
+}
+
+// overtaken says whether the pointer has left what was loaded on purpose meanwhile: it is back at what is served, below
+// the loaded generation, or rolled back from it. When it has only moved on, what was loaded is still newer than what is
+// served: under steady promotions nothing would ever be published otherwise.
+func (f *follower) overtaken(s *snapshot) bool {
+	d := f.view().desired
+	if d == nil || d.ID == s.id() {
+		return false
+	}
+	if h, serving := f.holder.look(); serving && d.ID == h.pointer.ID {
+		return true
+	}
+	if d.Lineage != s.pointer.Lineage {
+		return false
+	}
+	for _, h := range d.History {
+		if h.ID == s.id() && h.RolledBack && h.Generation >= s.pointer.Generation {
+			return true
+		}
+	}
+	return d.Generation < s.pointer.Generation
 }
 
 // publish makes s the served snapshot.
@@ -114,6 +132,7 @@ func (f *follower) publish(s *snapshot, since time.Time) {
 	if taken {
 		f.mu.Lock()
 		delete(f.state.quarantine, keyOf(s.pointer))
+		f.raise(s.pointer)
 		f.mu.Unlock()
 	}
 	f.holder.publish(s)

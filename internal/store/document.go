@@ -100,19 +100,28 @@ func readAll(ctx context.Context, objects Objects, key string, o GetOptions, lim
 // no other write used. What ReadDoc would not take is not written: ErrInvalid. Members of doc that this release does
 // not know are written as they were read.
 func WriteDoc(ctx context.Context, objects Objects, key string, doc any, cond PutOptions) (Info, error) {
+	data, err := Encode(doc)
+	if err != nil {
+		return Info{}, fmt.Errorf("write %s: %w", key, err)
+	}
+	return WriteBytes(ctx, objects, key, data, cond)
+}
+
+// Encode returns the bytes that WriteDoc writes; ErrInvalid when ReadDoc would not take them.
+func Encode(doc any) ([]byte, error) {
 	if v, ok := doc.(validated); ok {
 		if err := v.validate(); err != nil {
-			return Info{}, fmt.Errorf("write %s: %w: %w", key, ErrInvalid, err)
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
 	data, err := marshal(doc)
 	if err != nil {
-		return Info{}, fmt.Errorf("encode %s: %w", key, err)
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if len(data) > MaxDocument {
-		return Info{}, fmt.Errorf("encode %s: %d bytes, the limit is %d", key, len(data), MaxDocument)
+		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrInvalid, len(data), MaxDocument)
 	}
-	return WriteBytes(ctx, objects, key, data, cond)
+	return data, nil
 }
 
 // WriteBytes writes data under cond and finds out what became of it. After an ambiguous error the same bytes are
