@@ -64,6 +64,8 @@ type app struct {
 	log    wire.Log
 	store  wire.Store
 	build  wire.Build
+
+	strangers []wire.Stranger
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -80,5 +82,5 @@ func command(args []string, stdout *wire.Output, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return wire.Exit(cmd.Run(&app{ctx, stdout, stderr, c.Log, c.Store, build}), "indexer", stderr)
+	return wire.Exit(cmd.Run(&app{ctx, stdout, stderr, c.Log, c.Store, build, wire.Strangers(cmd)}), "indexer", stderr)
 }

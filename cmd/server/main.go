@@ -43,5 +43,5 @@ func command(args []string, stdout *wire.Output, stderr io.Writer) int {
 	if !ok {
 		return code
 	}
-	return wire.Exit(ctx.Run(c.Log.Logger(stderr), build), "server", stderr)
+	return wire.Exit(ctx.Run(c.Log.Logger(stderr), build, wire.Strangers(ctx)), "server", stderr)
 }

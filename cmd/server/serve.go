@@ -73,7 +73,7 @@ func (serveCmd) cores() int {
 }
 
 // Run serves until a signal: SIGTERM drains first, SIGINT (or a second signal) does not.
-func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
+func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger) error {
 	cfg := c.config(log, b)
 	if err := cfg.Validate(); err != nil {
 		return &wire.Coded{Code: wire.ExitUsage, Err: err}
@@ -86,6 +86,8 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build) error {
 	if err != nil {
 		return &wire.Coded{Code: wire.ExitUsage, Err: err}
 	}
+	wire.WarnOfStrangers(log, strangers)
+	wire.Started(log, c.Store, c.Provider.Resolved(), "the snapshot's")
 	s, err := serve.New(serve.Deps{
 		Objects: objects,
 		Layout:  c.Store.Layout(),

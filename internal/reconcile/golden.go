@@ -45,7 +45,7 @@ func (p *pass) judgeGolden(ctx context.Context, j *judged) error {
 	}
 	queries, err := parseGolden(data)
 	if err != nil {
-		j.add(CheckGoldenFile, VerdictHeld, 0, 1, err.Error())
+		j.add(CheckGoldenFile, VerdictHeld, 0, 1, ReasonGoldenInvalid+": "+err.Error())
 		return nil
 	}
 	passed := 0

@@ -31,6 +31,8 @@ type follower struct {
 	loads   chan loaded
 	beatAt  time.Time    // next heartbeat
 	floor   store.Height // highest generation that this process served from the store, of that lineage
+	waiting reminder
+	failing reminder
 
 	loading atomic.Bool // set by the same goroutine
 
@@ -192,10 +194,45 @@ func (f *follower) poll(ctx context.Context) (seen bool) {
 		result, seen = pollChanged, true
 	}
 	f.m.polls.WithLabelValues(result).Inc()
-	if result == pollError {
-		f.log.Warn("pointer not read", "error", s.pollErr)
-	}
+	f.remind(ctx, err, result == pollError)
 	return seen
+}
+
+// remind says what this server waits for: the first pointer, or a store that fails, at ERROR when the store refuses.
+// f.mu is held.
+func (f *follower) remind(ctx context.Context, err error, failed bool) {
+	s := &f.state
+	if url := f.deps.Objects.URL(f.deps.Layout.Pointer()); f.waiting.due(url, s.desired == nil && errors.Is(err, store.ErrNotFound)) {
+		f.log.Info("waiting for the first pointer", "url", url)
+	}
+	level := slog.LevelWarn
+	if store.Refusal(err) {
+		level = slog.LevelError
+	}
+	if f.failing.due(level.String(), failed) { // not the words: they hold ids of requests
+		f.log.Log(ctx, level, "pointer not read", "error", s.pollErr)
+	}
+}
+
+// reminder says the same again after remindEvery only.
+type reminder struct {
+	said string
+	at   time.Time
+}
+
+const remindEvery = time.Minute
+
+// due tells whether to say what now, while it holds.
+func (r *reminder) due(what string, holds bool) bool {
+	if !holds {
+		*r = reminder{}
+		return false
+	}
+	if what == r.said && time.Since(r.at) < remindEvery {
+		return false
+	}
+	*r = reminder{what, time.Now()}
+	return true
 }
 
 // reached records a successful poll; true when it is the first. f.mu is held.

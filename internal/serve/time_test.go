@@ -1,7 +1,9 @@
 package serve
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,8 +22,13 @@ import (
 // follows runs a follower alone, without the network, on virtual time for d.
 func follows(t *testing.T, w *world, d time.Duration, hook store.Hook) *Server {
 	t.Helper()
+	return followsTelling(t, w, d, slog.DiscardHandler, hook)
+}
+
+func followsTelling(t *testing.T, w *world, d time.Duration, log slog.Handler, hook store.Hook) *Server {
+	t.Helper()
 	cfg := Defaults()
-	cfg.LocalDir, cfg.Log = t.TempDir(), slog.New(slog.DiscardHandler)
+	cfg.LocalDir, cfg.Log = t.TempDir(), slog.New(log)
 	o := &openers{}
 	reg := prometheus.NewRegistry()
 	s, err := New(Deps{
@@ -156,5 +163,31 @@ func TestStalledDownloadIsGivenUp(t *testing.T) {
 func TestFullDiskIsNamed(t *testing.T) {
 	if got := reasonOf(fmt.Errorf("write: %w", unix.ENOSPC)); got != reasonDisk {
 		t.Error(got)
+	}
+}
+
+func TestAServerSaysOnceAMinuteWhatItWaitsFor(t *testing.T) {
+	for _, c := range []struct {
+		err        error
+		level, msg string
+	}{
+		{nil, "INFO", "waiting for the first pointer"},
+		{store.ErrDenied, "ERROR", "pointer not read"},
+		{errors.New("connection refused"), "WARN", "pointer not read"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := memWorld(t)
+			var log bytes.Buffer
+			followsTelling(t, w, 10*time.Minute, slog.NewTextHandler(&log, nil), func(_ context.Context, _, _ string, call func() error) error {
+				if c.err != nil {
+					return c.err
+				}
+				return call()
+			})
+			want := "level=" + c.level + " msg=\"" + c.msg + "\""
+			if n := strings.Count(log.String(), want); n < 9 || n > 11 {
+				t.Errorf("%v: %d lines %s in ten minutes, want about 10:\n%.2000s", c.err, n, want, log.String())
+			}
+		})
 	}
 }
