@@ -70,13 +70,13 @@ func (c importCmd) documents(draft io.Writer) (int, error) {
 	w := bufio.NewWriterSize(draft, 1<<20)
 	n := 0
 	fmt.Fprint(w, "{\"vendors\":[")
-	err = langchain.ReadPickle(bufio.NewReaderSize(f, 1<<20), langchain.DefaultLimits(), func(pos int, d langchain.Document) error {
+	err = langchain.ReadPickle(bufio.NewReaderSize(f, 1<<20), langchain.DefaultLimits(), func(pos int, d langchain.Found) error {
 		if pos != n {
 			return fmt.Errorf("document %d of the index comes after %d", pos, n-1)
 		}
-		record, err := langchain.ToVendor(d, pos)
+		record, err := langchain.ToVendor(&d, pos)
 		if err != nil {
-			return err
+			return fmt.Errorf("document %d (%.80q): %w", pos, d.ID, err)
 		}
 		if n++; n > 1 {
 			fmt.Fprint(w, ",")

@@ -1,7 +1,9 @@
 package langchain
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 )
 
 // container carries out the opcodes that make and fill lists, dicts, sets and tuples; any other opcode is refused.
@@ -110,8 +112,12 @@ func (d *dict) add(items []any) error {
 		return fmt.Errorf("%w: a key without a value", ErrMalformed)
 	}
 	for i := 0; i < len(items); i += 2 {
-		switch items[i].(type) {
+		switch key := items[i].(type) {
 		case string, int64:
+		case *object:
+			if key.class != classUUID {
+				return fmt.Errorf("%w: a dict's key is a %s", ErrMalformed, key.class)
+			}
 		default:
 			return fmt.Errorf("%w: a dict's key is a %T", ErrMalformed, items[i])
 		}
@@ -121,7 +127,8 @@ func (d *dict) add(items []any) error {
 	return nil
 }
 
-// construct makes an object without arguments, gives one its state, or turns a list into a set.
+// construct makes an object without arguments, gives one its state, turns a list into a set, or reads a value that JSON
+// does not have.
 func (p *reader) construct(op byte) error {
 	arg, err := p.pop()
 	if err != nil {
@@ -135,18 +142,25 @@ func (p *reader) construct(op byte) error {
 		return err
 	}
 	c, ok := callee.(class)
+	_, isMethod := callee.(method)
 	args, isTuple := arg.(tuple)
 	switch {
-	case !ok || !isTuple:
+	case !ok && !isMethod || !isTuple:
 		return fmt.Errorf("%w: something that is no class is constructed", ErrMalformed)
-	case op == opNewObj && len(args) == 0 && !isSet(c):
+	case op == opNewObj && len(args) == 0 && (isDocstore(c) || isDocument(c) || c == classUUID):
 		return p.push(&object{class: c}, 0)
 	case op == opReduce && isSet(c) && len(args) == 1:
 		if l, ok := args[0].(*list); ok {
 			return p.push(&set{items: l.items}, 0)
 		}
+	case op == opReduce:
+		v, err := reduce(callee, args)
+		if err != nil {
+			return err
+		}
+		return p.push(v, nodeBytes)
 	}
-	return &RefusedError{Name: fmt.Sprintf("a call of %s", c)}
+	return &RefusedError{Name: fmt.Sprintf("a call of %s", callee)}
 }
 
 func (p *reader) build(state any) error {
@@ -154,24 +168,28 @@ func (p *reader) build(state any) error {
 	if err != nil {
 		return err
 	}
+	if d, ok := v.(*dtype); ok {
+		return d.state(state)
+	}
 	o, ok := v.(*object)
 	if !ok || o.state != nil || state == nil {
 		return fmt.Errorf("%w: a state for a value that takes none", ErrMalformed)
 	}
 	o.state = state
-	if isDocument(o.class) {
+	switch {
+	case isDocument(o.class):
 		if p.docs++; p.docs > p.lim.Documents {
 			return fmt.Errorf("%w: over %d documents", ErrLimit, p.lim.Documents)
 		}
 		p.nodes = 0
-	} else {
+	case isDocstore(o.class):
 		p.nodes = p.lim.Nodes - 1000 - 4*p.docs // what follows: a position and an id a document, stored in the memo or not
 	}
 	return nil
 }
 
 // deliver takes the known shape apart.
-func (p *reader) deliver(top any, each func(int, Document) error) error {
+func (p *reader) deliver(top any, each func(int, Found) error) error {
 	pair, ok := top.(tuple)
 	if !ok || len(pair) != 2 {
 		return fmt.Errorf("%w: it holds no pair of docstore and positions", ErrMalformed)
@@ -185,11 +203,12 @@ func (p *reader) deliver(top any, each func(int, Document) error) error {
 		return err
 	}
 	for pos, id := range ids {
-		o, ok := docs[id]
-		if !ok {
-			return fmt.Errorf("%w: position %d refers to document %q, which is not there", ErrMalformed, pos, id)
+		d := Found{Document: Document{ID: id}}
+		if v, ok := docs[id]; ok {
+			d, err = p.document(id, v)
+		} else {
+			d.Unreadable = errors.New("it is not in the docstore")
 		}
-		d, err := p.document(id, o)
 		if err != nil {
 			return fmt.Errorf("document %d (%.80q): %w", pos, id, err)
 		}
@@ -216,13 +235,26 @@ func docstore(v any) (map[string]any, error) {
 	}
 	docs := make(map[string]any, len(entries.keys))
 	for i, k := range entries.keys {
-		id, ok := k.(string)
+		id, ok := docstoreID(k)
 		if !ok {
-			return nil, fmt.Errorf("%w: docstore id %v is no string", ErrMalformed, k)
+			return nil, fmt.Errorf("%w: docstore id %v is no id", ErrMalformed, k)
 		}
 		docs[id] = entries.values[i]
 	}
 	return docs, nil
+}
+
+// docstoreID reads an id of the docstore: LangChain makes strings, callers may have given integers or UUIDs.
+func docstoreID(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case int64:
+		return strconv.FormatInt(v, 10), true
+	case *object:
+		return uuidText(v)
+	}
+	return "", false
 }
 
 // positions checks that the dict maps each of 0..n-1 to an id, once.
@@ -235,7 +267,7 @@ func positions(v any) ([]string, error) {
 	seen := make([]bool, len(d.keys))
 	for i, k := range d.keys {
 		pos, ok1 := k.(int64)
-		id, ok2 := d.values[i].(string)
+		id, ok2 := docstoreID(d.values[i])
 		if !ok1 || !ok2 || pos < 0 || pos >= int64(len(ids)) || seen[pos] {
 			return nil, fmt.Errorf("%w: positions are not 0 to %d, each once, with a docstore id", ErrMalformed, len(ids)-1)
 		}
@@ -244,41 +276,46 @@ func positions(v any) ([]string, error) {
 	return ids, nil
 }
 
-func (p *reader) document(id string, v any) (Document, error) {
+// document reads one. An error ends the reading; what is only wrong with this document is noted in it.
+func (p *reader) document(id string, v any) (Found, error) {
+	unreadable := func(why error) (Found, error) { return Found{Document: Document{ID: id}, Unreadable: why}, nil }
 	o, ok := v.(*object)
 	if !ok || !isDocument(o.class) {
-		return Document{}, fmt.Errorf("%w: not a Document", ErrMalformed)
+		return unreadable(errors.New("it is not a Document"))
 	}
-	state, _ := o.state.(*dict)
-	if state == nil {
-		return Document{}, fmt.Errorf("%w: a Document without state", ErrMalformed)
-	}
-	fields := state
-	if inner, ok := state.get("__dict__"); ok { // pydantic's two generations
-		if fields, ok = inner.(*dict); !ok {
-			return Document{}, fmt.Errorf("%w: a Document's __dict__ is no dict", ErrMalformed)
+	fields, _ := o.state.(*dict)
+	if fields != nil {
+		if inner, ok := fields.get("__dict__"); ok { // pydantic's two generations
+			fields, _ = inner.(*dict)
 		}
+	}
+	if fields == nil {
+		return unreadable(errors.New("a Document without fields"))
 	}
 	content, _ := fields.get("page_content")
 	text, ok := content.(string)
 	if !ok {
-		return Document{}, fmt.Errorf("%w: a Document without page_content", ErrMalformed)
+		return unreadable(errors.New("its page_content is no string"))
 	}
-	b := jsonBuilder{limit: p.lim.Record}
 	meta, ok := fields.get("metadata")
-	if _, isDict := meta.(*dict); ok && !isDict {
-		return Document{}, fmt.Errorf("%w: a Document's metadata is no dict", ErrMalformed)
+	if _, isDict := meta.(*dict); ok && !isDict && meta != nil {
+		return unreadable(errors.New("its metadata is no dict"))
 	}
-	if !ok {
+	if meta == nil {
 		meta = &dict{}
 	}
-	if err := b.add(meta, 0); err != nil {
-		return Document{}, err
-	}
+	b := jsonBuilder{limit: p.lim.Record}
+	err := b.add(meta, 0)
 	// A record may be shared by many documents: what they make together is bounded by the file as well, tightly, as
 	// it costs time and honest metadata is about as long in JSON as in the pickle.
 	if err := p.charge(int64(expansion * len(b.out))); err != nil {
-		return Document{}, err
+		return Found{}, err
 	}
-	return Document{ID: id, PageContent: text, Metadata: b.out}, nil
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		return Found{}, err
+	}
+	if err != nil {
+		return unreadable(err)
+	}
+	return Found{Document: Document{ID: id, PageContent: text, Metadata: b.out}, Converted: b.converted}, nil
 }

@@ -38,12 +38,12 @@ func pickled(t testing.TB, docs []Document) []byte {
 }
 
 func read(data []byte) (docs []Document, err error) {
-	err = ReadPickle(bytes.NewReader(data), DefaultLimits(), func(pos int, d Document) error {
+	err = ReadPickle(bytes.NewReader(data), DefaultLimits(), func(pos int, d Found) error {
 		if pos != len(docs) {
 			return fmt.Errorf("position %d came as number %d", pos, len(docs))
 		}
-		docs = append(docs, d)
-		return nil
+		docs = append(docs, d.Document)
+		return d.Unreadable
 	})
 	return docs, err
 }

@@ -39,7 +39,7 @@ const (
 type RefusedError struct{ Name string }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("the pickle refers to %s, which no LangChain index needs: refused", e.Name)
+	return fmt.Sprintf("the pickle refers to %s, which no LangChain index needs: refused (where it is a value of the metadata, turn that into a string in Python and save again)", e.Name)
 }
 
 // ErrMalformed is a pickle that is damaged or has another shape. ErrLimit is one beyond a limit.
@@ -48,7 +48,8 @@ var (
 	ErrLimit     = errors.New("index.pkl is beyond a limit")
 )
 
-// allowed are the names under which LangChain has kept its two classes, and the set of Python 2's pickler.
+// allowed are the names under which LangChain has kept its two classes, the set of Python 2's pickler, and the classes of
+// values that become JSON (scalar.go).
 func allowed(name string) bool {
 	switch name {
 	case docstoreClass, "langchain.docstore.in_memory.InMemoryDocstore",
@@ -57,7 +58,7 @@ func allowed(name string) bool {
 		"builtins.set", "__builtin__.set":
 		return true
 	}
-	return false
+	return knownValue(class(name))
 }
 
 func isDocstore(c class) bool { return strings.HasSuffix(string(c), ".InMemoryDocstore") }

@@ -10,7 +10,8 @@
 // same file with the npm package pickleparser and keeps the keys of __dict__.
 //
 // WritePickle streams such a file. ReadPickle reads one from anywhere: it is no unpickler but a reader of this one
-// shape, which imports nothing, calls nothing and refuses by name whatever else a pickle refers to.
+// shape, which imports nothing, calls nothing and refuses by name whatever else a pickle refers to. Of what metadata
+// holds in practice and JSON does not have it knows dates, decimals, UUIDs, paths and the scalars of NumPy and pandas.
 // The opcodes are those of PEP 307, PEP 3154 and Python's pickletools.
 package langchain
 
@@ -21,9 +22,25 @@ type Document struct {
 	Metadata    []byte // a JSON object
 }
 
+// Found is a document as ReadPickle found it.
+type Found struct {
+	Document
+	Converted  map[Conversion]int // values of the metadata that JSON does not have, and how many
+	Unreadable error              // why it cannot be a record; then Document has only its id
+}
+
+// Conversion is what became of a kind of values in one field.
+type Conversion struct {
+	Field string // dotted path
+	From  string // a Python class as module.name, or words
+	To    string // string, number, boolean, null or integer
+}
+
 const (
 	opMark            = '('
 	opStop            = '.'
+	opBinBytes        = 'B'
+	opShortBinBytes   = 'C'
 	opBinInt          = 'J'
 	opBinInt1         = 'K'
 	opBinInt2         = 'M'
@@ -58,6 +75,7 @@ const (
 	opLong4           = 0x8b
 	opShortBinUnicode = 0x8c
 	opBinUnicode8     = 0x8d
+	opBinBytes8       = 0x8e
 	opEmptySet        = 0x8f
 	opAddItems        = 0x90
 	opFrozenSet       = 0x91

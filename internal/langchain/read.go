@@ -15,9 +15,9 @@ import (
 
 // ReadPickle reads an index.pkl and calls each for positions 0, 1, … in order. Nothing is imported or called, whatever
 // the pickle says. Errors are *RefusedError, ErrMalformed or ErrLimit, or those of r and each. The opcodes of
-// the whole file are read before each is called; a document of a wrong shape is found when its turn comes, so a caller
-// discards what it saw when there is an error.
-func ReadPickle(r io.Reader, lim Limits, each func(pos int, d Document) error) error {
+// the whole file are read before each is called, so whatever is refused is refused before. A single document that cannot
+// be a record is handed on as Unreadable, and the others are read.
+func ReadPickle(r io.Reader, lim Limits, each func(pos int, d Found) error) error {
 	p := &reader{lim: lim}
 	p.r = bufio.NewReaderSize(&counter{r: r, p: p}, 64<<10)
 	top, err := p.run()
@@ -118,6 +118,12 @@ func (p *reader) step(op byte) error {
 		return p.number(op)
 	case opBinUnicode, opShortBinUnicode, opBinUnicode8:
 		return p.unicode(op)
+	case opBinBytes, opShortBinBytes, opBinBytes8:
+		b, err := p.bytes(op == opShortBinBytes, op == opBinBytes8)
+		if err != nil {
+			return err
+		}
+		return p.push(pyBytes(b), len(b))
 	}
 	return p.container(op)
 }
@@ -216,6 +222,9 @@ func (p *reader) global(op byte) error {
 	full := module + "." + name
 	if !allowed(full) {
 		return &RefusedError{Name: full}
+	}
+	if c := class(full); missing[c] {
+		return p.push(scalar{c, nil}, 0)
 	}
 	return p.push(class(full), len(full))
 }
@@ -345,32 +354,8 @@ func long(b []byte) any {
 }
 
 func (p *reader) unicode(op byte) error {
-	var size uint64
-	switch op {
-	case opShortBinUnicode:
-		b, err := p.r.ReadByte()
-		if err != nil {
-			return err
-		}
-		size = uint64(b)
-	case opBinUnicode:
-		n, err := p.uint32()
-		if err != nil {
-			return err
-		}
-		size = uint64(n)
-	default:
-		var b [8]byte
-		if _, err := io.ReadFull(p.r, b[:]); err != nil {
-			return err
-		}
-		size = binary.LittleEndian.Uint64(b[:])
-	}
-	if size > uint64(p.lim.String) {
-		return fmt.Errorf("%w: a string of %d bytes, %d are allowed", ErrLimit, size, p.lim.String)
-	}
-	b := make([]byte, size) // ≤ Limits.String, before it is known to be there
-	if _, err := io.ReadFull(p.r, b); err != nil {
+	b, err := p.bytes(op == opShortBinUnicode, op == opBinUnicode8)
+	if err != nil {
 		return err
 	}
 	s := string(b)
@@ -378,4 +363,35 @@ func (p *reader) unicode(op byte) error {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
 	return p.push(s, len(s))
+}
+
+// bytes reads a length of one, four or eight bytes and as many bytes as it says.
+func (p *reader) bytes(short, long bool) ([]byte, error) {
+	var size uint64
+	switch {
+	case short:
+		b, err := p.r.ReadByte()
+		if err != nil {
+			return nil, err
+		}
+		size = uint64(b)
+	case long:
+		var b [8]byte
+		if _, err := io.ReadFull(p.r, b[:]); err != nil {
+			return nil, err
+		}
+		size = binary.LittleEndian.Uint64(b[:])
+	default:
+		n, err := p.uint32()
+		if err != nil {
+			return nil, err
+		}
+		size = uint64(n)
+	}
+	if size > uint64(p.lim.String) {
+		return nil, fmt.Errorf("%w: a string of %d bytes, %d are allowed", ErrLimit, size, p.lim.String)
+	}
+	b := make([]byte, size) // ≤ Limits.String, before it is known to be there
+	_, err := io.ReadFull(p.r, b)
+	return b, err
 }

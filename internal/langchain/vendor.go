@@ -14,46 +14,77 @@ const maxName = 80 // runes of a synthesised name
 // ToVendor turns document i of a LangChain index into a record of vendors.json: its metadata, then "_text" with its
 // page_content. As long as "_text" is there it is the text that is embedded, so the vectors of the old index stay
 // valid. A record needs an id and a name: where the metadata has neither "vendor_id" nor "id", the docstore's id becomes
-// "vendor_id"; where it has no name, the first line of the text becomes "name".
-func ToVendor(d Document, i int) ([]byte, error) {
+// "vendor_id"; where it has no name, the first line of the text becomes "name". An id like 12.0, which is what pandas makes
+// of a column of integers with a gap, becomes 12. What was done is noted in d.Converted.
+func ToVendor(d *Found, i int) ([]byte, error) {
+	if d.Unreadable != nil {
+		return nil, d.Unreadable
+	}
 	fields, err := topFields(d.Metadata)
 	if err != nil {
-		return nil, fmt.Errorf("document %d (%s): metadata: %w", i, d.ID, err)
+		return nil, fmt.Errorf("metadata: %w", err)
 	}
 	if strings.TrimSpace(d.PageContent) == "" {
-		return nil, fmt.Errorf("document %d (%s) has no text", i, d.ID)
+		return nil, errors.New("it has no text")
 	}
-	out := []byte{'{'}
-	add := func(key string, value []byte) {
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		k, _ := jsonString(key) // a string always encodes
-		out = append(append(append(out, k...), ':'), value...)
-	}
-	if !fields.names("vendor_id") && !fields.names("id") {
-		id := d.ID
-		if strings.TrimSpace(id) == "" {
-			id = fmt.Sprintf("doc-%06d", i)
-		}
-		v, _ := jsonString(id)
-		fields.set("vendor_id", v)
-	}
+	fields.identify(d, i)
 	if !fields.named() {
 		v, _ := jsonString(nameOf(d.PageContent))
 		fields.set("name", v)
 	}
+	out := []byte{'{'}
 	for _, key := range fields.keys {
 		if key != "_text" {
-			add(key, fields.values[key])
+			out = appendMember(out, key, fields.values[key])
 		}
 	}
 	text, err := jsonString(d.PageContent)
 	if err != nil {
 		return nil, err
 	}
-	add("_text", text)
-	return append(out, '}'), nil
+	return append(appendMember(out, "_text", text), '}'), nil
+}
+
+func appendMember(out []byte, key string, value []byte) []byte {
+	if len(out) > 1 {
+		out = append(out, ',')
+	}
+	k, _ := jsonString(key) // a string always encodes
+	return append(append(append(out, k...), ':'), value...)
+}
+
+// identify sees that the record has an id, and that a whole number is written as one.
+func (m *members) identify(d *Found, i int) {
+	for _, key := range []string{"vendor_id", "id"} {
+		if whole, ok := wholeNumber(m.values[key]); ok {
+			m.set(key, whole)
+			d.note(Conversion{key, "float such as 12.0", "integer, 12"})
+		}
+	}
+	if m.names("vendor_id") || m.names("id") {
+		return
+	}
+	id := d.ID
+	if strings.TrimSpace(id) == "" {
+		id = fmt.Sprintf("doc-%06d", i)
+	}
+	v, _ := jsonString(id)
+	m.set("vendor_id", v)
+	d.note(Conversion{"vendor_id", "no id in the metadata", "the docstore's id"})
+}
+
+// wholeNumber reads 12.0 as 12.
+func wholeNumber(v json.RawMessage) ([]byte, bool) {
+	whole, fraction, found := bytes.Cut(bytes.TrimSpace(v), []byte("."))
+	ok := found && len(whole) > 0 && (whole[0] == '-' || whole[0] >= '0' && whole[0] <= '9') && len(bytes.Trim(fraction, "0")) == 0
+	return whole, ok
+}
+
+func (d *Found) note(c Conversion) {
+	if d.Converted == nil {
+		d.Converted = map[Conversion]int{}
+	}
+	d.Converted[c]++
 }
 
 // members are the top fields of a JSON object in order; a field given twice counts with its last value.
@@ -117,7 +148,7 @@ func (m *members) names(key string) bool {
 
 // named reports whether the record has one of the fields that a catalogue takes for its name.
 func (m *members) named() bool {
-	for _, key := range []string{"name", "vendor_name", "company_name"} {
+	for _, key := range []string{"name", "vendor_name", "company_name", "title"} {
 		if m.text(key) {
 			return true
 		}
