@@ -34,6 +34,8 @@ type building struct {
 	Price       float64 `name:"embedding-price" env:"EMBEDDING_PRICE" default:"-1" placeholder:"USD" help:"Price of a million tokens, for plans and budgets; default the list price of a known model."`
 	IndexKind   string  `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, hnsw, ivf, hnsw-sq8 or ivf-sq8 (a byte per component)."`
 
+	Legacy string `name:"legacy-copies" env:"LEGACY_COPIES" default:"l2" enum:"l2,ip,off" help:"What old (LangChain) readers find as current/index.faiss: l2 (distances, lower is better, LangChain's default reading), ip (inner products, higher is better) or off (nothing)."`
+
 	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"5s" help:"How often the catalogue is looked at."`
 	Lease   time.Duration `name:"lease-ttl" env:"LEASE_TTL" default:"60s" help:"How long a silent leader keeps others from taking over, 5s to 5m."`
 	Retain  int           `name:"retain-snapshots" env:"RETAIN_SNAPSHOTS" default:"5" help:"Promoted snapshots that are kept."`
@@ -78,6 +80,7 @@ func (s building) config(e embed.Embedder, build wire.Build, dir string) reconci
 	cfg.RetainSnapshots, cfg.RetainGrace = s.Retain, s.Grace
 	cfg.GateMaxRemoved, cfg.GateMinRecall = s.Removed, s.Recall
 	cfg.MaxEmbedTokens = s.MaxTokens
+	cfg.LegacyCopies = s.Legacy
 	if usd, known := embed.Price(e.Spec().Model, 1_000_000); known {
 		cfg.TokenPrice = usd
 	}
@@ -120,7 +123,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	}
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
-		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle, Lexical: indexWords,
+		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle, Distances: langchain.Distances, Lexical: indexWords,
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))
 	if err != nil {

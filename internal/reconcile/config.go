@@ -29,6 +29,8 @@ type Config struct {
 	GateMaxRemoved float64 // share of the served snapshot's ids gone, above it a candidate is held
 	GateMinRecall  float64 // recall@10 floor, below it a candidate is held
 
+	LegacyCopies string // what old readers find under current/: CopiesL2, CopiesIP or CopiesOff
+
 	EmbedWindow    int     // texts bought before they are made durable, at most 1,024; see embedding.go
 	MaxEmbedTokens int     // above it a build is held before any purchase; 0 = off
 	TokenPrice     float64 // US dollars per million tokens, for the plan; 0 = unknown or free
@@ -53,6 +55,7 @@ func DefaultConfig() Config {
 		RetainGrace:     time.Hour,
 		GateMaxRemoved:  0.5,
 		GateMinRecall:   0.95,
+		LegacyCopies:    CopiesL2,
 		EmbedWindow:     window,
 		BackoffMin:      30 * time.Second,
 		BackoffMax:      10 * time.Minute,
@@ -84,6 +87,8 @@ func (c Config) Validate() error {
 		return bad("GATE_MAX_REMOVED", "must be 0..1", c.GateMaxRemoved)
 	case !(c.GateMinRecall >= 0 && c.GateMinRecall <= 1):
 		return bad("GATE_MIN_RECALL", "must be 0..1", c.GateMinRecall)
+	case c.LegacyCopies != CopiesL2 && c.LegacyCopies != CopiesIP && c.LegacyCopies != CopiesOff:
+		return bad("LEGACY_COPIES", "must be l2, ip or off", c.LegacyCopies)
 	case c.EmbedWindow < 1 || c.EmbedWindow > window:
 		return bad("the embedding window", fmt.Sprintf("must be 1..%d", window), c.EmbedWindow)
 	case c.MaxEmbedTokens < 0:

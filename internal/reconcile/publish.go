@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -13,9 +11,6 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
-
-// metaSnapshot is the metadata of the copies for old readers that says whose they are.
-const metaSnapshot = "snapshot-id"
 
 // Why a snapshot was promoted, as the pointer's history tells.
 const (
@@ -307,76 +302,4 @@ func (c change) history(from store.Pointer) []store.Promotion {
 		}}, out...)
 	}
 	return out[:min(len(out), store.HistoryLength)]
-}
-
-// copyLegacy keeps the copies for old readers at the promoted snapshot. Each copy is conditional on what was
-// seen before the lease and the pointer were checked again, so a leader that was stopped in between cannot
-// put an old one over a newer. The two files are not replaced together: an old reader may see one of each.
-func (p *pass) copyLegacy(ctx context.Context) error {
-	if p.pointer == nil || p.broken != "" {
-		return nil
-	}
-	for _, name := range []string{store.FileIndex, store.FilePickle} {
-		f, ok := p.pointer.File(name)
-		if !ok {
-			continue
-		}
-		if err := p.copyFile(ctx, f); err != nil {
-			p.facts.legacy = err.Error()
-			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("copy %s to current/: %w", name, err)))
-		}
-	}
-	return nil
-}
-
-func (p *pass) copyFile(ctx context.Context, f store.File) error {
-	key := p.Layout.Current(f.Name)
-	there, err := p.Objects.Head(ctx, key)
-	cond := store.PutOptions{IfMatch: there.ETag}
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		cond = store.PutOptions{IfAbsent: true}
-	case err != nil:
-		return err
-	case there.Metadata[metaSnapshot] == p.pointer.ID && there.Size == f.Size:
-		return nil
-	}
-	p.step("copy "+f.Name, 0)
-	path, err := p.localCopy(ctx, f)
-	if err != nil {
-		return err
-	}
-	if err := p.lease.check(); err != nil {
-		return err
-	}
-	now, _, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
-	if err != nil {
-		return err
-	}
-	if now.ID != p.pointer.ID || now.Generation != p.pointer.Generation {
-		return fmt.Errorf("the pointer moved to %s: %w", now.ID, store.ErrConflict)
-	}
-	if err := p.lease.check(); err != nil {
-		return err
-	}
-	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
-	_, err = store.WriteFile(ctx, p.Objects, key, path, f, cond)
-	return err
-}
-
-// localCopy is a verified local file with the bytes of f, downloaded when this pass did not make them.
-func (p *pass) localCopy(ctx context.Context, f store.File) (string, error) {
-	if p.localDir != "" && p.manifest.ID == p.pointer.ID {
-		return filepath.Join(p.localDir, f.Name), nil
-	}
-	dir := filepath.Join(p.dir, "copies")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	m := p.pointer.Manifest
-	m.Files = []store.File{f}
-	if err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{}); err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, f.Name), nil
 }

@@ -39,6 +39,7 @@ type Reconciler struct {
 	nextGC     time.Duration
 	nextRehash time.Duration // a served snapshot is not read again before
 	failures   int           // consecutive transient failures
+	saidCopies bool          // that old copies lie about, with LegacyCopies off
 
 	mu   sync.Mutex
 	view store.Status // for Status

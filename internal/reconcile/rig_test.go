@@ -51,6 +51,8 @@ type rig struct {
 	cfg     reconcile.Config
 	reg     *prometheus.Registry
 	logs    *lines
+
+	distances reconcile.DistanceWriter
 }
 
 func newRig(t *testing.T) *rig {
@@ -87,7 +89,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	r.t.Helper()
 	r.reg = prometheus.NewRegistry()
 	x, err := reconcile.New(reconcile.Deps{
-		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes, Pickle: recontest.Pickle,
+		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes, Pickle: recontest.Pickle, Distances: r.distances,
 		Metrics: reconcile.NewMetrics(r.reg),
 		Log:     slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, r.cfg)

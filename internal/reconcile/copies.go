@@ -1,0 +1,153 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// What current/index.faiss is for old readers: the values of Config.LegacyCopies.
+const (
+	CopiesL2  = "l2"  // its distances are squared L2, lower is better, which is how LangChain reads a file unless told otherwise
+	CopiesIP  = "ip"  // the snapshot's own file: inner products, higher is better
+	CopiesOff = "off" // there is none
+)
+
+// Metadata of the copies: whose they are, and which of the above.
+const (
+	metaSnapshot = "snapshot-id"
+	metaCopies   = "legacy-copies"
+)
+
+// copyLegacy keeps the copies for old readers at the promoted snapshot, in the form that is configured. Each copy is
+// conditional on what was seen before the lease and the pointer were checked again, so a leader that was stopped in
+// between cannot put an old one over a newer. The two files are not replaced together: an old reader may see one of each.
+func (p *pass) copyLegacy(ctx context.Context) error {
+	if p.pointer == nil || p.broken != "" {
+		return nil
+	}
+	if p.cfg.LegacyCopies == CopiesOff {
+		return p.leaveCopies(ctx)
+	}
+	for _, name := range []string{store.FileIndex, store.FilePickle} {
+		f, ok := p.pointer.File(name)
+		if !ok {
+			continue
+		}
+		if err := p.keepCopy(ctx, f); err != nil {
+			p.facts.legacy = err.Error()
+			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("copy %s to current/: %w", name, err)))
+		}
+	}
+	return nil
+}
+
+// keepCopy writes the copy of f where it is missing, of another snapshot or of another form.
+func (p *pass) keepCopy(ctx context.Context, f store.File) error {
+	key := p.Layout.Current(f.Name)
+	there, err := p.Objects.Head(ctx, key)
+	missing := errors.Is(err, store.ErrNotFound)
+	if err != nil && !missing {
+		return err
+	}
+	form := there.Metadata[metaCopies]
+	if form == "" {
+		form = CopiesIP // written before there was a choice
+	}
+	other := f.Name == store.FileIndex && form != p.cfg.LegacyCopies
+	switch {
+	case missing:
+		return p.copyFile(ctx, f, store.PutOptions{IfAbsent: true})
+	case there.Metadata[metaSnapshot] == p.pointer.ID && there.Size == f.Size && !other:
+		return nil
+	case other:
+		p.log.WarnContext(ctx, "copies for old readers change", "url", p.Objects.URL(key), "from", form, "to", p.cfg.LegacyCopies)
+	}
+	return p.copyFile(ctx, f, store.PutOptions{IfMatch: there.ETag})
+}
+
+// leaveCopies says once that copies which nobody updates any more lie where old readers look. No role here may delete them.
+func (p *pass) leaveCopies(ctx context.Context) error {
+	if p.saidCopies {
+		return nil
+	}
+	for _, name := range []string{store.FileIndex, store.FilePickle} {
+		key := p.Layout.Current(name)
+		switch _, err := p.Objects.Head(ctx, key); {
+		case err == nil:
+			p.log.WarnContext(ctx, "copies for old readers are off, and an old one lies here: delete it when nobody reads it", "url", p.Objects.URL(key))
+		case !errors.Is(err, store.ErrNotFound):
+			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("look for %s in current/: %w", name, err)))
+		}
+	}
+	p.saidCopies = true
+	return nil
+}
+
+func (p *pass) copyFile(ctx context.Context, f store.File, cond store.PutOptions) error {
+	key := p.Layout.Current(f.Name)
+	p.step("copy "+f.Name, 0)
+	path, err := p.localCopy(ctx, f)
+	if err != nil {
+		return err
+	}
+	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
+	if f.Name == store.FileIndex {
+		cond.Metadata[metaCopies] = p.cfg.LegacyCopies
+		if p.Distances != nil && p.cfg.LegacyCopies == CopiesL2 {
+			if path, f, err = p.distances(ctx, path, f); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	now, _, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
+	if err != nil {
+		return err
+	}
+	if now.ID != p.pointer.ID || now.Generation != p.pointer.Generation {
+		return fmt.Errorf("the pointer moved to %s: %w", now.ID, store.ErrConflict)
+	}
+	if err := p.lease.check(); err != nil {
+		return err
+	}
+	_, err = store.WriteFile(ctx, p.Objects, key, path, f, cond)
+	return err
+}
+
+// distances is the file at path rewritten to answer with distances: as large, beside it in scratch.
+func (p *pass) distances(ctx context.Context, path string, f store.File) (string, store.File, error) {
+	dir := filepath.Join(p.dir, "distances")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", f, err
+	}
+	out := filepath.Join(dir, f.Name)
+	if err := p.Distances(path, out); err != nil {
+		return "", f, err
+	}
+	f, err := store.HashFile(ctx, out, nil)
+	return out, f, err
+}
+
+// localCopy is a verified local file with the bytes of f, downloaded when this pass did not make them.
+func (p *pass) localCopy(ctx context.Context, f store.File) (string, error) {
+	if p.localDir != "" && p.manifest.ID == p.pointer.ID {
+		return filepath.Join(p.localDir, f.Name), nil
+	}
+	dir := filepath.Join(p.dir, "copies")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	m := p.pointer.Manifest
+	m.Files = []store.File{f}
+	if err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{}); err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, f.Name), nil
+}

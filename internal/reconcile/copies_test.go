@@ -1,0 +1,154 @@
+package reconcile_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// mirrored stands in for the rewriting of an index file: its bytes backwards.
+func mirrored(src, dst string) error {
+	data, err := os.ReadFile(src)
+	if err != nil {
+		return err
+	}
+	for i, j := 0, len(data)-1; i < j; i, j = i+1, j-1 {
+		data[i], data[j] = data[j], data[i]
+	}
+	return os.WriteFile(dst, data, 0o600)
+}
+
+func (r *rig) bytes(key string) []byte {
+	r.t.Helper()
+	path := r.t.TempDir() + "/copy"
+	_, _, err := store.FetchSource(r.t.Context(), r.objects, key, path, store.GetOptions{})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	data, rerr := os.ReadFile(path)
+	if err := errors.Join(err, rerr); err != nil {
+		r.t.Fatal(err)
+	}
+	return data
+}
+
+// copies tells which form current/index.faiss has, "" for none.
+func (r *rig) copies() string {
+	r.t.Helper()
+	p := r.pointer()
+	copied, own := r.bytes(r.layout.Current(store.FileIndex)), r.bytes(r.layout.File(p.ID, store.FileIndex))
+	pickle := r.bytes(r.layout.Current(store.FilePickle))
+	if pickle != nil && !bytes.Equal(pickle, r.bytes(r.layout.File(p.ID, store.FilePickle))) {
+		r.t.Error("current/index.pkl is not the snapshot's")
+	}
+	back := bytes.Clone(own)
+	for i, j := 0, len(back)-1; i < j; i, j = i+1, j-1 {
+		back[i], back[j] = back[j], back[i]
+	}
+	switch {
+	case copied == nil && pickle == nil:
+		return ""
+	case bytes.Equal(copied, own):
+		return "ip"
+	case bytes.Equal(copied, back):
+		return "l2"
+	}
+	r.t.Fatalf("current/index.faiss is of neither form: %q", copied)
+	return ""
+}
+
+func (r *rig) warnings(msg string) int {
+	return strings.Count(r.logs.String(), `"level":"WARN","msg":"`+msg)
+}
+
+func TestCopiesFollowTheirSettingWithoutANewSnapshot(t *testing.T) {
+	r := newRig(t)
+	r.distances = mirrored
+	r.catalogue(0, 5, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	first := r.pointer().ID
+	for i, c := range []struct{ setting, want string }{
+		{"l2", "l2"}, {"l2", "l2"}, {"ip", "ip"}, {"ip", "ip"}, {"l2", "l2"}, {"off", "l2"}, {"off", "l2"}, {"ip", "ip"},
+	} {
+		r.cfg.LegacyCopies = c.setting
+		r.want(r.once(), reconcile.ResultUnchanged, 0)
+		if got := r.copies(); got != c.want {
+			t.Errorf("step %d, %s: the copies are %q", i, c.setting, got)
+		}
+	}
+	if got := r.pointer(); got.ID != first || got.Generation != 1 {
+		t.Errorf("a setting of the copies made snapshot %s, generation %d", got.ID, got.Generation)
+	}
+	if n := r.warnings("copies for old readers change"); n != 3 {
+		t.Errorf("%d warnings for three changes\n%s", n, r.logs)
+	}
+}
+
+func TestCopiesOfAnEarlierReleaseAreRewritten(t *testing.T) {
+	r := newRig(t)
+	r.catalogue(0, 5, "a")
+	r.cfg.LegacyCopies = "ip"
+	r.once()
+	p := r.pointer()
+	// As earlier releases wrote it: the snapshot's own bytes, and nothing that says of which form they are.
+	path := t.TempDir() + "/old"
+	if err := os.WriteFile(path, r.bytes(r.layout.Current(store.FileIndex)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	meta := map[string]string{"snapshot-id": p.ID}
+	if _, err := r.objects.PutFile(t.Context(), r.layout.Current(store.FileIndex), path, store.PutOptions{Metadata: meta}); err != nil {
+		t.Fatal(err)
+	}
+	r.cfg.LegacyCopies, r.distances = "l2", mirrored
+	r.want(r.once(), reconcile.ResultUnchanged, 0)
+	if got := r.copies(); got != "l2" || r.warnings("copies for old readers change") != 1 {
+		t.Errorf("the copies are %q\n%s", got, r.logs)
+	}
+}
+
+func TestNoCopiesWhenOff(t *testing.T) {
+	r := newRig(t)
+	r.cfg.LegacyCopies = "off"
+	r.catalogue(0, 5, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	if got := r.copies(); got != "" || r.warnings("copies") != 0 {
+		t.Errorf("the copies are %q\n%s", got, r.logs)
+	}
+	r.condition(reconcile.Ready, reconcile.True, "Serving")
+	r.cfg.LegacyCopies = "l2"
+	r.want(r.once(), reconcile.ResultUnchanged, 0)
+	if got := r.copies(); got == "" || r.warnings("copies") != 0 {
+		t.Errorf("cut-over left the copies %q\n%s", got, r.logs)
+	}
+	r.cfg.LegacyCopies = "off" // the copies are there now, and grow old
+	x := r.indexer()
+	for range 3 {
+		if _, err := x.Once(t.Context(), reconcile.OnceOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := r.warnings("copies for old readers are off"); n != 2 {
+		t.Errorf("%d warnings for two files that stay\n%s", n, r.logs)
+	}
+}
+
+func TestCopiesThatCannotBeRewrittenAreSaid(t *testing.T) {
+	r := newRig(t)
+	r.distances = func(string, string) error { return errors.New("no such kind") }
+	r.catalogue(0, 5, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	r.condition(reconcile.Ready, reconcile.False, "CopyFailed")
+}
+
+func TestCopiesSettingIsChecked(t *testing.T) {
+	r := newRig(t)
+	r.cfg.LegacyCopies = "L2"
+	if err := r.cfg.Validate(); err == nil || !strings.Contains(err.Error(), "LEGACY_COPIES must be l2, ip or off") {
+		t.Error(err)
+	}
+}
