@@ -1,75 +1,91 @@
-"""A LangChain reader and writer without LangChain: Python's own pickle with stand-ins of the same class names.
+"""The old service's side, with the real LangChain: saves folders as its users did, loads what we leave under current/.
 
-make DIR N DIMS   writes index.faiss (IndexFlatL2, LangChain's default) and index.pkl as save_local does
-read DIR          loads both as load_local does and prints, as JSON, each document and its nearest neighbours
+usage: langchain.py make (FOLDER SPEC.json)...   saves folders: importing LangChain takes longer than that
+       langchain.py read FOLDER                  prints each document with its vector and nearest neighbours, in order
+       langchain.py rank FOLDER SPEC.json        prints, for each of the spec's queries, [docstore id, raw score] best first
+
+SPEC.json: {"url", "model", "dims", "texts", "metadatas", "ids", "uuids", "strategy", "normalize", "index_name", "scale",
+"python", "queries", "k"}; python is code that may change metadatas before they are saved.
 """
 
 import json
-import pickle
 import sys
-import types
+import uuid
 
-import faiss
-import numpy as np
-
-
-def module(name):
-    return sys.modules.setdefault(name, types.ModuleType(name))
+import requests
+from langchain_community.vectorstores import FAISS
+from langchain_community.vectorstores.utils import DistanceStrategy
+from langchain_core.embeddings import Embeddings
 
 
-def stand_in(where, name, **members):
-    cls = type(name, (), {"__module__": where, **members})
-    parts = where.split(".")
-    for i in range(1, len(parts) + 1):
-        module(".".join(parts[:i]))
-    setattr(module(where), name, cls)
-    return cls
+class OpenAI(Embeddings):
+    """What OpenAIEmbeddings sends, to a server of the test."""
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def embed_documents(self, texts):
+        body = {"input": texts, "model": self.spec["model"], "dimensions": self.spec["dims"]}
+        answer = requests.post(self.spec["url"] + "/embeddings", json=body, headers={"Authorization": "Bearer sk-test"}, timeout=30)
+        answer.raise_for_status()
+        scale = self.spec.get("scale") or 1.0
+        return [[x * scale for x in d["embedding"]] for d in sorted(answer.json()["data"], key=lambda d: d["index"])]
+
+    def embed_query(self, text):
+        return self.embed_documents([text])[0]
 
 
-def getstate(self):
-    return {"__dict__": self.d, "__pydantic_extra__": None, "__pydantic_fields_set__": {"page_content", "metadata"}, "__pydantic_private__": None}
+def make(folder, spec):
+    metadatas = spec.get("metadatas")
+    scope = {"metadatas": metadatas}
+    exec(spec.get("python") or "", scope)
+    ids = spec.get("ids")
+    if spec.get("uuids"):
+        ids = [str(uuid.UUID(int=i + 1)) for i in range(len(spec["texts"]))]
+    options = {"normalize_L2": bool(spec.get("normalize"))}
+    if spec.get("strategy"):
+        options["distance_strategy"] = DistanceStrategy[spec["strategy"]]
+    embeddings = OpenAI(spec)
+    pairs = list(zip(spec["texts"], embeddings.embed_documents(spec["texts"])))
+    store = FAISS.from_embeddings(pairs, embeddings, metadatas=scope["metadatas"], ids=ids, **options)
+    store.save_local(folder, index_name=spec.get("index_name") or "index")
 
 
-def setstate(self, state):
-    self.d = state["__dict__"]
-
-
-Docstore = stand_in("langchain_community.docstore.in_memory", "InMemoryDocstore")
-Document = stand_in("langchain_core.documents.base", "Document", __getstate__=getstate, __setstate__=setstate)
-
-
-def make(folder, n, dims):
-    vectors = np.random.default_rng(7).normal(size=(n, dims)).astype("float32")
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = faiss.IndexFlatL2(dims)
-    index.add(vectors)
-    faiss.write_index(index, folder + "/index.faiss")
-    store, ids = Docstore(), {}
-    store._dict = {}
-    for i in range(n):
-        doc = Document()
-        doc.d = {"id": None, "page_content": f"会社{i}\n古い本文 {i}", "type": "Document",
-                 "metadata": {"vendor_id": f"V-{i:03d}", "name": f"会社{i}", "score": i * 1.5, "tags": ["a", "b"], "engagement": {"status": "面談済"}}}
-        store._dict[f"uuid-{i}"] = doc
-        ids[i] = f"uuid-{i}"
-    with open(folder + "/index.pkl", "wb") as f:
-        pickle.dump((store, ids), f)
+def load(folder, embeddings):
+    return FAISS.load_local(folder, embeddings, allow_dangerous_deserialization=True)
 
 
 def read(folder):
-    index = faiss.read_index(folder + "/index.faiss")
-    with open(folder + "/index.pkl", "rb") as f:
-        store, ids = pickle.load(f)
-    vectors = index.reconstruct_n(0, index.ntotal)
-    _, near = index.search(vectors, 3)
+    store = load(folder, None)
+    vectors = store.index.reconstruct_n(0, store.index.ntotal)
+    _, near = store.index.search(vectors, 3)
     out = []
-    for i in range(index.ntotal):
-        d = store._dict[ids[i]].d
-        out.append({"page_content": d["page_content"], "metadata": d["metadata"], "near": near[i].tolist(), "vector": vectors[i].tolist()})
+    for i in range(store.index.ntotal):
+        key = store.index_to_docstore_id[i]
+        d = store.docstore.search(key)
+        out.append({"id": key, "page_content": d.page_content, "metadata": d.metadata, "near": near[i].tolist(), "vector": vectors[i].tolist()})
+    json.dump({"metric": store.index.metric_type, "documents": out}, sys.stdout)
+
+
+def rank(folder, spec):
+    store = load(folder, OpenAI(spec))
+    out = []
+    for query in spec["queries"]:
+        found = store.similarity_search_with_score(query, k=spec["k"])
+        out.append([[d.id, float(score)] for d, score in found])
     json.dump(out, sys.stdout)
 
 
-if sys.argv[1] == "make":
-    make(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+def spec(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+verb, args = sys.argv[1], sys.argv[2:]
+if verb == "make":
+    for folder, path in zip(args[::2], args[1::2]):
+        make(folder, spec(path))
+elif verb == "read":
+    read(args[0])
 else:
-    read(sys.argv[2])
+    rank(args[0], spec(args[1]))

@@ -109,7 +109,7 @@ func reduce(callee any, args tuple) (any, error) {
 			case zone, *dtype:
 				return v, nil
 			}
-			return scalar{c, v}, nil
+			return scalar{shown(c, args), v}, nil
 		}
 		if c == classOrdered && len(args) == 0 {
 			return &dict{}, nil
@@ -119,6 +119,21 @@ func reduce(callee any, args tuple) (any, error) {
 		}
 	}
 	return nil, &RefusedError{Name: fmt.Sprintf("a call of %s", callee)}
+}
+
+// shown is what people call the class of a value that is made by a function.
+func shown(c class, args tuple) class {
+	switch name := string(c); {
+	case strings.HasSuffix(name, ".multiarray.scalar"):
+		return class("numpy." + args[0].(*dtype).name())
+	case strings.Contains(name, ".timestamps."):
+		return "pandas.Timestamp"
+	case strings.Contains(name, ".timedeltas."):
+		return "pandas.Timedelta"
+	case strings.Contains(name, ".nattype."):
+		return "pandas.NaT"
+	}
+	return c
 }
 
 var errArguments = errors.New("arguments of another shape")
@@ -409,6 +424,15 @@ func (d *dtype) state(v any) error {
 		}
 	}
 	return nil
+}
+
+// name is what NumPy calls the type of such a value.
+func (d *dtype) name() string {
+	names := map[byte]string{'f': "float", 'i': "int", 'u': "uint", 'b': "bool_", 'U': "str_", 'S': "bytes_", 'M': "datetime64", 'm': "timedelta64"}
+	if strings.IndexByte("fiu", d.kind) >= 0 {
+		return names[d.kind] + strconv.Itoa(8*d.size)
+	}
+	return names[d.kind]
 }
 
 // readNumpy takes a dtype and the bytes of one value.

@@ -51,7 +51,8 @@ func TestWhatRowsHoldBecomesJSON(t *testing.T) {
 		}
 		for _, c := range []Conversion{
 			{"datetime", "datetime.datetime", "string"}, {"nested.a.b", "decimal.Decimal", "string"}, {"infinite", "NaN or infinite", "null"},
-			{"pna", "pandas.NA", "null"}, {"7", "a key that is no string", "string"}, {"f8", "numpy._core.multiarray.scalar", "number"},
+			{"pna", "pandas.NA", "null"}, {"7", "a key that is no string", "string"}, {"f8", "numpy.float64", "number"},
+			{"str", "numpy.str_", "string"}, {"nat64", "numpy.datetime64", "null"}, {"pzone", "pandas.Timestamp", "string"}, {"pnat", "pandas.NaT", "null"},
 		} {
 			if got.Converted[c] != 1 {
 				t.Errorf("%v is not noted in %v", c, got.Converted)
