@@ -94,8 +94,13 @@ func TestTaskRolesHoldExactlyTheseRights(t *testing.T) {
 		}
 		for _, p := range bedrock {
 			s := dig(t, p, "PolicyDocument", "Statement", 0).(map[string]any)
-			if s["Action"] != "bedrock:InvokeModel" || !strings.HasSuffix(s["Resource"].(string), ":foundation-model/amazon.titan-embed-*") {
-				t.Errorf("bedrock: %v", s)
+			want := map[string]any{"Sid": "InvokeEmbeddingModels", "Effect": "Allow", "Action": "bedrock:InvokeModel", "Resource": []any{
+				"arn:aws:bedrock:ap-northeast-1::foundation-model/amazon.titan-embed-*",
+				"arn:aws:bedrock:*::foundation-model/cohere.embed-*",
+				"arn:aws:bedrock:ap-northeast-1:111122223333:inference-profile/*cohere.embed-*",
+			}}
+			if d := cmp.Diff(want, s); d != "" {
+				t.Errorf("bedrock: %s", d)
 			}
 		}
 	})

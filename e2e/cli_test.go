@@ -40,12 +40,27 @@ func TestWrongSettingsAreNamedInOneLineAndEndWithTwo(t *testing.T) {
 		{"indexer", "GATE_MAX_REMOVED", "-0.1"},
 		{"indexer", "EMBEDDING_PROVIDER", "abacus"},
 		{"indexer", "EMBEDDING_DIMENSIONS", "many"},
+		{"indexer", "EMBEDDING_BATCH", "-1"},
+		{"indexer", "EMBEDDING_BATCH", "4096"},
+		{"indexer", "EMBEDDING_DOCUMENT_PREFIX", strings.Repeat("x", 2000)},
+		{"indexer", "EMBEDDING_QUERY_PREFIX", strings.Repeat("x", 2000)},
+		{"indexer", "EMBEDDING_MODEL", "text-embedding-3-small"}, // which local does not know
 		{"indexer", "OPENAI_BASE_URL", "not a url"},
+		{"indexer", "OPENAI_API_KEY", "sk-test-01234\r\n56789"},
+		{"indexer", "OPENAI_API_KEY", "sk-test-01234\n56789"},
+		{"indexer", "OPENAI_API_KEY", "sk-test\t01234"},
+		{"indexer", "OPENAI_API_KEY", "sk-test-\x1b[0m"},
+		{"indexer", "OPENAI_API_KEY", "sk-test-\u200b01234"},
+		{"indexer", "OPENAI_API_KEY", "ｓｋ－０１２３４"},
+		{"server", "OPENAI_API_KEY", "sk-test-01234\r\n56789"},
 		{"indexer", "RETAIN_SNAPSHOTS", "-1"},
 		{"indexer", "LOG_FORMAT", "xml"},
 	} {
 		_, stderr, code := harness.Run(t, c.binary, map[string]string{c.variable: c.value})
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
+		if strings.Contains(stderr, "01234") {
+			t.Errorf("%s: the key is in %q", c.binary, stderr)
+		}
 		if code != 2 || len(lines) != 1 || !strings.Contains(lines[0], c.variable) {
 			t.Errorf("%s with %s=%s: exit %d, said %q", c.binary, c.variable, c.value, code, stderr)
 		}

@@ -21,6 +21,9 @@ type Spec struct {
 	Model    string `json:"model"`    // the provider's name for the model
 	Dims     int    `json:"dims"`     // components per vector
 	Version  string `json:"version"`  // version of the code around the model: preprocessing, normalisation
+	// What is put before a text: it makes another vector.
+	DocumentPrefix string `json:"document_prefix,omitempty"`
+	QueryPrefix    string `json:"query_prefix,omitempty"`
 }
 
 // Embedder turns texts into vectors of unit length. Implementations are safe for concurrent use.

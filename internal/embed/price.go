@@ -15,6 +15,9 @@ func DefaultPrices() Prices {
 		"text-embedding-ada-002":       0.10,
 		"amazon.titan-embed-text-v2:0": 0.02,
 		"amazon.titan-embed-text-v1":   0.10,
+		"cohere.embed-multilingual-v3": 0.10,
+		"cohere.embed-english-v3":      0.10,
+		"cohere.embed-v4:0":            0.12,
 		"local-ngram-v1":               0,
 	}
 }

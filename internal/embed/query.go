@@ -18,6 +18,9 @@ func (r *Runner) Query(ctx context.Context, text string, call Call) ([]float32, 
 	if text == "" {
 		return nil, fmt.Errorf("%w: the query is empty", ErrTerminal)
 	}
+	if r.cfg.TextRunes > 0 {
+		text = cutToRunes(text, r.cfg.TextRunes)
+	}
 	if r.cfg.EstimateTokens(text) > r.cfg.TextTokens {
 		text = cutToTokens(text, r.cfg.TextTokens)
 	}

@@ -42,6 +42,7 @@ type RunnerConfig struct {
 	BatchTexts     int           // texts a call
 	BatchTokens    int           // estimated tokens a call
 	TextTokens     int           // tokens a text; longer ones are cut
+	TextRunes      int           // characters a text, as TextTokens; 0 = no limit
 	CallTimeout    time.Duration // one request, answer read to its end
 	MaxTries       int           // failures of one batch in a row, throttles and progress not counted
 	MaxStall       time.Duration // without one success, throttles included
@@ -255,6 +256,12 @@ func (w *worker) prepare() {
 	w.tokens, w.tries, w.troubles = 0, 0, 0
 	w.backoff = &backoff.ExponentialBackOff{
 		InitialInterval: w.cfg.RetryBase, MaxInterval: w.cfg.RetryMax, Multiplier: 2, RandomizationFactor: 0.5,
+	}
+	for i, t := range w.texts {
+		if w.cfg.TextRunes > 0 && len(t) > w.cfg.TextRunes {
+			w.texts[i] = cutToRunes(t, w.cfg.TextRunes)
+			w.costs[i] = w.cfg.EstimateTokens(w.texts[i])
+		}
 	}
 	for i, c := range w.costs {
 		// The estimate errs on the high side: only what is surely too long is cut before the provider says so.

@@ -133,6 +133,16 @@ func cutToTokens(text string, limit int) string {
 	return text[:runeStart(text, lo)]
 }
 
+// cutToRunes returns the first limit characters of text.
+func cutToRunes(text string, limit int) string {
+	for i := range text {
+		if limit--; limit < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}
+
 // runeStart moves i back to the start of the rune it points into.
 func runeStart(s string, i int) int {
 	for i > 0 && i < len(s) && !utf8.RuneStart(s[i]) {

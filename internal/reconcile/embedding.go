@@ -192,5 +192,5 @@ func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error
 }
 
 func (p *pass) goldenKey(query string) store.LedgerKey {
-	return store.NewLedgerKey(goldenPrefix+query, p.cfg.Embedding, p.cfg.EmbedHost)
+	return store.NewLedgerKey(goldenPrefix+p.cfg.Embedding.QueryPrefix+query, p.cfg.Embedding, p.cfg.EmbedHost)
 }

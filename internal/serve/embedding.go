@@ -78,7 +78,7 @@ func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, 
 		return nil, fmt.Errorf("%w: %w", errProvider, err)
 	}
 	// The call outlives the first caller's request: others wait for its result.
-	flight := fmt.Sprintf("%s\x00%s\x00%d\x00%s\x00%s", by.Provider, by.Model, by.Dims, by.Version, text)
+	flight := fmt.Sprintf("%#v", key)
 	v.calls.Add(1)
 	done := v.flight.DoChan(flight, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.timeout)

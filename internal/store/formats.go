@@ -24,6 +24,9 @@ type Embedding struct {
 	Model    string `json:"model"`
 	Dims     int    `json:"dims"`
 	Version  string `json:"version"` // of the embedder's code, for the local one
+	// Put before a text and before a query. Absent for none, so that the digest of a spec without any stays what it was.
+	DocumentPrefix string `json:"document_prefix,omitempty"`
+	QueryPrefix    string `json:"query_prefix,omitempty"`
 }
 
 // Spec is the desired shape of a snapshot, known before the source is read.

@@ -41,9 +41,10 @@ func spaceOf(e Embedding, host string) ledgerSpace {
 	return ledgerSpace{Provider: e.Provider, Host: host, Model: e.Model, Dims: e.Dims, Version: e.Version}
 }
 
-// NewLedgerKey is the key of text embedded by e at host. The text counts byte by byte.
+// NewLedgerKey is the key of text embedded by e at host. The text counts byte by byte, with the prefix that is put before
+// it.
 func NewLedgerKey(text string, e Embedding, host string) LedgerKey {
-	space, sum := spaceOf(e, host).digest(), sha256.Sum256([]byte(text))
+	space, sum := spaceOf(e, host).digest(), sha256.Sum256([]byte(e.DocumentPrefix+text))
 	return sha256.Sum256(append(space[:], sum[:]...))
 }
 

@@ -57,14 +57,46 @@ func (p Provider) Validate() error {
 
 // Model says what the catalogue is embedded with: the indexer's choice, part of every snapshot's spec.
 type Model struct {
-	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). The local provider ignores it."`
-	Dims  int    `name:"embedding-dimensions" env:"EMBEDDING_DIMENSIONS" placeholder:"N" help:"Components per vector; default 1536 (openai), 1024 (bedrock), 512 (local)."`
+	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). local: local-ngram-v1."`
+	Dims  int    `name:"embedding-dimensions" env:"EMBEDDING_DIMENSIONS" placeholder:"N" help:"Components per vector; default 1536 (openai), the longest that the model makes (bedrock), 512 (local)."`
+
+	DocumentPrefix string `name:"embedding-document-prefix" env:"EMBEDDING_DOCUMENT_PREFIX" placeholder:"TEXT" help:"Put before each text; default what a known model was trained with (e5: \"passage: \"), \"none\" for nothing."`
+	QueryPrefix    string `name:"embedding-query-prefix" env:"EMBEDDING_QUERY_PREFIX" placeholder:"TEXT" help:"Put before each query; default what a known model was trained with (e5: \"query: \"), \"none\" for nothing."`
 }
+
+// noPrefix is how a setting says that a known model's own prefix is not wanted: an empty variable counts as unset.
+const noPrefix = "none"
+
+// prefixes are what goes before texts and queries.
+func (m Model) prefixes() (document, query string) {
+	document, query = embed.KnownPrefixes(m.Model)
+	for _, p := range []struct {
+		set string
+		to  *string
+	}{{m.DocumentPrefix, &document}, {m.QueryPrefix, &query}} {
+		switch p.set {
+		case "":
+		case noPrefix:
+			*p.to = ""
+		default:
+			*p.to = p.set
+		}
+	}
+	return document, query
+}
+
+// maxPrefix bounds a prefix: it is sent, and paid for, with every text.
+const maxPrefix = 1024
 
 // Validate reports the first wrong setting; the command line's parser calls it.
 func (m Model) Validate() error {
 	if m.Dims < 0 || m.Dims > 8192 {
 		return SettingError("EMBEDDING_DIMENSIONS", "must be 1 to 8192, is %d", m.Dims)
+	}
+	for variable, prefix := range map[string]string{"EMBEDDING_DOCUMENT_PREFIX": m.DocumentPrefix, "EMBEDDING_QUERY_PREFIX": m.QueryPrefix} {
+		if len(prefix) > maxPrefix {
+			return SettingError(variable, "must be at most %d bytes, has %d", maxPrefix, len(prefix))
+		}
 	}
 	return nil
 }
@@ -78,6 +110,16 @@ type Calls struct {
 
 // Open returns the embedder that the settings name.
 func (p Provider) Open(ctx context.Context, m Model, c Calls) (embed.Embedder, error) {
+	e, err := p.open(ctx, m, c)
+	if err != nil {
+		return nil, err
+	}
+	document, query := m.prefixes()
+	return embed.WithPrefixes(e, document, query), nil
+}
+
+// open returns it without prefixes.
+func (p Provider) open(ctx context.Context, m Model, c Calls) (embed.Embedder, error) {
 	dims := func(byDefault int) int {
 		if m.Dims > 0 {
 			return m.Dims
@@ -86,6 +128,9 @@ func (p Provider) Open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 	}
 	switch name := p.Resolved(); name {
 	case providerLocal:
+		if m.Model != "" && m.Model != embed.LocalModel {
+			return nil, SettingError("EMBEDDING_MODEL", "the local provider does not know %q: it knows %s", m.Model, embed.LocalModel)
+		}
 		return embed.NewLocal(dims(embed.LocalDims)), nil
 	case providerOpenAI:
 		return embed.NewOpenAI(embed.OpenAIConfig{
@@ -97,7 +142,7 @@ func (p Provider) Open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 		if err != nil {
 			return nil, SettingError("EMBEDDING_PROVIDER", "bedrock needs AWS settings: %w", err)
 		}
-		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(1024), Concurrency: c.Concurrency, BatchTexts: c.Batch, Observer: c.Observer})
+		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(bedrock.DefaultDims(m.Model)), Concurrency: c.Concurrency, BatchTexts: c.Batch, Observer: c.Observer})
 	default:
 		return nil, SettingError("EMBEDDING_PROVIDER", "must be openai, bedrock or local, is %q", name)
 	}
@@ -110,10 +155,11 @@ func (p Provider) ForSnapshot(ctx context.Context, e store.Embedding) (embed.Emb
 	if err := p.Validate(); err != nil {
 		return nil, fmt.Errorf("snapshot needs provider %s: %w", e.Provider, err)
 	}
-	x, err := p.Open(ctx, Model{Model: e.Model, Dims: e.Dims}, Calls{})
+	x, err := p.open(ctx, Model{Model: e.Model, Dims: e.Dims}, Calls{})
 	if err != nil {
 		return nil, fmt.Errorf("snapshot needs %s %s: %w", e.Provider, e.Model, err)
 	}
+	x = embed.WithPrefixes(x, e.DocumentPrefix, e.QueryPrefix)
 	if got := store.Embedding(x.Spec()); got != e {
 		return nil, fmt.Errorf("snapshot needs %s %s version %s of %d dimensions; this binary has %s version %s of %d",
 			e.Provider, e.Model, e.Version, e.Dims, got.Model, got.Version, got.Dims)

@@ -1,9 +1,7 @@
-// Package bedrock embeds with Amazon's Titan text embedding models through Amazon Bedrock.
+// Package bedrock embeds through Amazon Bedrock, with Amazon's Titan text embedding models and Cohere's Embed v3 and v4.
 //
-// One InvokeModel call takes one text; concurrency, retries, checks and cutting are those of embed.Runner, whose batches
-// are here a number of texts asked for one after the other. Credentials and region come from the SDK's usual chain; the
-// task role needs bedrock:InvokeModel on the model. The wire format is described at
-// https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html
+// Concurrency, retries, checks and cutting are those of embed.Runner. Credentials and region come from the SDK's usual
+// chain; the task role needs bedrock:InvokeModel on the model. What differs from model to model is a family.
 package bedrock
 
 import (
@@ -15,22 +13,66 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 )
 
-// The models this package knows. TitanV2 makes vectors of 256, 512 or 1,024 numbers, TitanV1 of 1,536.
+// The models this package knows, and the lengths of their vectors: families.
 const (
-	TitanV2 = "amazon.titan-embed-text-v2:0"
-	TitanV1 = "amazon.titan-embed-text-v1"
+	TitanV2          = "amazon.titan-embed-text-v2:0"
+	TitanV1          = "amazon.titan-embed-text-v1"
+	CohereV4         = "cohere.embed-v4:0"
+	CohereV3         = "cohere.embed-multilingual-v3"
+	CohereV3English  = "cohere.embed-english-v3"
+	defaultModelName = TitanV2
 )
+
+// family is what is special about some of the models.
+type family struct {
+	name   string // in the model's id, an inference profile's or an ARN
+	dims   []int  // lengths of vectors
+	texts  int    // a call of the Runner
+	tokens int    // a text; longer ones are cut here
+	runes  int    // a text, 0 = no limit
+	call   func(b *Bedrock, ctx context.Context, texts []string, query bool, put embed.Put) (embed.Receipt, error)
+}
+
+var families = []family{
+	{TitanV1, []int{1536}, 16, 8192, 0, (*Bedrock).titan},
+	{"amazon.titan-embed-text-v2", []int{256, 512, 1024}, 16, 8192, 0, (*Bedrock).titan},
+	{"cohere.embed-v4", []int{256, 512, 1024, 1536}, cohereTexts, 128_000, 0, (*Bedrock).cohere},
+	{CohereV3, []int{1024}, cohereTexts, 8192, cohereV3Runes, (*Bedrock).cohere},
+	{CohereV3English, []int{1024}, cohereTexts, 8192, cohereV3Runes, (*Bedrock).cohere},
+}
+
+// familyOf finds the family that a model's id names.
+func familyOf(model string) (family, error) {
+	for _, f := range families {
+		if strings.Contains(model, f.name) {
+			return f, nil
+		}
+	}
+	return family{}, fmt.Errorf("%w: EMBEDDING_MODEL %q is not known: set %s, %s, %s, %s or %s", embed.ErrTerminal, model, TitanV2, TitanV1, CohereV4, CohereV3, CohereV3English)
+}
+
+// DefaultDims is the length of a model's vectors unless another is asked for: the longest.
+func DefaultDims(model string) int {
+	f, err := familyOf(cmp.Or(model, defaultModelName))
+	if err != nil {
+		return 0
+	}
+	return slices.Max(f.dims)
+}
 
 // version is bumped when this client makes another vector of the same text.
 const version = "1"
@@ -42,8 +84,8 @@ type Config struct {
 	Dims  int        // required
 
 	Concurrency int           // calls in flight at most, default 4
-	BatchTexts  int           // texts a batch, default and most 16
-	CallTimeout time.Duration // for a batch of 16 texts, default 60 s
+	BatchTexts  int           // texts a batch, default and most what the model takes: 96 of Cohere's, 16 calls of Titan's
+	CallTimeout time.Duration // for a batch, default 60 s
 	MaxTries    int           // default 16 failures of one batch in a row
 	RetryBase   time.Duration // first backoff, default 500 ms
 	RetryMax    time.Duration // longest backoff, default 30 s
@@ -56,31 +98,29 @@ type Bedrock struct {
 	client   *bedrockruntime.Client
 	endpoint string
 	runner   *embed.Runner
-	v1       bool
+	family   family
 }
 
 var _ embed.Embedder = (*Bedrock)(nil)
 
 const (
-	batchTexts   = 16
-	maxTokens    = 8192      // a text, both models
-	maxAnswer    = 256 << 10 // 1,536 numbers of 24 characters, seven times over
-	errorMessage = 300       // bytes of Amazon's message in an error
+	maxAnswer    = 64 << 10 // and as much for each text: 1,536 numbers of 24 characters are 36 KiB
+	errorMessage = 300      // bytes of Amazon's message in an error
 )
 
 // New checks cfg and makes a client. It does not call Bedrock.
 func New(cfg Config) (*Bedrock, error) {
 	if cfg.Model == "" {
-		cfg.Model = TitanV2
+		cfg.Model = defaultModelName
 	}
-	b := &Bedrock{cfg: cfg, v1: strings.Contains(cfg.Model, "titan-embed-text-v1")}
+	f, err := familyOf(cfg.Model)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bedrock{cfg: cfg, family: f}
 	switch {
-	case !b.v1 && !strings.Contains(cfg.Model, "titan-embed-text-v2"):
-		return nil, fmt.Errorf("%w: EMBEDDING_MODEL %q is not a Titan text embedding model: set %s or %s", embed.ErrTerminal, cfg.Model, TitanV2, TitanV1)
-	case b.v1 && cfg.Dims != 1536:
-		return nil, fmt.Errorf("%w: %s makes vectors of 1536 numbers: set EMBEDDING_DIMENSIONS=1536", embed.ErrTerminal, cfg.Model)
-	case !b.v1 && !slices.Contains([]int{256, 512, 1024}, cfg.Dims):
-		return nil, fmt.Errorf("%w: %s makes vectors of 256, 512 or 1024 numbers, not %d: set EMBEDDING_DIMENSIONS", embed.ErrTerminal, cfg.Model, cfg.Dims)
+	case !slices.Contains(f.dims, cfg.Dims):
+		return nil, fmt.Errorf("%w: %s makes vectors of %v numbers, not %d: set EMBEDDING_DIMENSIONS", embed.ErrTerminal, cfg.Model, f.dims, cfg.Dims)
 	case cfg.AWS.Region == "":
 		return nil, fmt.Errorf("%w: no region for Bedrock: set AWS_REGION", embed.ErrTerminal)
 	}
@@ -89,7 +129,8 @@ func New(cfg Config) (*Bedrock, error) {
 		b.endpoint = host(o)
 	})
 	b.runner = embed.NewRunner(embed.RunnerConfig{
-		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cmp.Or(max(cfg.BatchTexts, 0), batchTexts), batchTexts), TextTokens: maxTokens, CallTimeout: cfg.CallTimeout,
+		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cmp.Or(max(cfg.BatchTexts, 0), f.texts), f.texts),
+		TextTokens: f.tokens, TextRunes: f.runes, CallTimeout: cfg.CallTimeout,
 		MaxTries: cfg.MaxTries, RetryBase: cfg.RetryBase, RetryMax: cfg.RetryMax, Observer: cfg.Observer,
 	})
 	return b, nil
@@ -125,62 +166,43 @@ func (b *Bedrock) Embed(ctx context.Context, texts []string, done func(first int
 			return fmt.Errorf("%w: text %d is empty", embed.ErrTerminal, i)
 		}
 	}
-	return b.runner.Run(ctx, texts, b.call, done)
+	return b.runner.Run(ctx, texts, b.call(false), done)
 }
 
 // EmbedQuery implements embed.Embedder.
 func (b *Bedrock) EmbedQuery(ctx context.Context, text string) ([]float32, error) {
-	return b.runner.Query(ctx, text, b.call)
+	return b.runner.Query(ctx, text, b.call(true))
 }
 
-// call asks for one text after the other; those that have arrived before an error are kept.
-func (b *Bedrock) call(ctx context.Context, texts []string, put embed.Put) (embed.Receipt, error) {
-	var receipt embed.Receipt
-	for i, text := range texts {
-		answer, err := b.invoke(ctx, text)
-		if err != nil {
-			return receipt, b.classify(err)
-		}
-		receipt.Tokens += max(answer.Tokens, 0)
-		put(i, answer.Embedding, len(answer.Embedding))
+// call makes the family's call for documents or for a query.
+func (b *Bedrock) call(query bool) embed.Call {
+	return func(ctx context.Context, texts []string, put embed.Put) (embed.Receipt, error) {
+		return b.family.call(b, ctx, texts, query, put)
 	}
-	return receipt, nil
 }
 
-type request struct {
-	InputText  string `json:"inputText"`
-	Dimensions int    `json:"dimensions,omitempty"` // v2
-	Normalize  *bool  `json:"normalize,omitempty"`  // v2
-}
-
-type answer struct {
-	Embedding []float32 `json:"embedding"`
-	Tokens    int       `json:"inputTextTokenCount"`
-}
-
-func (b *Bedrock) invoke(ctx context.Context, text string) (answer, error) {
-	req := request{InputText: text}
-	if !b.v1 {
-		req.Dimensions, req.Normalize = b.cfg.Dims, aws.Bool(true)
-	}
-	body, err := json.Marshal(req)
+// invoke sends request and decodes into answer what comes back. tokens is what a header counts, 0 without one.
+func (b *Bedrock) invoke(ctx context.Context, texts int, request, answer any) (tokens int, err error) {
+	body, err := json.Marshal(request)
 	if err != nil {
-		return answer{}, err
+		return 0, err
 	}
 	out, err := b.client.InvokeModel(ctx, &bedrockruntime.InvokeModelInput{
 		ModelId: &b.cfg.Model, Body: body, Accept: aws.String("application/json"), ContentType: aws.String("application/json"),
 	})
 	if err != nil {
-		return answer{}, err
+		return 0, b.classify(err)
 	}
-	var a answer
-	if len(out.Body) > maxAnswer {
-		return a, fmt.Errorf("an answer of %d bytes", len(out.Body))
+	if len(out.Body) > maxAnswer*(1+texts) {
+		return 0, b.classify(fmt.Errorf("an answer of %d bytes", len(out.Body)))
 	}
-	if err := json.Unmarshal(out.Body, &a); err != nil {
-		return a, fmt.Errorf("decode answer: %w", err)
+	if err := json.Unmarshal(out.Body, answer); err != nil {
+		return 0, b.classify(fmt.Errorf("decode answer: %w", err))
 	}
-	return a, nil
+	if raw, ok := middleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
+		tokens, _ = strconv.Atoi(raw.Header.Get("X-Amzn-Bedrock-Input-Token-Count"))
+	}
+	return max(tokens, 0), nil
 }
 
 // classify turns an SDK error into what it means for the next call. The names are Bedrock's and the common ones of AWS.

@@ -31,7 +31,7 @@ type standIn struct {
 	texts    map[string]int // successful answers
 	failing  float64        // share of throttled, broken and spoilt answers, each
 	broken   func(w http.ResponseWriter, text string) bool
-	seen     request
+	seen     titanRequest
 	path     string
 	signed   bool
 }
@@ -45,7 +45,7 @@ func vector(text string, dims int) []float32 {
 }
 
 func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var req request
+	var req titanRequest
 	_ = json.NewDecoder(r.Body).Decode(&req)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,6 +212,9 @@ func TestLongTextsAreCut(t *testing.T) {
 func TestBadConfigurationIsRefused(t *testing.T) {
 	for _, c := range []Config{
 		{Model: "text-embedding-3-small", Dims: 256, AWS: aws.Config{Region: "r"}},
+		{Model: CohereV3, Dims: 1536, AWS: aws.Config{Region: "r"}},
+		{Model: CohereV4, Dims: 768, AWS: aws.Config{Region: "r"}},
+		{Model: "cohere.embed-v2", Dims: 1024, AWS: aws.Config{Region: "r"}},
 		{Dims: 1536, AWS: aws.Config{Region: "r"}},
 		{Model: TitanV1, Dims: 1024, AWS: aws.Config{Region: "r"}},
 		{Dims: 1024},
