@@ -1,6 +1,8 @@
 # Sourced by the scripts beside it: parameters, the account check, and AWS's answers judged by their structure.
 # shellcheck shell=bash disable=SC2034
 
+# Every return here says its status: within a trap, a bare one gives that of the command before the trap.
+
 # A terminal that is gone must not end a script that is putting something back.
 say() { printf '%s\n' "$*" >&2 || true; }
 die() { say "error: $*"; exit 1; }

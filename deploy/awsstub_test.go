@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The scripts are run as they are, with this test binary on PATH under the name aws: a small account that remembers
@@ -28,9 +29,10 @@ type account struct {
 	Errors      map[string]string         // by "service operation": stderr of a call that fails
 	NeverStable string                    // service on which a new revision stays IN_PROGRESS
 	Breaker     string                    // service on which ECS gives a new revision up and rolls it back
-	Interrupt   string                    // "service operation" at whose first call the script is told to stop
+	Events      []happening
 	Fault       *fault
-	Stacks      map[string]*stack // by name
+	Stacks      map[string]*stack  // by name
+	Objects     map[string]*stored // by key, of the one bucket that there is
 	Calls       [][]string
 }
 
@@ -67,6 +69,50 @@ func (f *fault) hits(number int, op string) bool {
 	return number == f.At || f.Ever && f.Op == op && number > f.At
 }
 
+// happening is what goes on in the world at the Nth call (from 1) of an operation: the script gets a signal ("signal 15"),
+// the indexer promotes a snapshot ("promote"), somebody steals the lock ("steal"), or puts a revision of his own on a service ("usurp vectorstore-server").
+type happening struct {
+	Op  string
+	Nth int
+	Do  string
+}
+
+func (a *account) happen(op string) error {
+	nth := 0
+	for _, c := range a.Calls {
+		if c[0]+" "+c[1] == op {
+			nth++
+		}
+	}
+	for _, h := range a.Events {
+		if h.Op != op || h.Nth != nth {
+			continue
+		}
+		what, of, _ := strings.Cut(h.Do, " ")
+		switch what {
+		case "signal":
+			pid, err := strconv.Atoi(os.Getenv("SCRIPT_PID"))
+			if err != nil {
+				return err
+			}
+			number, err := strconv.Atoi(of)
+			if err != nil {
+				return err
+			}
+			if err := syscall.Kill(pid, syscall.Signal(number)); err != nil {
+				return err
+			}
+		case "promote":
+			a.Objects["vectorstore/prod/current/manifest.json"] = &stored{Body: "{}"}
+		case "steal":
+			a.Objects[lockKey] = &stored{Body: `{"id": "thief", "what": "deploy of 209901010000", "who": "thief@night", "until": 9999999999}`, Writes: 1000}
+		case "usurp":
+			a.Services[of].Definition = "arn:aws:ecs:r:1:task-definition/" + of + ":77"
+		}
+	}
+	return nil
+}
+
 type service struct {
 	Definition string
 	First      string // the revision it had at the start
@@ -80,17 +126,37 @@ type stack struct {
 	Parameters map[string]string
 }
 
+// stored is an object; its ETag is the number of its writes.
+type stored struct {
+	Body   string
+	Writes int
+}
+
+func (o *stored) etag() string { return fmt.Sprintf("%q", fmt.Sprint("etag-", o.Writes)) }
+
 // readOnly operations start with one of these.
 var readOnly = []string{"describe-", "get-", "list-", "head-", "batch-get-"}
 
 func (a *account) mutations() (out []string) {
 	for _, c := range a.Calls {
-		if !slices.ContainsFunc(readOnly, func(p string) bool { return strings.HasPrefix(c[1], p) }) {
+		if isChange(c) {
 			out = append(out, c[0]+" "+c[1])
 		}
 	}
 	return out
 }
+
+// isRead tells a call that changes nothing from one that does.
+func isRead(call []string) bool {
+	return slices.ContainsFunc(readOnly, func(p string) bool { return strings.HasPrefix(call[1], p) })
+}
+
+// isLock tells the calls that take, renew and give back the lock.
+func isLock(call []string) bool { return slices.Contains(call, lockKey) }
+
+func isChange(call []string) bool { return !isRead(call) && !isLock(call) }
+
+const lockKey = "deploy/vectorstore/lock.json"
 
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "aws" {
@@ -102,6 +168,9 @@ func TestMain(m *testing.M) {
 // stubMain is the aws command: global options, service, operation, options.
 func stubMain(args []string) int {
 	path := os.Getenv("AWS_STUB")
+	if slices.Contains(args, "--if-none-match") {
+		meet(os.Getenv("AWS_STUB_MEETING"))
+	}
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err == nil {
 		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX) // until the process ends
@@ -118,6 +187,10 @@ func stubMain(args []string) int {
 	if err := json.Unmarshal(b, a); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 255
+	}
+	if slices.Contains(args, "--generate-cli-skeleton") {
+		fmt.Println(os.Getenv("AWS_STUB_SKELETON"))
+		return 0
 	}
 	var call []string
 	opts := map[string]string{}
@@ -144,6 +217,7 @@ func stubMain(args []string) int {
 	if failing {
 		how = faults[a.Fault.Kind]
 	}
+	err = a.happen(op)
 	var out any
 	if !failing || how.done {
 		out, err = a.answer(op, opts)
@@ -170,19 +244,23 @@ func stubMain(args []string) int {
 	return 0
 }
 
+// meet waits until two scripts are in this place.
+func meet(dir string) {
+	if dir == "" {
+		return
+	}
+	_ = os.WriteFile(filepath.Join(dir, os.Getenv("SCRIPT_PID")), nil, 0o600)
+	for tries := 0; tries < 6000; tries++ {
+		if there, _ := os.ReadDir(dir); len(there) >= 2 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 type object = map[string]any
 
 func (a *account) answer(op string, opts map[string]string) (any, error) {
-	if op == a.Interrupt {
-		a.Interrupt = ""
-		pid, err := strconv.Atoi(os.Getenv("SCRIPT_PID"))
-		if err != nil {
-			return nil, err
-		}
-		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-			return nil, err
-		}
-	}
 	if msg, ok := a.Errors[op]; ok {
 		return nil, errors.New(msg)
 	}
@@ -196,6 +274,19 @@ func (a *account) answer(op string, opts map[string]string) (any, error) {
 		return v, nil
 	}
 	switch op {
+	case "s3api put-object":
+		return a.put(opts)
+	case "s3api head-object":
+		if a.Objects[opts["key"]] == nil {
+			return nil, errors.New("\nAn error occurred (404) when calling the HeadObject operation: Not Found")
+		}
+		return object{"ContentLength": 1}, nil
+	case "s3api get-object":
+		o := a.Objects[opts["key"]]
+		if o == nil {
+			return nil, errors.New("\nAn error occurred (NoSuchKey) when calling the GetObject operation: The specified key does not exist.")
+		}
+		return object{"ETag": o.etag()}, os.WriteFile(a.Calls[len(a.Calls)-1][2], []byte(o.Body), 0o600)
 	case "sts get-caller-identity":
 		return object{"Account": a.Account}, nil
 	case "ecr describe-images":
@@ -212,6 +303,9 @@ func (a *account) answer(op string, opts map[string]string) (any, error) {
 	case "ecs update-service":
 		s := a.Services[opts["service"]]
 		s.Definition, s.Looks, s.Failed = opts["task-definition"], 2, ""
+		if n, ok := opts["desired-count"]; ok {
+			s.Desired, _ = strconv.Atoi(n)
+		}
 		return object{}, nil
 	case "ecs list-tasks":
 		return object{"taskArns": []string{"arn:task/1"}}, nil
@@ -223,6 +317,29 @@ func (a *account) answer(op string, opts map[string]string) (any, error) {
 		return a.describeStack(opts["stack-name"])
 	}
 	return nil, fmt.Errorf("An error occurred (ResourceNotFoundException) when calling %s: not found", op)
+}
+
+// put as S3 does it: the conditions are checked in the same instant.
+func (a *account) put(opts map[string]string) (any, error) {
+	o := a.Objects[opts["key"]]
+	_, fresh := opts["if-none-match"]
+	match, replace := opts["if-match"]
+	if fresh && o != nil || replace && (o == nil || o.etag() != match) {
+		return nil, errors.New("\nAn error occurred (PreconditionFailed) when calling the PutObject operation: At least one of the pre-conditions you specified did not hold")
+	}
+	b, err := os.ReadFile(opts["body"])
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
+		o = &stored{}
+		if a.Objects == nil {
+			a.Objects = map[string]*stored{}
+		}
+		a.Objects[opts["key"]] = o
+	}
+	o.Body, o.Writes = string(b), o.Writes+1
+	return object{"ETag": o.etag()}, nil
 }
 
 func (a *account) describeImages(opts map[string]string) (any, error) {
@@ -321,55 +438,96 @@ func (a *account) describeStack(name string) (any, error) {
 // script runs a script of this folder against the account (nil: none) and brings back what became of it.
 func script(t *testing.T, a *account, name string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
+	w := newWorld(t, a)
+	r := w.start(nil, name, args...)
+	stdout, stderr, code = r.wait()
+	w.read(a)
+	return stdout, stderr, code
+}
+
+// world is where scripts run: the account as a file, and the programs that they find.
+type world struct {
+	t   *testing.T
+	dir string
+}
+
+func newWorld(t *testing.T, a *account) *world {
+	t.Helper()
 	if _, err := exec.LookPath("jq"); err != nil {
 		t.Fatal("jq is needed: apt-get install jq")
 	}
-	// Go's test cache knows only the files that this process reads.
-	for _, f := range []string{name, "aws.sh", "services.sh", corePath, pipelinePath} {
-		readFile(t, f)
+	w := &world{t: t, dir: t.TempDir()}
+	if a == nil {
+		return w
 	}
-	dir := t.TempDir()
-	cmd := exec.Command("bash", append([]string{"-c", `export SCRIPT_PID=$$; exec bash "$@"`, "bash", name}, args...)...)
-	cmd.Env = append(os.Environ(), "AWS_STUB="+filepath.Join(dir, "account.json"), "PATH="+dir+":"+os.Getenv("PATH"),
-		"DEPLOY_POLL=1", "DEPLOY_TIMEOUT=6", "HEALTH_TIMEOUT=2", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
-	if a != nil {
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(self, filepath.Join(dir, "aws")); err != nil {
-			t.Fatal(err)
-		}
-		// The scripts count looks, not seconds: without sleep they are as patient and much faster.
-		if err := os.Symlink("/bin/true", filepath.Join(dir, "sleep")); err != nil {
-			t.Fatal(err)
-		}
-		b, err := json.Marshal(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "account.json"), b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	self, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if a != nil {
-		b, err := os.ReadFile(filepath.Join(dir, "account.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		*a = account{}
-		if err := json.Unmarshal(b, a); err != nil {
+	// The scripts count looks, not seconds: without sleep they are as patient and much faster.
+	for name, target := range map[string]string{"aws": self, "sleep": "/bin/true"} {
+		if err := os.Symlink(target, filepath.Join(w.dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+	w.write(a)
+	return w
+}
+
+func (w *world) file() string { return filepath.Join(w.dir, "account.json") }
+
+func (w *world) write(a *account) {
+	w.t.Helper()
+	b, err := json.Marshal(a)
+	if err == nil {
+		err = os.WriteFile(w.file(), b, 0o600)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) read(a *account) {
+	w.t.Helper()
+	if a == nil {
+		return
+	}
+	*a = account{}
+	if err := json.Unmarshal([]byte(readFile(w.t, w.file())), a); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+type started struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	out, err bytes.Buffer
+}
+
+func (w *world) start(env []string, name string, args ...string) *started {
+	w.t.Helper()
+	// Go's test cache knows only the files that this process reads.
+	for _, f := range []string{name, "aws.sh", "lock.sh", "services.sh", corePath, pipelinePath} {
+		readFile(w.t, f)
+	}
+	r := &started{t: w.t}
+	r.cmd = exec.Command("bash", append([]string{"-c", `export SCRIPT_PID=$$; exec bash "$@"`, "bash", name}, args...)...)
+	r.cmd.Env = append(append(os.Environ(), "AWS_STUB="+w.file(), `AWS_STUB_SKELETON={"IfMatch": "", "IfNoneMatch": ""}`, "PATH="+w.dir+":"+os.Getenv("PATH"),
+		"DEPLOY_POLL=1", "DEPLOY_TIMEOUT=6", "HEALTH_TIMEOUT=2", "FIRST_TIMEOUT=9", "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1"), env...)
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
+	if err := r.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (r *started) wait() (stdout, stderr string, code int) {
+	err := r.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		r.t.Fatal(err)
+	}
+	return r.out.String(), r.err.String(), r.cmd.ProcessState.ExitCode()
 }
 
 // stackGone is what the command line prints about a stack that is not there.

@@ -3,45 +3,54 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/aws.sh"
+. "$here/lock.sh"
 . "$here/services.sh"
 
 help() {
 	cat <<'TEXT'
-usage: deploy/deploy.sh --params FILE [--dry-run] [TAG]
+usage: deploy/deploy.sh --params FILE [--dry-run] [--take-lock] [--skip-health] [TAG]
 
 TAG is an image tag (YYYYMMDDHHMM) of the repository; default: the newest one.
   1. shows what would change in both task definitions
-  2. registers the revisions and updates the server service, then the indexer service, waiting until each is stable
+  2. registers the revisions and updates the server service, then the indexer service, waiting until each is stable.
+     The first time, with nothing to serve yet, the indexer comes first, and the servers when it has promoted a snapshot
   3. asks /health through the load balancer which snapshot is served
   4. puts both services back on their old revisions if any of that fails
---dry-run stops after 1. Running it again with the same tag changes nothing.
-exit codes: 0 done or nothing to do, 1 failed (and rolled back, unless it says otherwise), 2 wrong usage
+--dry-run stops after 1. --skip-health leaves 3 out, for a place from which the load balancer cannot be
+reached. Running it again with the same tag changes nothing.
+One run at a time works on a project, the pipeline's included: the lock is deploy/<Project>/lock.json in the bucket, renewed
+while it works, and free 30 minutes after a run that died. --take-lock takes it from a run that is known to be dead.
+exit codes: 0 done or nothing to do, 1 failed (and rolled back, unless it says otherwise), 2 wrong usage, 4 gave way to
+another deploy
 
 DEPLOY_TIMEOUT (900) and HEALTH_TIMEOUT (180) are seconds to wait, DEPLOY_POLL (10) seconds between two looks.
-DEPLOY_PATIENCE (10) looks in a row may fail; then it stops without changing anything more.
+FIRST_TIMEOUT (3600) are the seconds for the first snapshot. DEPLOY_PATIENCE (10) looks in a row may fail; then it stops without changing anything more.
 TEXT
 }
 
 HEALTH_TIMEOUT=${HEALTH_TIMEOUT:-180}
+FIRST_TIMEOUT=${FIRST_TIMEOUT:-3600}
+HEALTH=yes
+START_server=''
 
 # tags: the image tags of the repository, one a line.
 tags() {
-	must ecr describe-images --repository-name "$REPOSITORY" --filter tagStatus=TAGGED || return
-	jq -er 'if .imageDetails | type == "array" then [.imageDetails[].imageTags[]?] | sort | reverse | join("\n") else empty end' <<<"$ANSWER" && return
+	must ecr describe-images --repository-name "$REPOSITORY" --filter tagStatus=TAGGED || return $?
+	jq -er 'if .imageDetails | type == "array" then [.imageDetails[].imageTags[]?] | sort | reverse | join("\n") else empty end' <<<"$ANSWER" && return 0
 	say "aws ecr describe-images: no list of images in ${ANSWER:0:200}"
 	return 2
 }
 
 newest_tag() {
 	local all
-	all=$(tags) || return
+	all=$(tags) || return $?
 	grep -E '^[0-9]{12}$' <<<"$all" | head -n 1 || true
 }
 
 check_tag() {
 	local status=0 known
 	look ecr describe-images --repository-name "$REPOSITORY" --image-ids "imageTag=$1" || status=$?
-	if [ "$status" -eq 0 ] && [ "$(jq '.imageDetails | length' <<<"$ANSWER")" -ge 1 ]; then return; fi
+	if [ "$status" -eq 0 ] && [ "$(jq '.imageDetails | length' <<<"$ANSWER")" -ge 1 ]; then return 0; fi
 	if [ "$CODE" != ImageNotFoundException ]; then
 		explain "ecr describe-images"
 		exit 1
@@ -61,9 +70,6 @@ current() {
 		explain "ecs describe-services"
 		exit 1
 	fi
-	# Nothing would start, and the check of /health would blame the image.
-	[ "$1" != server ] || [ "$DESIRED" -gt 0 ] ||
-		die "service $PROJECT-$1 is told to run 0 tasks. For the first image: deploy/stack.sh --params $PARAMS core ImageTag=TAG"
 }
 
 # next NAME: reads a definition, writes it with the image, the awslogs and the VECTORSTORE_ variables that it must have.
@@ -91,7 +97,7 @@ next() {
 find_url() {
 	local domain arn
 	domain=$(param DomainName)
-	if [ -n "$domain" ]; then URL="https://$domain"; return; fi
+	if [ -n "$domain" ]; then URL="https://$domain"; return 0; fi
 	arn=$(param ExistingLoadBalancerArn)
 	if [ -n "$arn" ]; then
 		must elbv2 describe-load-balancers --load-balancer-arns "$arn" || exit 1
@@ -119,16 +125,25 @@ healthy() {
 
 # prepare NAME: sets OLD_NAME, and WORK/NAME.json when the service needs a new revision; shows the difference.
 prepare() {
-	local arn
+	local arn was
 	current "$1"
 	arn=$ARN
 	printf -v "OLD_$1" %s "$arn"
 	definition "$arn" "$WORK/$1.old" || exit 1
+	was=$(image "$1" "$WORK/$1.old") || exit 1
+	# The stack makes the services with an image that is not there, and without a task.
+	if [ "${was##*:}" = none ]; then
+		# shellcheck disable=SC2034 # start reads it
+		if [ "$1" = server ]; then START_server=$(param ServerMin 2); else START_indexer=1; fi
+	elif [ "$1" = server ] && [ "$DESIRED" -eq 0 ]; then
+		say "$PROJECT-$1 is told to run 0 tasks, and will be left so"
+		HEALTH=''
+	fi
 	next "$1" <"$WORK/$1.old" >"$WORK/$1.json" || die "${arn##*/} cannot be changed, see above"
 	if cmp -s "$WORK/$1.old" "$WORK/$1.json"; then
 		rm "$WORK/$1.json"
 		say "$PROJECT-$1: ${arn##*/} already has this image and these settings"
-		return
+		return 0
 	fi
 	say "$PROJECT-$1: after ${arn##*/} comes a revision with"
 	diff --unified=0 "$WORK/$1.old" "$WORK/$1.json" | sed -n '/^[-+][^-+]/p' >&2 || true
@@ -145,21 +160,50 @@ confirm() {
 	return 4
 }
 
-# all NAMEs STEP…: one step after the other, until one does not return 0.
+# first_snapshot: waits until the indexer has promoted one. Returns as stable does.
+first_snapshot() {
+	local look status blind=0 key
+	key=$(param Prefix vectorstore/prod)/current/manifest.json
+	say "waiting for the first snapshot, s3://$(param BucketName)/$key"
+	for ((look = 0; look <= FIRST_TIMEOUT / POLL; look++)); do
+		keep_lock || return $?
+		status=0
+		look s3api head-object --bucket "$(param BucketName)" --key "$key" || status=$?
+		case $status in
+		0) return 0 ;;
+		1) blind=0 ;;
+		*) blind=$((blind + 1)); [ "$blind" -le "$PATIENCE" ] || return 2 ;;
+		esac
+		sleep "$POLL"
+	done
+	say "no snapshot after $FIRST_TIMEOUT s: is $(param Prefix vectorstore/prod)/vendors.json uploaded?"
+	why indexer
+	return 1
+}
+
+# roll_out: one step after the other, until one does not return 0.
 roll_out() {
 	local name
-	# Servers first: a new server reads old snapshots; an old server need not read what a new indexer writes.
-	for name in server indexer; do release "$name" || return; done
-	healthy || return
-	for name in server indexer; do confirm "$name" || return; done
+	if [ -n "$START_server" ]; then
+		release indexer || return $?
+		first_snapshot || return $?
+		release server || return $?
+	else
+		# Servers first: a new server reads old snapshots; an old server need not read what a new indexer writes.
+		for name in server indexer; do release "$name" || return $?; done
+	fi
+	[ -z "$HEALTH" ] || healthy || return $?
+	for name in server indexer; do confirm "$name" || return $?; done
 }
 
 main() {
-	local file='' dry='' tag='' status=0
+	local file='' dry='' tag='' steal='' status=0
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--params) file=$(value "$@") || exit 2; shift ;;
 		--dry-run) dry=yes ;;
+		--take-lock) steal=steal ;;
+		--skip-health) HEALTH='' ;;
 		-h | --help) help; exit 0 ;;
 		-*) usage_error "unknown option $1" ;;
 		*) [ -z "$tag" ] || usage_error "more than one tag"; tag=$1 ;;
@@ -169,6 +213,7 @@ main() {
 	[ -n "$file" ] || usage_error "--params FILE is missing"
 	check_waits
 	seconds HEALTH_TIMEOUT "$HEALTH_TIMEOUT"
+	seconds FIRST_TIMEOUT "$FIRST_TIMEOUT"
 	need jq
 	load_params "$file"
 	need aws curl diff
@@ -184,7 +229,8 @@ main() {
 	trap 'rm -rf "$WORK"' EXIT
 
 	say "image: $REPOSITORY:$tag"
-	find_url
+	[ -z "$HEALTH" ] || find_url
+	[ -n "$dry" ] || take_lock "deploy of $tag" "$steal"
 	prepare server
 	prepare indexer
 	if [ ! -e "$WORK/server.json" ] && [ ! -e "$WORK/indexer.json" ]; then
@@ -195,12 +241,12 @@ main() {
 		say "dry run: nothing was changed"
 		exit 0
 	fi
-	trap 'say interrupted; roll_back' HUP INT TERM
+	trap 'say interrupted; roll_back 1' HUP INT TERM
 	roll_out || status=$?
 	case $status in
 	0) say "done: both services run $tag" ;;
 	2) unknown ;;
-	*) roll_back ;;
+	*) roll_back "$status" ;;
 	esac
 }
 main "$@"

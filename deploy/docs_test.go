@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -121,10 +122,13 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		}
 	}
 	parameters := load(t, corePath, nil).section("Parameters")
+	for _, names := range []map[string]any{load(t, pipelinePath, nil).section("Parameters"), load(t, pipelinePath, nil).section("Resources")} {
+		maps.Copy(parameters, names)
+	}
 	for _, en := range []string{"../docs/DEPLOY.md", "../docs/RUNBOOK.md"} {
 		for _, m := range regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][a-z]+)+(?:GiB)?)`").FindAllStringSubmatch(readFile(t, en), -1) {
 			// Alerts, conditions and ECS's own words look like parameters.
-			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || m[1] == "SourceReady" || m[1] == "PointerDeleted" || m[1] == "OutOfMemory" {
+			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || m[1] == "SourceReady" || m[1] == "PointerDeleted" || m[1] == "OutOfMemory" || m[1] == "DeployLock" {
 				continue
 			}
 			if parameters[m[1]] == nil {

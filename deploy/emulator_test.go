@@ -26,10 +26,10 @@ var unmodelled = []string{
 // References to what is left out, and a policy that moto does not know.
 var unresolved = map[string]string{
 	`      ServiceRegistries:\n        - RegistryArn:.*\n`: "",
-	`!GetAtt Build\.Arn`:                             "'*'",
-	`!Split\n +- ','\n +- Fn::ImportValue: .*\n`:     "'*'\n",
-	`(?s)\nOutputs:\n  PipelineName:.*`:              "\n",
-	`(?m)^( +DeletionPolicy: Retain)ExceptOnCreate$`: "$1",
+	`\[!GetAtt Build\.Arn, !GetAtt Deploy\.Arn\]`:          "'*'",
+	`!Split\n +- ','\n +- Fn::ImportValue: .*\n`:           "'*'\n",
+	`(?s)\nOutputs:\n  PipelineName:.*`:                    "\n",
+	`(?m)^( +DeletionPolicy: Retain)ExceptOnCreate$`:       "$1",
 }
 
 // emulator is a running moto server, with the scripts and, reduced to what moto models, the templates in deploy/ below dir.
@@ -78,7 +78,7 @@ func startEmulator(t *testing.T, vars ...string) *emulator {
 	e.env = append(os.Environ(), "AWS_ENDPOINT_URL="+e.url, "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_DEFAULT_REGION=ap-northeast-1",
 		"DEPLOY_POLL=1", "DEPLOY_TIMEOUT=1", "HEALTH_TIMEOUT=3", "PATH="+filepath.Join(e.dir, "bin")+":"+os.Getenv("PATH"),
 		"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1", "LC_ALL=C.UTF-8")
-	for _, f := range []string{"aws.sh", "services.sh", "stack.sh", "deploy.sh", "adopt.sh", "lifecycle.sh"} {
+	for _, f := range []string{"aws.sh", "lock.sh", "services.sh", "stack.sh", "deploy.sh", "adopt.sh", "lifecycle.sh"} {
 		e.write("deploy/"+f, readFile(t, f))
 	}
 	return e

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestBuildUsesTheFileInTheRepository(t *testing.T) {
@@ -27,36 +29,93 @@ func TestBuildUsesTheFileInTheRepository(t *testing.T) {
 }
 
 func TestPipelineStagesAndProviders(t *testing.T) {
-	providers := map[string]string{"Source": "CodeStarSourceConnection", "Build": "CodeBuild", "Deploy": "ECS"}
 	tp := load(t, pipelinePath, map[string]string{"Branch": "main"})
 	var got []string
 	for _, s := range list(tp.ofType("AWS::CodePipeline::Pipeline")["Pipeline"]["Stages"]) {
 		for _, a := range list(dig(t, s, "Actions")) {
 			id := dig(t, a, "ActionTypeId").(map[string]any)
-			category := id["Category"].(string)
-			if providers[category] != id["Provider"] || id["Owner"] != "AWS" || id["Version"] != "1" {
+			if id["Owner"] != "AWS" || id["Version"] != "1" {
 				t.Errorf("action %v: %v", a.(map[string]any)["Name"], id)
 			}
 			conf := dig(t, a, "Configuration").(map[string]any)
-			got = append(got, fmt.Sprint(category, " ", conf["ServiceName"], " ", conf["FileName"], " ", conf["BranchName"]))
+			got = append(got, fmt.Sprint(dig(t, s, "Name"), " ", id["Provider"], " ", conf["ProjectName"], " ", conf["BranchName"]))
 		}
 	}
-	want := []string{
-		"Source <nil> <nil> main", "Build <nil> <nil> <nil>",
-		"Deploy vectorstore-server imagedefinitions-server.json <nil>", "Deploy vectorstore-indexer imagedefinitions-indexer.json <nil>",
-	}
+	want := []string{"Source CodeStarSourceConnection <nil> main", "Build CodeBuild <Build> <nil>", "Deploy CodeBuild <Deploy> <nil>"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	core := load(t, corePath, scenarios["from nothing"])
-	for _, s := range []string{"ServerService", "IndexerService"} {
-		name := core.ofType("AWS::ECS::Service")[s]["ServiceName"].(string)
-		if !strings.Contains(strings.Join(got, "\n"), "Deploy "+name+" ") {
-			t.Errorf("nothing deploys %s", name)
+	if dig(t, load(t, corePath, scenarios["from nothing"]).root, "Outputs", "TaskRoleArns", "Export", "Name", "Fn::Sub") != "${Project}-task-roles" {
+		t.Error("the pipeline imports ${Project}-task-roles")
+	}
+}
+
+// The pipeline is one more place from which deploy.sh is run: with the same lock, and with the image that was just built.
+func TestThePipelineDeploysAsPeopleDo(t *testing.T) {
+	t.Parallel()
+	tp := load(t, pipelinePath, map[string]string{"BucketName": "bkt"})
+	deploy := tp.ofType("AWS::CodeBuild::Project")["Deploy"]
+	env := []string{"AWS_REGION=ap-northeast-1", "PATH=" + os.Getenv("PATH")}
+	for _, e := range list(dig(t, deploy, "Environment", "EnvironmentVariables")) {
+		e := e.(map[string]any)
+		env = append(env, fmt.Sprint(e["Name"], "=", e["Value"]))
+	}
+	action := dig(t, tp.ofType("AWS::CodePipeline::Pipeline")["Pipeline"], "Stages", 2, "Actions", 0, "Configuration", "EnvironmentVariables")
+	build := dig(t, tp.ofType("AWS::CodePipeline::Pipeline")["Pipeline"], "Stages", 1, "Actions", 0, "Namespace")
+	if action != `[{"name":"IMAGE_TAG","value":"#{build.IMAGE_TAG}"}]` || build != "build" || !slices.Contains(loadBuildspec(t, "../buildspec.yml").Env.Exported, "IMAGE_TAG") {
+		t.Errorf("the image does not reach the deployment: %v, %v", action, build)
+	}
+	spec := loadBuildspec(t, "buildspec.yml")
+	if got := dig(t, deploy, "Source", "BuildSpec"); got != "deploy/buildspec.yml" || len(spec.Phases.Build.Commands) != 2 {
+		t.Fatalf("%v: %q", got, spec.Phases.Build.Commands)
+	}
+	// Its parameters are read by the script as those of a file are.
+	file := filepath.Join(t.TempDir(), "params.json")
+	cmd := exec.Command("bash", "-euc", strings.ReplaceAll(spec.Phases.Build.Commands[0], "/tmp/params.json", file))
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	a := held(t, 0)
+	_, log, code := script(t, a, "deploy.sh", "--params", file, newTag)
+	if code != 0 || a.Objects[lockKey].Writes < 9 {
+		t.Errorf("exit %d, %v: %s", code, a.Objects[lockKey], log)
+	}
+	for ask, want := range map[string]string{"yes": "--params /tmp/params.json 1", "no": "--params /tmp/params.json --skip-health 1"} {
+		line := strings.Replace(spec.Phases.Build.Commands[1], "deploy/deploy.sh", "echo", 1)
+		cmd := exec.Command("bash", "-euc", line)
+		cmd.Env = []string{"ASK_HEALTH=" + ask, "IMAGE_TAG=1"}
+		if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%s: %v %s", ask, err, out)
 		}
 	}
-	if dig(t, core.root, "Outputs", "TaskRoleArns", "Export", "Name", "Fn::Sub") != "${Project}-task-roles" {
-		t.Error("the pipeline imports ${Project}-task-roles")
+}
+
+// What the script calls, the role of the pipeline's deployment may do, on these two services and this one lock.
+func TestTheDeployRoleHoldsWhatTheScriptNeeds(t *testing.T) {
+	tp := load(t, pipelinePath, map[string]string{"BucketName": "bkt"})
+	got := statements(t, tp, "DeployRole")
+	services := []any{"arn:aws:ecs:ap-northeast-1:111122223333:service/vectorstore/vectorstore-server", "arn:aws:ecs:ap-northeast-1:111122223333:service/vectorstore/vectorstore-indexer"}
+	want := map[string]map[string]any{
+		"DeployLock":              allow([]any{inBucket + "/" + lockKey}, "s3:GetObject", "s3:PutObject"),
+		"DeployTheTwoServices":    allow(services, "ecs:DescribeServices", "ecs:UpdateService"),
+		"ReadTaskDefinitions":     allow([]any{"*"}, "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"),
+		"FindImages":              allow([]any{"arn:aws:ecr:ap-northeast-1:111122223333:repository/vectorstore"}, "ecr:DescribeImages"),
+		"FindTheUrl":              allow([]any{"*"}, "elasticloadbalancing:DescribeLoadBalancers"),
+		"WaitForTheFirstSnapshot": allow(keys("current/manifest.json"), "s3:GetObject"),
+	}
+	for sid, w := range want {
+		if d := cmp.Diff(w, got[sid]); d != "" {
+			t.Errorf("%s: %s", sid, d)
+		}
+	}
+	for _, sid := range []string{"PassTaskRoles", "WatchTasks", "TellAbsent"} {
+		if got[sid]["Condition"] == nil {
+			t.Errorf("%s: %v", sid, got[sid])
+		}
+	}
+	if pipe := statements(t, tp, "PipelineRole"); len(pipe) != 4 {
+		t.Errorf("the pipeline itself may more than start builds: %v", pipe)
 	}
 }
 
@@ -64,7 +123,8 @@ func TestPipelineStagesAndProviders(t *testing.T) {
 type buildspec struct {
 	Version string `yaml:"version"`
 	Env     struct {
-		Shell string `yaml:"shell"`
+		Shell    string   `yaml:"shell"`
+		Exported []string `yaml:"exported-variables"`
 	} `yaml:"env"`
 	Phases struct {
 		PreBuild  commands `yaml:"pre_build"`
@@ -80,10 +140,10 @@ type commands struct {
 	Commands []string `yaml:"commands"`
 }
 
-func loadBuildspec(t *testing.T) buildspec {
+func loadBuildspec(t *testing.T, path string) buildspec {
 	t.Helper()
 	var b buildspec
-	dec := yaml.NewDecoder(strings.NewReader(readFile(t, "../buildspec.yml")), yaml.Strict(), yaml.DisallowUnknownField())
+	dec := yaml.NewDecoder(strings.NewReader(readFile(t, path)), yaml.Strict(), yaml.DisallowUnknownField())
 	if err := dec.Decode(&b); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +151,7 @@ func loadBuildspec(t *testing.T) buildspec {
 }
 
 func TestBuildspecTestsThenBuildsThenPushes(t *testing.T) {
-	b := loadBuildspec(t)
+	b := loadBuildspec(t, "../buildspec.yml")
 	if b.Version != "0.2" {
 		t.Errorf("version %q: older ones run every command in a new shell and lose the variables", b.Version)
 	}
@@ -121,7 +181,7 @@ func TestBuildspecTestsThenBuildsThenPushes(t *testing.T) {
 }
 
 func TestImageDefinitionsNameTheContainers(t *testing.T) {
-	b := loadBuildspec(t)
+	b := loadBuildspec(t, "../buildspec.yml")
 	dir := t.TempDir()
 	for _, c := range b.Phases.PostBuild.Commands {
 		if !strings.Contains(c, "printf") {

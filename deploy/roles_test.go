@@ -135,7 +135,7 @@ func TestBucketPolicyDemandsTlsAndConditionalWrites(t *testing.T) {
 			},
 			map[string]any{
 				"Sid": "PointerAndStateOnlyByConditionalWrite", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
-				"Resource":  keys("current/manifest.json", "lease.json", "control.json", "gc.json", "status.json"),
+				"Resource":  append(keys("current/manifest.json", "lease.json", "control.json", "gc.json", "status.json"), inBucket+"/"+lockKey),
 				"Condition": map[string]any{"Null": map[string]any{"s3:if-match": "true", "s3:if-none-match": "true"}},
 			},
 		}
@@ -147,7 +147,7 @@ func TestBucketPolicyDemandsTlsAndConditionalWrites(t *testing.T) {
 
 func TestNoRoleCanDoEverythingAnywhere(t *testing.T) {
 	// These actions have no narrower resource, or are narrowed by a condition.
-	wide := []string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:DescribeTasks", "ecs:ListTasks"}
+	wide := []string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:DescribeTasks", "ecs:ListTasks", "elasticloadbalancing:DescribeLoadBalancers"}
 	for _, path := range []string{corePath, pipelinePath} {
 		tp := load(t, path, scenarios["from nothing"])
 		for role := range tp.ofType("AWS::IAM::Role") {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -212,12 +213,15 @@ func TestCircuitBreakerIsNoticedAtOnce(t *testing.T) {
 
 func TestInterruptedDeployIsRolledBack(t *testing.T) {
 	t.Parallel()
-	a := running(t, serving)
-	a.Interrupt = "ecs update-service"
-	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
-	rolledBack(t, a, log, code)
-	if !strings.Contains(log, "interrupted") {
-		t.Error(log)
+	// Ctrl-C, a closed terminal, a build that is stopped.
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM} {
+		a := running(t, serving)
+		a.Events = []happening{{"ecs update-service", 1, fmt.Sprintf("signal %d", signal)}}
+		_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+		rolledBack(t, a, log, code)
+		if !strings.Contains(log, "interrupted") {
+			t.Error(log)
+		}
 	}
 }
 
@@ -283,10 +287,24 @@ func TestWrongUsageIsExit2(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"deploy.sh"}, {"deploy.sh", "--nope"}, {"deploy.sh", "--params", "/nonexistent", "x"}, {"deploy.sh", "--params", "p", "a", "b"},
+		{"deploy.sh", "--params"}, {"stack.sh", "core", "--params"}, {"adopt.sh", "--params"}, {"deploy.sh", "--params", ""},
 		{"stack.sh"}, {"stack.sh", "--params", "params/example.json"}, {"stack.sh", "nope"}, {"adopt.sh"}, {"adopt.sh", "x"}, {"lifecycle.sh"},
 	} {
 		if _, log, code := script(t, nil, args[0], args[1:]...); code != 2 {
 			t.Errorf("%v: exit %d: %s", args, code, log)
+		}
+	}
+}
+
+func TestWaitsAreWholeSecondsAboveZero(t *testing.T) {
+	t.Parallel()
+	for _, setting := range []string{"DEPLOY_POLL=0", "DEPLOY_POLL=0.5", "DEPLOY_TIMEOUT=-1", "DEPLOY_PATIENCE=x", "HEALTH_TIMEOUT=1e3", "DEPLOY_POLL=9999999"} {
+		a := running(t, serving)
+		w := newWorld(t, a)
+		_, log, code := w.start([]string{setting}, "deploy.sh", "--params", params(t, nil)).wait()
+		w.read(a)
+		if name, _, _ := strings.Cut(setting, "="); code != 2 || len(a.Calls) > 0 || !strings.Contains(log, name) {
+			t.Errorf("%s: exit %d: %s", setting, code, log)
 		}
 	}
 }
@@ -309,13 +327,66 @@ func overrides(t *testing.T, a *account) map[string]string {
 	return nil
 }
 
-func TestDeployBeforeTheFirstImageSaysWhatToDo(t *testing.T) {
-	t.Parallel()
+// made is an account as the core stack leaves it: no image, no task, nothing to serve.
+func made(t *testing.T) *account {
 	a := running(t, serving)
+	for _, s := range a.Services {
+		s.Desired = 0
+		c := dig(t, a.Definitions[s.Definition], "containerDefinitions", 0).(map[string]any)
+		c["image"] = strings.Replace(c["image"].(string), oldTag, "none", 1)
+	}
+	a.Stacks["vectorstore-core"].Parameters["ImageTag"] = "none"
+	return a
+}
+
+// With no snapshot no server would become ready, and ECS would give the deployment up.
+func TestTheFirstDeployStartsServersWhenThereIsASnapshot(t *testing.T) {
+	t.Parallel()
+	a := made(t)
+	a.Events = []happening{{"s3api head-object", 3, "promote"}}
+	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
+	if code != 0 || !strings.Contains(log, "waiting for the first snapshot") {
+		t.Fatalf("exit %d: %s", code, log)
+	}
+	var order []string
+	for _, c := range a.Calls {
+		if c[1] == "update-service" {
+			order = append(order, c[slices.Index(c, "--service")+1]+" "+c[slices.Index(c, "--desired-count")+1])
+		}
+		if c[1] == "head-object" && len(order) != 1 {
+			t.Errorf("looks for a snapshot after %v", order)
+		}
+	}
+	if d := cmp.Diff([]string{"vectorstore-indexer 1", "vectorstore-server 2"}, order); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestAFirstDeployThatFailsLeavesNoTask(t *testing.T) {
+	t.Parallel()
+	a := made(t) // and no snapshot, ever
+	w := newWorld(t, a)
+	_, log, code := w.start([]string{"FIRST_TIMEOUT=3"}, "deploy.sh", "--params", params(t, nil), newTag).wait()
+	w.read(a)
+	rolledBack(t, a, log, code)
+	if !strings.Contains(log, "vendors.json uploaded?") {
+		t.Error(log)
+	}
+	for name, s := range a.Services {
+		if s.Desired != 0 {
+			t.Errorf("%s wants %d tasks", name, s.Desired)
+		}
+	}
+}
+
+// Somebody scaled it down on purpose: a deploy is no reason to start it.
+func TestAStoppedServiceStaysStopped(t *testing.T) {
+	t.Parallel()
+	a := running(t, "<html>")
 	a.Services["vectorstore-server"].Desired = 0
 	_, log, code := script(t, a, "deploy.sh", "--params", params(t, nil), newTag)
-	if code != 1 || len(a.mutations()) > 0 || !strings.Contains(log, "core ImageTag=TAG") {
-		t.Errorf("exit %d, calls %v: %s", code, a.mutations(), log)
+	if code != 0 || a.Services["vectorstore-server"].Desired != 0 || !strings.Contains(log, "told to run 0 tasks") {
+		t.Errorf("exit %d: %s", code, log)
 	}
 }
 

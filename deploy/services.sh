@@ -13,15 +13,17 @@ check_waits() {
 	seconds DEPLOY_PATIENCE "$PATIENCE"
 }
 
-# Two values for each service, in variables that carry its name: bash 3.2 has no tables.
+# The values of each service, in variables that carry its name: bash 3.2 has no tables. START_… is the number of tasks with
+# which a service that has never run is started.
 old() { local v=OLD_$1; printf '%s\n' "${!v-}"; }
+start() { local v=START_$1; printf '%s\n' "${!v-}"; }
 new() { local v=NEW_$1; printf '%s\n' "${!v-}"; }
 
 # service NAME: what ECS says of it, in ARN, DESIRED, RUNNING, DEPLOYMENTS (those not given up), ROLLOUT and FAILED (the
 # revisions that ECS gave up, comma-separated). 0 it is active, 1 there is none, 2 not known.
 service() {
 	local line
-	look ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" || return
+	look ecs describe-services --cluster "$CLUSTER" --services "$PROJECT-$1" || return $?
 	line=$(jq -r '(.services[0]? // {}) as $s
 		| if $s.status == "ACTIVE" and ($s.taskDefinition | type) == "string" and ($s.desiredCount | type) == "number" then
 			([$s.deployments[]? | select(.status == "PRIMARY")][0]) as $p
@@ -38,10 +40,11 @@ service() {
 	return 2
 }
 
-# patient NAME: as service, and tries again while there is no answer to rely on.
+# patient NAME: as service, and tries again while there is no answer to rely on. 4: the lock is lost.
 patient() {
 	local tries=0 status
 	while :; do
+		keep_lock || return $?
 		status=0
 		service "$1" || status=$?
 		[ "$status" -eq 2 ] || return "$status"
@@ -54,16 +57,16 @@ patient() {
 
 # definition ARN FILE: writes the part of a task definition that can be registered again.
 definition() {
-	must ecs describe-task-definition --task-definition "$1" || return
+	must ecs describe-task-definition --task-definition "$1" || return $?
 	jq -eS '.taskDefinition | select(.containerDefinitions | type == "array" and length > 0)
-		| del(.taskDefinitionArn, .revision, .status, .requiresAttributes, .compatibilities, .registeredAt, .registeredBy, .deregisteredAt)' <<<"$ANSWER" >"$2" && return
+		| del(.taskDefinitionArn, .revision, .status, .requiresAttributes, .compatibilities, .registeredAt, .registeredBy, .deregisteredAt)' <<<"$ANSWER" >"$2" && return 0
 	say "aws ecs describe-task-definition: no containers in ${ANSWER:0:200}"
 	return 2
 }
 
 # image NAME FILE: the image of container NAME in a definition.
 image() {
-	jq -er --arg name "$1" '[.containerDefinitions[] | select(.name == $name) | .image][0] // empty' "$2" && return
+	jq -er --arg name "$1" '[.containerDefinitions[] | select(.name == $name) | .image][0] // empty' "$2" && return 0
 	say "the task definition has no container named $1"
 	return 1
 }
@@ -71,14 +74,21 @@ image() {
 # by_hand NAME ARN: the command that puts a service on a revision.
 by_hand() { printf '%s' "aws ecs update-service --region $REGION --cluster $CLUSTER --service $PROJECT-$1 --task-definition $2"; }
 
-update() { must ecs update-service --cluster "$CLUSTER" --service "$PROJECT-$1" --task-definition "$2"; }
+# update NAME ARN [COUNT]
+update() { must ecs update-service --cluster "$CLUSTER" --service "$PROJECT-$1" --task-definition "$2" ${3:+--desired-count "$3"}; }
 
 # stable NAME ARN: waits until ARN is the only deployment of the service and complete. 0 it is, 1 it failed, 2 not known:
 # PATIENCE looks in a row had no answer, 4 somebody else put another revision on the service.
 stable() {
-	local look line last=''
+	local look line status last=''
 	for ((look = 0; look <= TIMEOUT / POLL; look++)); do
-		patient "$1" || { [ $? -eq 2 ] && return 2; say "$PROJECT-$1 is gone"; return 4; }
+		status=0
+		patient "$1" || status=$?
+		case $status in
+		0) ;;
+		1) say "$PROJECT-$1 is gone"; return 4 ;;
+		*) return "$status" ;;
+		esac
 		line="$ROLLOUT, $RUNNING of $DESIRED running"
 		[ "$line" = "$last" ] || say "  $PROJECT-$1: $line"
 		last=$line
@@ -120,14 +130,14 @@ release() {
 	printf -v "NEW_$1" %s "$arn"
 	say "$PROJECT-$1: updating to ${arn##*/}"
 	UPDATED+=("$1")
-	update "$1" "$arn" || return 1
+	update "$1" "$arn" "$(start "$1")" || return 1
 	stable "$1" "$arn" || status=$?
 	[ "$status" -ne 1 ] || why "$1"
 	return "$status"
 }
 
-# roll_back: puts every service that still runs the revision of this run back on what it ran before; one that runs
-# something else by now belongs to somebody else. Ends the script.
+# roll_back STATUS: puts every service that still runs the revision of this run back on what it ran before; one that runs
+# something else by now belongs to somebody else. Ends the script; exit code 4 when STATUS says that it gave way.
 roll_back() {
 	trap '' HUP INT TERM
 	local name was status back=() left=''
@@ -136,6 +146,8 @@ roll_back() {
 		was=$(old "$name")
 		status=0
 		patient "$name" || status=$?
+		# Whoever has the lock by now, what is ours is ours to put back.
+		[ "$status" -ne 4 ] || { status=0; patient "$name" || status=$?; }
 		if [ "$status" -ne 0 ]; then
 			left="$left $name"
 			say "$PROJECT-$name is NOT rolled back: what it runs could not be read. By hand: $(by_hand "$name" "$was")"
@@ -147,7 +159,7 @@ roll_back() {
 			say "$PROJECT-$name is not rolled back: it runs ${ARN##*/}, which is not of this run"
 		else
 			say "rolling back $PROJECT-$name to ${was##*/}"
-			if update "$name" "$was"; then back+=("$name"); else
+			if update "$name" "$was" "$([ -z "$(start "$name")" ] || echo 0)"; then back+=("$name"); else
 				left="$left $name"
 				say "rollback of $PROJECT-$name FAILED. By hand: $(by_hand "$name" "$was")"
 			fi
@@ -160,6 +172,7 @@ roll_back() {
 			say "$PROJECT-$name was put back on ${was##*/} but is not stable yet: look at docs/RUNBOOK.md#task-crash-loop"
 		}
 	done
+	[ "$1" -ne 4 ] || { say "this run gave way to another one"; exit 4; }
 	[ -z "$left" ] || die "not everything was rolled back:$left. See above"
 	die "rolled back; the services run what they ran before"
 }

@@ -3,22 +3,25 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/aws.sh"
+. "$here/lock.sh"
 . "$here/services.sh"
 
 help() {
 	cat <<'TEXT'
-usage: deploy/stack.sh --params FILE [--dry-run] core|pipeline [Name=Value…]
+usage: deploy/stack.sh --params FILE [--dry-run] [--take-lock] core|pipeline [Name=Value…]
 
 Deploys deploy/cloudformation/<core|pipeline>.yaml with the parameters of FILE; Name=Value overrides one.
 ImageTag, unless given, stays what the services run now, so that a stack update never changes the image.
 --dry-run makes the change set, prints where to look at it, and executes nothing.
+An update of the core stack counts as a deploy: it takes the same lock (deploy/deploy.sh --help).
+exit codes: 0 done, 1 failed, 2 wrong usage, 4 gave way to a deploy
 TEXT
 }
 
-# last_tag: sets LAST to the ImageTag that the core stack was last given; "none" when there is no such stack yet.
+# last_tag: sets LAST to the ImageTag that the core stack was last given; to nothing when there is no such stack yet.
 last_tag() {
 	local status=0
-	LAST=none
+	LAST=''
 	look cloudformation describe-stacks --stack-name "$(param CoreStack)" || status=$?
 	[ "$status" -ne 1 ] || return 0
 	[ "$status" -eq 0 ] || { explain "cloudformation describe-stacks"; exit 1; }
@@ -31,11 +34,8 @@ last_tag() {
 running_tag() {
 	local status=0 image
 	TAG=none
-	last_tag
 	service server || status=$?
 	if [ "$status" -eq 0 ]; then
-		WORK=$(mktemp -d)
-		trap 'rm -rf "$WORK"' EXIT
 		definition "$ARN" "$WORK/definition" || exit 1
 		image=$(image server "$WORK/definition") || exit 1
 		TAG=${image##*:}
@@ -44,7 +44,7 @@ running_tag() {
 		exit 1
 	fi
 	case $TAG in
-	none) [ "$LAST" = none ] || die "the stack was told to run image $LAST, but there is no service that runs one: look at stack $(param CoreStack) first, or name the image with ImageTag=…" ;;
+	none) [ "${LAST:-none}" = none ] || die "the stack was told to run image $LAST, but there is no service that runs one: look at stack $(param CoreStack) first, or name the image with ImageTag=…" ;;
 	*[!0-9]* | '') die "service $PROJECT-server runs ${image-no image}, whose tag is no YYYYMMDDHHMM: name the image with ImageTag=…" ;;
 	esac
 }
@@ -59,11 +59,12 @@ not_deployed() {
 }
 
 main() {
-	local file='' dry='' name='' overrides=()
+	local file='' dry='' name='' steal='' overrides=()
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--params) file=$(value "$@") || exit 2; shift ;;
 		--dry-run) dry=--no-execute-changeset ;;
+		--take-lock) steal=steal ;;
 		-h | --help) help; exit 0 ;;
 		-*) usage_error "unknown option $1" ;;
 		*=*) overrides+=("$1") ;;
@@ -91,6 +92,11 @@ main() {
 		given+=("$line")
 	done < <(jq -r '.Parameters | to_entries[] | "\(.key)=\(.value)"' "$PARAMS")
 	check_account
+	WORK=$(mktemp -d)
+	trap 'rm -rf "$WORK"' EXIT
+	[ "$name" = pipeline ] || last_tag
+	# The stack registers revisions too. One that does not exist yet has no service to be in anybody's way.
+	[ "$name" = pipeline ] || [ -n "$dry" ] || [ "$LAST" = '' ] || take_lock "update of stack $stack" "$steal"
 	case " ${overrides[*]-} " in
 	*" ImageTag="*) ;;
 	*) [ "$name" = pipeline ] || { running_tag; overrides+=("ImageTag=$TAG"); } ;;
