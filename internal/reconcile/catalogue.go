@@ -89,7 +89,7 @@ func (p *pass) parse(ctx context.Context) error {
 		if err == nil {
 			w, err = store.NewDocWriter(p.dir)
 		}
-		return err
+		return fail(Built, "NoScratch", transient, err)
 	}
 	report, perr := vendors.Read(f, p.cfg.Catalogue, p.cfg.Limits, begin, func(rec vendors.Record) error {
 		if err := ctx.Err(); err != nil {

@@ -212,8 +212,12 @@ func (d *Dir) open(key string) (*os.File, error) {
 		return nil, err
 	}
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = ErrNotFound
+	switch {
+	case err != nil || st.Mode().IsRegular():
+	case st.IsDir():
+		err = fmt.Errorf("%w: %s is a directory, not a file", ErrNotFound, path)
+	default:
+		err = fmt.Errorf("%w: %s is no ordinary file", ErrNotFound, path)
 	}
 	if err != nil {
 		f.Close()

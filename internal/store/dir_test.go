@@ -205,6 +205,9 @@ func TestDirRefusesItsOwnNamesAndOddFiles(t *testing.T) {
 		t.Errorf("head of a FIFO: %v", err)
 	}
 	put(t, d, "a/b", "x")
+	if _, _, err := d.Get(t.Context(), "a", store.GetOptions{}); !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("get of a directory: %v", err)
+	}
 	if _, err := d.Put(t.Context(), "a", []byte("x"), store.PutOptions{}); err == nil {
 		t.Error("put over a directory succeeded")
 	}

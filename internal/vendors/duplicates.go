@@ -75,8 +75,8 @@ type fate struct {
 	said string // what was done, for people; "" = nothing
 }
 
-// assign gives a record its final id; g is nil when its id stands once. meaning is called when it matters.
-func (x *ids) assign(rec *found, meaning func() [32]byte) (f fate, g *group) {
+// assign gives a record, which is still in t, its final id; g is nil when its id stands once.
+func (x *ids) assign(rec *found, t *tree) (f fate, g *group) {
 	g = x.groups[keyOf(rec.ID)]
 	if g == nil {
 		return fate{id: rec.ID}, nil
@@ -86,7 +86,7 @@ func (x *ids) assign(rec *found, meaning func() [32]byte) (f fate, g *group) {
 			return fate{said: "left out, a later record has the id"}, g
 		}
 	}
-	m := meaning()
+	m := t.meaning()
 	if line, same := g.known[m]; same {
 		return fate{said: fmt.Sprintf("left out, it is the same as line %d", line)}, g
 	}

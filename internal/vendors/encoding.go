@@ -167,16 +167,18 @@ func tongue(open func() (io.Reader, error)) (shiftJIS bool, cause string, err er
 	return false, "it is neither UTF-8 nor Shift_JIS; save it as UTF-8", nil
 }
 
-// misread looks for bytes that are not UTF-8 in what was read of a file that is refused: where they are, nothing else
-// that was found wrong means anything. 表 in Shift_JIS ends in a backslash.
+// misreadAhead is how far behind a fault misread looks: all of nearly every file, and little of one that has no end.
+const misreadAhead = 1 << 20
+
+// misread looks for bytes that are not UTF-8 in a file that is refused: where they are, nothing else that was found wrong
+// means anything. 表 in Shift_JIS ends in a backslash.
 func (c *catalogue) misread(refused *CatalogueError) error {
 	if c.src == nil || refused.Kind == KindFileSize || refused.Kind == KindGzip {
 		return refused // its encoding is known, or the file is too large or damaged
 	}
-	reached := c.in.read
 	open := func() (io.Reader, error) {
 		in, err := c.open()
-		return io.LimitReader(in, reached), err
+		return io.LimitReader(in, refused.Offset+misreadAhead), err
 	}
 	r, err := open()
 	if err != nil {

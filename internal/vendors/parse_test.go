@@ -272,8 +272,8 @@ func TestEndlessFilesAreRefusedEarly(t *testing.T) {
 		what, head, fill, kind string
 		atMost                 int64
 	}{
-		{"spaces", "", " ", vendors.KindWhitespace, 3 << 20},
-		{"line breaks after the bracket", "[", "\n", vendors.KindWhitespace, 3 << 20},
+		{"spaces", "", " ", vendors.KindWhitespace, 4 << 20},
+		{"line breaks after the bracket", "[", "\n", vendors.KindWhitespace, 4 << 20},
 		{"a string without end", `[{"id":"`, "x", vendors.KindRecordSize, 9 << 20},
 		{"brackets", "[", "[", vendors.KindDepth, 9 << 20},
 		{"a number without end", "[", "1", vendors.KindRecordSize, 9 << 20},

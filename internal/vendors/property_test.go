@@ -160,45 +160,72 @@ func TestKeyOrderDoesNotChangeTheText(t *testing.T) {
 	})
 }
 
-// A catalogue is accepted exactly when encoding/json reads it and its records are in order. What Parse refuses besides
-// (repeated keys, limits, ids, bytes that encoding/json mends) only makes it stricter.
-func FuzzParse(f *testing.F) {
+// Whatever the bytes are: read whole or byte by byte they give the same, every record is one that can be stored under an
+// id of its own, and an error is about a place in the file. A file that begins as JSON is accepted only when encoding/json
+// reads it, or each of its lines; what Read refuses besides (repeated keys, limits, ids, bytes that encoding/json mends)
+// only makes it stricter.
+func FuzzRead(f *testing.F) {
 	for _, s := range []string{
 		"", "[]", "{}", `[{"id":"a","name":"x"}]`, "\ufeff" + `{"a":[1,"\u0000"],"vendors":[{"vendor_id":7,"name":"甲","x":{"y":[{}]}}]}`,
-		`[{"id":"a","name":"x"},{"id":"a","name":"x"}]`, "[{\"id\":\"\xff\"}]", `[{"id":"\ud800","name":"x"}]`, "\xff\xfe", "[[[[[[",
+		`[{"id":"a","name":"x"},{"id":"a","name":"x"},{"id":"a"},{"id":"a~2"}]`, "[{\"id\":\"\xff\"}]", `[{"id":"\ud800","name":"x"}]`, "\xff\xfe", "[[[[[[",
+		"{\"id\":1}\n{\"name\":\"x\"}\n", sheet, "\ufeffa,b.c,b.d\n1,,\"x\"\"\n\"\n", shiftJIS(f, sheet), gzipped(`[{"title":"甲"}]`), gzipped(gzipped("")),
 	} {
 		f.Add([]byte(s))
 	}
 	lim := vendors.Limits{File: 1 << 20, Record: 1 << 12, Depth: 16, Records: 100}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		recs, err := parse(bytes.NewReader(data), lim)
-		chunked, err2 := parse(through(strings.NewReader(string(data)), iotest.OneByteReader), lim)
-		if fmt.Sprint(err) != fmt.Sprint(err2) || len(recs) != len(chunked) {
-			t.Fatalf("read whole: %d records, %v; byte by byte: %d, %v", len(recs), err, len(chunked), err2)
+		recs, report, err := read(bytes.NewReader(data), vendors.DefaultRules(), lim)
+		chunked, again, err2 := read(through(strings.NewReader(string(data)), iotest.OneByteReader), vendors.DefaultRules(), lim)
+		if fmt.Sprint(err, report) != fmt.Sprint(err2, again) || len(recs) != len(chunked) {
+			t.Fatalf("read whole: %d records, %v, %v; byte by byte: %d, %v, %v", len(recs), report, err, len(chunked), again, err2)
 		}
-		valid := json.Valid(bytes.TrimPrefix(data, []byte("\ufeff")))
 		var bad *vendors.CatalogueError
-		switch {
-		case err == nil && (!valid || len(recs) == 0):
-			t.Fatalf("accepted with %d records; valid JSON: %v", len(recs), valid)
-		case err != nil && !errors.As(err, &bad):
+		if err != nil && !errors.As(err, &bad) {
 			t.Fatalf("error of another type: %v", err)
-		case err != nil && valid && (bad.Kind == vendors.KindSyntax || bad.Kind == vendors.KindTruncated || bad.Kind == vendors.KindTrailing):
-			top := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\ufeff")))
-			if len(top) > 0 && (top[0] == '[' || top[0] == '{') {
-				t.Fatalf("refused valid JSON: %v", err)
-			}
-		case err != nil && (bad.Offset < 0 || bad.Offset > int64(len(data)) || bad.Line < 1):
+		}
+		if err != nil && (bad.Offset < 0 || bad.Offset > lim.File || bad.Line < 1 || !report.Gzip && !strings.Contains(report.Encoding, "JIS") && bad.Offset > int64(len(data))) {
 			t.Fatalf("error outside the file: %v", err)
 		}
-		if err == nil {
-			for _, rec := range recs {
-				if again, err := vendors.TextOf(rec.Raw); err != nil || again != rec.Text || rec.ID == "" || rec.Name == "" || rec.Text == "" {
-					t.Fatalf("TextOf(%s) = %q, %v; the record is %+v", rec.Raw, again, err, rec)
-				}
+		isJSON(t, data, report, err, bad)
+		if err != nil {
+			return
+		}
+		if len(recs) == 0 && report.Dropped == 0 {
+			t.Fatal("accepted without a record")
+		}
+		ids := map[string]bool{}
+		for _, rec := range recs {
+			if again, err := vendors.TextOf(rec.Raw); err != nil || again != rec.Text || rec.Name == "" || rec.Text == "" || !json.Valid(rec.Raw) {
+				t.Fatalf("TextOf(%s) = %q, %v; the record is %+v", rec.Raw, again, err, rec)
 			}
+			if rec.ID == "" || ids[rec.ID] {
+				t.Fatalf("id %q of %v", rec.ID, called(recs))
+			}
+			ids[rec.ID] = true
 		}
 	})
+}
+
+// isJSON compares what was said of a file with what encoding/json says.
+func isJSON(t *testing.T, data []byte, report vendors.Report, err error, bad *vendors.CatalogueError) {
+	t.Helper()
+	top := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\ufeff")))
+	if report.Gzip || len(top) == 0 || top[0] != '[' && top[0] != '{' {
+		return
+	}
+	valid := json.Valid(top)
+	if report.Format == "JSON Lines" {
+		valid = true
+		for line := range bytes.Lines(top) {
+			valid = valid && (len(bytes.TrimSpace(line)) == 0 || json.Valid(line))
+		}
+	}
+	if err == nil && !valid {
+		t.Fatal("accepted what is no JSON")
+	}
+	if err != nil && valid && (bad.Kind == vendors.KindSyntax || bad.Kind == vendors.KindTruncated || bad.Kind == vendors.KindTrailing) {
+		t.Fatalf("refused valid JSON: %v", err)
+	}
 }
 
 func FuzzTextOf(f *testing.F) {

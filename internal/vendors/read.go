@@ -179,7 +179,7 @@ func (c *catalogue) repeated(rec *found, first int) {
 
 // hand gives a record its final id and hands it on, and says what was put right.
 func (c *catalogue) hand(rec *found) error {
-	f, g := c.ids.assign(rec, c.build.meaning)
+	f, g := c.ids.assign(rec, &c.build.tree)
 	if g != nil {
 		c.repaired(RepairDuplicateID, Example{rec.Line, g.id, f.said})
 	}

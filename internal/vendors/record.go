@@ -52,9 +52,10 @@ type builder struct {
 	tree
 	order []ordered
 	text  []byte
-	runes int    // characters in text
-	skip  [2]int // the nodes of name and description, which the text begins with
-	bare  bool   // no labels
+	runes int                                // characters in text
+	head  struct{ name, description string } // what the text begins with
+	skip  [2]int                             // their nodes, -1 for none
+	bare  bool                               // no labels
 }
 
 // load reads a stored record, which must be an object.
@@ -68,6 +69,7 @@ func (b *builder) load(raw []byte) error {
 	if k := b.nodes[0].kind; k != kindObject {
 		return &CatalogueError{Kind: KindShape, Detail: "a record is " + k.String()}
 	}
+	b.readHead()
 	return nil
 }
 
@@ -88,9 +90,10 @@ func (b *builder) record(w where) (found, *flaw) {
 	if k := b.nodes[0].kind; k != kindObject {
 		return found{}, &flaw{kind: KindShape, detail: "a record is " + k.String()}
 	}
+	b.readHead()
 	var rec found
 	idAt := -1
-	if v, ok := b.present(w.id, func(string) bool { return true }); ok {
+	if v, ok := b.present(w.id, anything); ok {
 		if why := badID(v.text); why != "" {
 			return rec, &flaw{kind: KindInvalidID, detail: why}
 		}
@@ -112,8 +115,8 @@ func (b *builder) record(w where) (found, *flaw) {
 	}
 	b.identify(&rec)
 	rec.Answer = rec.Name
-	if description, _ := b.description(); description != "" && description != rec.Name {
-		rec.Answer += "\n" + description
+	if d := b.head.description; d != "" && d != rec.Name {
+		rec.Answer += "\n" + d
 	}
 	return rec, nil
 }
@@ -203,19 +206,16 @@ var (
 	descriptionPlaces = [...]string{"", "basic_info", "offerings"}
 )
 
-// heading is the name that the text begins with, and its node; -1 for none.
-func (b *builder) heading() (name string, at int) {
-	if name, at = b.first(nameKeys[:], namePlaces[:]); !visible(name) {
-		name, at = b.first(titleKeys[:], titlePlaces[:])
+// readHead finds what the text begins with.
+func (b *builder) readHead() {
+	b.head.name, b.skip[0] = b.first(nameKeys[:], namePlaces[:])
+	if !visible(b.head.name) {
+		b.head.name, b.skip[0] = b.first(titleKeys[:], titlePlaces[:])
 	}
-	if !visible(name) {
-		return "", -1
+	if !visible(b.head.name) {
+		b.head.name, b.skip[0] = "", -1
 	}
-	return name, at
-}
-
-func (b *builder) description() (s string, at int) {
-	return b.first(descriptionKeys[:], descriptionPlaces[:])
+	b.head.description, b.skip[1] = b.first(descriptionKeys[:], descriptionPlaces[:])
 }
 
 // visible tells whether there is anything to see in s.
@@ -249,8 +249,8 @@ func (b *builder) first(keys, places []string) (s string, at int) {
 // anyName is a name for a record that has none where names are looked for: the one its text begins with, else the first
 // string that says something, in the order of the file. The id's own node is none.
 func (b *builder) anyName(id int) string {
-	if name, at := b.heading(); at >= 0 && at != id {
-		return name
+	if at := b.skip[0]; at >= 0 && at != id {
+		return b.head.name
 	}
 	for i := range b.nodes {
 		if b.nodes[i].kind != kindString || i == id {

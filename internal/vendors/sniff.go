@@ -49,12 +49,13 @@ func (c *catalogue) open() (*bounded, error) {
 }
 
 // openJSON makes the file, from the start, what JSON is read from.
-func (c *catalogue) openJSON() (err error) {
-	if c.in, err = c.open(); err == nil {
-		c.src = newSource(c.in)
-		err = c.src.skipBOM()
+func (c *catalogue) openJSON() error {
+	in, err := c.open()
+	if err != nil {
+		return err
 	}
-	return err
+	c.src = newSource(in)
+	return c.src.skipBOM()
 }
 
 // inflater decompresses gzip and tells damaged data from a file that cannot be read.

@@ -74,15 +74,12 @@ func (b *builder) embedded() (string, *flaw) {
 // template writes the text that the package comment describes.
 func (b *builder) template() {
 	b.text, b.runes = b.text[:0], 0
-	name, at := b.heading()
-	description, descAt := b.description()
-	b.skip = [2]int{at, descAt}
-	if name != "" {
-		b.put(tidy(name))
+	if b.head.name != "" {
+		b.put(tidy(b.head.name))
 	}
-	if description != "" {
+	if b.head.description != "" {
 		b.put("\n")
-		b.put(tidy(description))
+		b.put(tidy(b.head.description))
 	}
 	b.lines(0)
 	b.text = bytes.TrimPrefix(b.text, []byte("\n")) // of a record without a name

@@ -29,14 +29,11 @@ func WordsOf(id, name string, raw []byte) (Words, error) {
 		w.Keywords = append(w.Keywords, base)
 	}
 	b.bare = true
-	heading, at := b.heading()
-	description, descAt := b.description()
-	b.skip = [2]int{at, descAt}
-	if heading != "" && heading != name {
-		b.put(tidy(heading) + "\n")
+	if b.head.name != "" && b.head.name != name {
+		b.put(tidy(b.head.name) + "\n")
 	}
-	if description != "" {
-		b.put(tidy(description))
+	if b.head.description != "" {
+		b.put(tidy(b.head.description))
 	}
 	b.lines(0)
 	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind == kindString {
