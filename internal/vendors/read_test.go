@@ -444,7 +444,32 @@ func TestCompressedFilesAreBoundedByWhatTheyHold(t *testing.T) {
 	}
 	_, err := parse(strings.NewReader(gzipped("id,name\n1,\""+strings.Repeat("x", 200<<10)+"\"\n")), small)
 	var bad *vendors.CatalogueError
-	if !errors.As(err, &bad) || bad.Kind != vendors.KindRecordSize || bad.Line != 2 {
-		t.Errorf("a long cell: %v", err)
+	if !errors.As(err, &bad) || bad.Kind != vendors.KindRecordSize || bad.Line != 2 || !strings.Contains(bad.Detail, "never closed") {
+		t.Errorf("a long cell was read whole: %v", err)
+	}
+}
+
+func TestShiftJISIsTakenForItOnlyWhenItIsSure(t *testing.T) {
+	const utf8 = "\xe3\x81\x82\xe3\x81\x84" // あい in UTF-8 is 縺ゅ＞ in Shift_JIS
+	for _, tt := range []struct {
+		what, text string // in Shift_JIS
+		good       bool
+	}{
+		{"kanji", shiftJIS(t, "氷室"), true},
+		{"9 of 100 half-width", shiftJIS(t, strings.Repeat("氷", 91)+strings.Repeat("ｱ", 9)), true},
+		{"10 of 100 half-width", shiftJIS(t, strings.Repeat("氷", 90)+strings.Repeat("ｱ", 10)), false},
+		{"less than half of the bytes are UTF-8", shiftJIS(t, "室室室室") + utf8, true},
+		{"half of the bytes are UTF-8", shiftJIS(t, "室室室") + utf8, false},
+		{"extensions of Windows", shiftJIS(t, "①㈱髙"), true},
+		{"a byte that is none", shiftJIS(t, strings.Repeat("氷", 50)) + "\xff", false},
+		{"cut within a character", shiftJIS(t, strings.Repeat("氷", 50)) + "\x8a", false},
+	} {
+		recs, report, err := read(strings.NewReader("id,name\na,"+tt.text+"\n"), vendors.DefaultRules(), vendors.DefaultLimits())
+		if tt.good && (err != nil || len(recs) != 1 || report.Encoding != "Shift_JIS") {
+			t.Errorf("%s: %d records, %q, %v", tt.what, len(recs), report.Encoding, err)
+		}
+		if !tt.good && err == nil {
+			t.Errorf("%s: was taken for Shift_JIS: %s", tt.what, recs[0].Raw)
+		}
 	}
 }
