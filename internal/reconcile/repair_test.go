@@ -60,6 +60,9 @@ func TestWhatIsPutRightIsSaid(t *testing.T) {
 			t.Errorf("the log lacks %s", line)
 		}
 	}
+	if copied := string(r.mem.Data(r.layout.Current(store.FilePickle))); !strings.Contains(copied, "\nV-1~2\t") {
+		t.Errorf("old readers do not see V-1~2: %s", copied)
+	}
 	// A process that has not read the catalogue itself says the same.
 	for _, what := range []string{"built", "up to date"} {
 		r.condition(reconcile.CatalogueClean, reconcile.False, "Repaired")
