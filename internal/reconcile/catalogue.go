@@ -77,53 +77,66 @@ func (p *pass) parse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var w *store.DocWriter
-	var pending map[store.LedgerKey]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
-	var c *candidate
-	begin := func() (err error) { // anew where ids are repeated
-		if w != nil {
-			_, err = w.Close()
-		}
-		c, pending = &candidate{refused: map[store.LedgerKey]store.Unembedded{}}, map[store.LedgerKey]struct{}{}
-		p.files = c
-		if err == nil {
-			w, err = store.NewDocWriter(p.dir)
-		}
-		return fail(Built, "NoScratch", transient, err)
-	}
-	report, perr := vendors.Read(f, p.cfg.Catalogue, p.cfg.Limits, begin, func(rec vendors.Record) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		key := store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
-		if u, known := recalled[key]; known && !p.ledger.Has(key) {
-			c.refused[key] = u
-		} else if _, twice := pending[key]; !twice && !p.ledger.Has(key) {
-			pending[key] = struct{}{}
-			c.missing = append(c.missing, uint32(len(c.keys)))
-			c.tokens += p.Embedder.EstimateTokens(rec.Text)
-		}
-		c.keys = append(c.keys, key)
-		p.Progress.Add(1)
-		return w.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest)
-	})
-	if w == nil {
-		return p.catalogueError(ctx, perr)
-	}
-	entries, cerr := w.Close()
-	if perr != nil {
-		return p.catalogueError(ctx, perr)
+	in := intake{p: p, recalled: recalled}
+	report, err := vendors.Read(f, p.cfg.Catalogue, p.cfg.Limits, in.begin, func(rec vendors.Record) error { return in.add(ctx, rec) })
+	entries, cerr := in.close()
+	if err != nil {
+		return p.catalogueError(ctx, err)
 	}
 	if cerr != nil {
 		return fail(Built, "NoScratch", transient, cerr)
 	}
-	c.entries = entries
-	p.source.Records = len(c.keys)
+	p.files.entries = entries
+	p.source.Records = len(p.files.keys)
 	p.repaired(ctx, report)
-	if c.docs, err = store.OpenDocs(p.dir); err != nil {
+	if p.files.docs, err = store.OpenDocs(p.dir); err != nil {
 		return fail(Built, "NoScratch", transient, err)
 	}
 	return nil
+}
+
+// intake writes the catalogue's records into scratch as they are read.
+type intake struct {
+	p        *pass
+	recalled map[store.LedgerKey]store.Unembedded
+	w        *store.DocWriter
+	pending  map[store.LedgerKey]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
+}
+
+// begin starts with nothing: at first, and once more when ids turn out to be repeated.
+func (in *intake) begin() error {
+	_, err := in.close()
+	in.p.files = &candidate{refused: map[store.LedgerKey]store.Unembedded{}}
+	in.pending = map[store.LedgerKey]struct{}{}
+	if err == nil {
+		in.w, err = store.NewDocWriter(in.p.dir)
+	}
+	return fail(Built, "NoScratch", transient, err)
+}
+
+func (in *intake) close() ([]store.File, error) {
+	if in.w == nil { // the file was refused before its first record
+		return nil, nil
+	}
+	return in.w.Close()
+}
+
+func (in *intake) add(ctx context.Context, rec vendors.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p, c := in.p, in.p.files
+	key := store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
+	if u, known := in.recalled[key]; known && !p.ledger.Has(key) {
+		c.refused[key] = u
+	} else if _, twice := in.pending[key]; !twice && !p.ledger.Has(key) {
+		in.pending[key] = struct{}{}
+		c.missing = append(c.missing, uint32(len(c.keys)))
+		c.tokens += p.Embedder.EstimateTokens(rec.Text)
+	}
+	c.keys = append(c.keys, key)
+	p.Progress.Add(1)
+	return in.w.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest)
 }
 
 // reasonInvalid: the catalogue was read and refused.
