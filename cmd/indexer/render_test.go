@@ -28,15 +28,15 @@ const (
 	heldID = "20260304T050500Z-5e6f7a8b"
 )
 
-func exampleStatus() store.Status {
+func exampleStatus() statusReport {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	condition := func(kind, status, reason, message string, d time.Duration) store.Condition {
 		return store.Condition{Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: ago(d), ObservedGeneration: 12}
 	}
 	p := store.Pointer{Kind: store.KindPointer, Generation: 12, Epoch: 3, PromotedAt: ago(6 * time.Minute), Reason: "source changed"}
 	p.ID, p.Stats.Vectors = served, 92
-	return store.Status{
-		FormatVersion: 1, Epoch: 3, Host: "task-7f", At: ago(4 * time.Second), Pointer: &p, Held: heldID,
+	return statusReport{store.Status{
+		FormatVersion: 1, Epoch: 3, Host: "task-7f", At: ago(4 * time.Minute), Pointer: &p, Held: heldID,
 		Conditions: []store.Condition{
 			condition("Ready", "True", "Serving", "", 6*time.Minute),
 			condition("SourceReady", "True", "Read", "vectorstore/prod/vendors.json, 37 records", 72*time.Hour),
@@ -49,7 +49,7 @@ func exampleStatus() store.Status {
 			{Heartbeat: store.Heartbeat{ID: "ip-10-0-1-5", Using: served, LoadedAt: ago(5 * time.Minute)}, AgeSeconds: 3, State: "current"},
 			{Heartbeat: store.Heartbeat{ID: "ip-10-0-2-9", Using: older, LoadedAt: ago(25 * time.Hour), Rejected: &store.Rejection{ID: served, Reason: "memory", Message: "needs 310 MiB beside 300 MiB of 512 MiB"}}, AgeSeconds: 8, State: "behind"},
 		},
-	}
+	}, reconcile.Leadership{Host: "task-7f", Epoch: 3, Alive: true, AgeSeconds: 11, PassedAt: ago(2 * time.Second)}}
 }
 
 func exampleDetail() reconcile.SnapshotDetail {
@@ -129,10 +129,14 @@ func golden(t *testing.T, name string, got []byte) {
 func TestAHealthyStatusNeedsNoNextStep(t *testing.T) {
 	s := exampleStatus()
 	s.Held, s.Replicas, s.Conditions = "", nil, s.Conditions[:2]
-	if steps := nextSteps(s, now); len(steps) != 0 {
+	if steps := nextSteps(s); len(steps) != 0 {
 		t.Errorf("steps %q", steps)
 	}
-	if steps := nextSteps(exampleStatus(), now); len(steps) != 2 || !strings.Contains(steps[0], "promote "+heldID+" --force") {
+	if steps := nextSteps(exampleStatus()); len(steps) != 2 || !strings.Contains(steps[0], "promote "+heldID+" --force") {
 		t.Errorf("steps %q", steps)
+	}
+	s.Leader.Alive = false
+	if steps := nextSteps(s); len(steps) != 1 || !strings.Contains(steps[0], "indexer run") {
+		t.Errorf("nobody leads: %q", steps)
 	}
 }

@@ -27,17 +27,32 @@ func (c statusCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	return c.Output.print(a.stdout, s, func(w io.Writer) { printStatus(w, s, time.Now()) })
+	leader, err := o.Leadership(a.ctx)
+	if err != nil {
+		return err
+	}
+	r := statusReport{s, leader}
+	return c.Output.print(a.stdout, r, func(w io.Writer) { printStatus(w, r, time.Now()) })
 }
 
-func printStatus(w io.Writer, s store.Status, now time.Time) {
+// statusReport is what the leader last had to say, and whether somebody leads.
+type statusReport struct {
+	store.Status
+	Leader reconcile.Leadership `json:"leader"`
+}
+
+func printStatus(w io.Writer, s statusReport, now time.Time) {
 	if p := s.Pointer; p != nil {
 		row(w, "serving", p.ID, fmt.Sprintf("generation %d, %d vectors, promoted %s ago: %s", p.Generation, p.Stats.Vectors, age(now, p.PromotedAt), dash(p.Reason)))
 	} else {
 		row(w, "serving", "nothing yet")
 	}
-	row(w, "leader", dash(s.Host), fmt.Sprintf("epoch %d, status written %s ago", s.Epoch, age(now, s.At)))
-	row(w, "last pass", s.LastPass.Result, fmt.Sprintf("%s ago, took %.1fs", age(now, s.LastPass.StartedAt), s.LastPass.Seconds))
+	if l := s.Leader; l.Alive {
+		row(w, "leader", dash(l.Host), fmt.Sprintf("epoch %d, renewed %.0fs ago", l.Epoch, l.AgeSeconds))
+	} else {
+		row(w, "leader", "none", fmt.Sprintf("last %s, epoch %d", dash(s.Host), s.Epoch))
+	}
+	row(w, "last pass", s.LastPass.Result, fmt.Sprintf("%s ago; nothing new for %s", age(now, latest(s.Leader.PassedAt, s.At)), age(now, s.At)))
 	fmt.Fprintln(w)
 
 	row(w, "CONDITION", "STATUS", "AGE", "REASON", "MESSAGE")
@@ -54,7 +69,7 @@ func printStatus(w io.Writer, s store.Status, now time.Time) {
 			row(w, r.ID, r.State, dash(r.Using), age(now, r.LoadedAt), fmt.Sprintf("%.0fs", r.AgeSeconds), whyNotNewer(r))
 		}
 	}
-	for i, step := range nextSteps(s, now) {
+	for i, step := range nextSteps(s) {
 		if i == 0 {
 			fmt.Fprintln(w)
 		}
@@ -75,19 +90,23 @@ func whyNotNewer(r store.Replica) string {
 	}
 }
 
-// staleStatus is how old a status may be before its writer is missed: several default resyncs.
-const staleStatus = 5 * time.Minute
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
 // nextSteps tells an operator what to do about a status, most urgent first; nothing when all is well.
-func nextSteps(s store.Status, now time.Time) []string {
+func nextSteps(s statusReport) []string {
 	is := map[string]store.Condition{}
 	for _, c := range s.Conditions {
 		is[c.Type] = c
 	}
 	var steps []string
 	add := func(format string, args ...any) { steps = append(steps, fmt.Sprintf(format, args...)) }
-	if now.Sub(s.At) > staleStatus {
-		add("no leader has written for %s: check that `indexer run` is alive", age(now, s.At))
+	if !s.Leader.Alive {
+		add("nobody leads: check that `indexer run` is alive")
 	}
 	switch c := is[reconcile.Promoted]; c.Reason {
 	case "PointerDeleted":
@@ -105,7 +124,7 @@ func nextSteps(s store.Status, now time.Time) []string {
 		case c.Reason == reconcile.ReasonGoldenInvalid:
 			add("repair golden.json beside the catalogue, or delete it: the candidate is judged again; %s", c.Message)
 		case s.Held != "":
-			add("`indexer diff %s %s` shows what changed; `indexer promote %s --force` serves it anyway; or repair the catalogue", servedID(s), s.Held, s.Held)
+			add("`indexer diff %s %s` shows what changed; `indexer promote %s --force` serves it anyway; or repair the catalogue", servedID(s.Status), s.Held, s.Held)
 		default:
 			add("raise MAX_EMBED_TOKENS or repair the catalogue: %s", c.Message)
 		}

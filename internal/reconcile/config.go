@@ -49,7 +49,7 @@ func DefaultConfig() Config {
 		Catalogue:       vendors.DefaultRules(),
 		Limits:          vendors.DefaultLimits(),
 		ResyncInterval:  5 * time.Second,
-		ControlPoll:     2 * time.Second,
+		ControlPoll:     5 * time.Second,
 		LeaseTTL:        time.Minute,
 		RetainSnapshots: 5,
 		RetainGrace:     time.Hour,

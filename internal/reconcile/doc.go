@@ -5,8 +5,8 @@
 // read again. It runs these steps in order:
 //
 //	 1  hold the lease (lease.go), or be a follower
-//	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; then the
-//	    heartbeats, the served snapshot's health and the catalogue (observe.go, replicas.go)
+//	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; now and then the
+//	    heartbeats and the served snapshot's health (look.go, replicas.go); then the catalogue (observe.go)
 //	    suspended, or pinned and served: copy (step 11), and end here
 //	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (verdict.go)
 //	 4  parse the catalogue, all of it or nothing (catalogue.go)
@@ -19,7 +19,7 @@
 //	    of step 2, drop the hold
 //	11  copy index.faiss and index.pkl to current/ for old readers; the pair is not atomic for them
 //	12  collect garbage (gcplan.go, gc.go)
-//	13  write status.json (record.go)
+//	13  write status.json when it says something new (record.go); the lease says that passes go on
 //
 // # What makes it right
 //

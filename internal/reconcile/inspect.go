@@ -127,6 +127,29 @@ func (v overview) promoted(id string) bool {
 	return false
 }
 
+// Leadership is what lease.json says of the indexer that leads.
+type Leadership struct {
+	Host       string    `json:"host"`
+	Epoch      int64     `json:"epoch"`
+	Alive      bool      `json:"alive"`       // not released, and renewed within its TTL
+	AgeSeconds float64   `json:"age_seconds"` // since the last renewal, by the store's clock
+	PassedAt   time.Time `json:"passed_at,omitzero"`
+}
+
+// Leadership looks at the lease once. status.json is written when it changes; the lease says whether somebody works.
+func (o *Operator) Leadership(ctx context.Context) (Leadership, error) {
+	l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+		return Leadership{}, nil
+	}
+	if err != nil {
+		return Leadership{}, fmt.Errorf("read lease: %w", err)
+	}
+	return Leadership{
+		Host: l.Host, Epoch: l.Epoch, Alive: !l.Released && info.Age() < l.TTL(), AgeSeconds: info.Age().Seconds(), PassedAt: l.PassedAt,
+	}, nil
+}
+
 // Status is what the leader last stored. ErrNotFound: no indexer has run yet.
 func (o *Operator) Status(ctx context.Context) (store.Status, error) {
 	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})

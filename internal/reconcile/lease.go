@@ -33,6 +33,8 @@ type lease struct {
 	seen  string        // ETag of another's record
 	since time.Duration // when it was first seen
 	top   store.Height  // of the pointer, as this process or an earlier holder saw it
+
+	passed time.Time // when the last pass ended
 }
 
 // epoch of the term that is held, 0 when none is.
@@ -195,6 +197,7 @@ func (l *lease) renew(ctx context.Context) error {
 	l.mu.Lock()
 	next, etag, sent := l.record, l.etag, l.clock.Elapsed()
 	next.Highest = l.top
+	next.PassedAt = l.passed
 	l.doubt[nonce] = sent
 	l.mu.Unlock()
 	next.Nonce = nonce
@@ -276,6 +279,13 @@ func (l *lease) keep(ctx context.Context, lost func(error)) {
 			wait = 0
 		}
 	}
+}
+
+// pass notes that a pass ended; the next renewal says so.
+func (l *lease) pass(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.passed = at.UTC()
 }
 
 // due is the time until a third of the TTL has passed since the last renewal that counts was sent.

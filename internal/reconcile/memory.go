@@ -191,23 +191,27 @@ func rememberedControl(c store.Control) *store.Control {
 	return &c
 }
 
-// restoreControl is for a control.json that is not there. Somebody deleted it when the status remembers an intent.
+// restoreControl is for a control.json that is not there. Somebody deleted it when the status remembers an intent;
+// otherwise it is created without one, so that the question for it, which every pass asks, has an answer that can be
+// compared with the last.
 func (p *pass) restoreControl(ctx context.Context) (store.Control, store.Info, error) {
 	c := p.lastControl()
-	if c.FormatVersion == 0 {
-		return store.Control{}, store.Info{}, nil
-	}
+	lost := c.FormatVersion != 0
+	c.FormatVersion = store.FormatVersion
 	if err := p.lease.check(); err != nil {
 		return c, store.Info{}, err
 	}
 	c.Nonce = store.NewNonce()
 	info, err := store.WriteDoc(ctx, p.Objects, p.Layout.Control(), c, store.PutOptions{IfAbsent: true})
 	switch {
+	case err == nil && !lost:
 	case err == nil:
 		p.log.WarnContext(ctx, "control restored", "pinned", c.Pin != nil, "suspended", c.Suspended != nil)
 		p.repair("ControlDeleted", "control.json was gone; what operators wanted was restored from status.json")
 	case errors.Is(err, store.ErrConflict):
 		return store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
+	case errors.Is(err, store.ErrDeleteMarker) && !lost:
+		return store.Control{}, store.Info{}, nil
 	case errors.Is(err, store.ErrDeleteMarker):
 		p.repair("ControlDeleted", "control.json was deleted and cannot be written; what operators wanted holds: "+p.undelete(p.Layout.Control()))
 		err = nil

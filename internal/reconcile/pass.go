@@ -51,6 +51,8 @@ type pass struct {
 	// Seen, in this order.
 	pointer     *store.Pointer // nil: none, or an invalid one that could not be repaired
 	pointerETag string         // "" = no object: a promotion creates it
+	looks       bool           // around, and what it saw; see look.go
+	seen        look
 	replicas    []replica
 	broken      string // why the served snapshot must be rebuilt, "" = it is whole
 	source      source
@@ -128,7 +130,12 @@ func (p *pass) run(ctx context.Context) error {
 	}
 	// The copies follow the pointer whatever operators want: a rollback must reach old readers, and a leader that died
 	// between the two copies leaves a pair that does not belong together.
-	err = errors.Join(err, p.copyLegacy(ctx))
+	if p.looks || p.facts.promoted {
+		err = errors.Join(err, p.copyLegacy(ctx))
+	}
+	if p.looks && p.facts.legacy == "" {
+		p.looked()
+	}
 	if suspended || pinned || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 		return err
 	}
@@ -147,7 +154,7 @@ func (p *pass) keepHeld() {
 // promotion fail.
 func (p *pass) observe(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.readPointer, p.readControl, p.readReplicas, p.readServed, p.readSource,
+		p.readPointer, p.readControl, p.lookAround, p.readSource,
 	} {
 		if err := step(ctx); err != nil {
 			return stopped(ctx, err)

@@ -33,6 +33,7 @@ type Reconciler struct {
 	control    string  // ETag of control.json as the last pass read it, "" = there was none
 	retried    retried // the last attempt at texts that the provider refused
 	unembedded unembeddedOf
+	look       look            // around, the last one
 	memo       memo            // the failed or held build of unchanged inputs
 	rehashed   map[string]bool // rejections that were looked into
 	manifests  map[string]manifestOf
@@ -181,7 +182,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 // The context of work ends when the lease is lost.
 func (r *Reconciler) term(ctx context.Context, work func(context.Context) error) error {
 	r.status, r.statusETag, r.statusRead = store.Status{}, "", false // another leader may have written it since
-	r.nextGC = 0
+	r.nextGC, r.look = 0, look{}
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	renewals := make(chan struct{})
@@ -205,7 +206,7 @@ func (r *Reconciler) term(ctx context.Context, work func(context.Context) error)
 }
 
 // idle waits for the next pass: the requeue time, or a control.json that is not the one the last pass read,
-// whichever is first.
+// whichever is first. It asks only when the pass itself would not soon.
 func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) error {
 	deadline := r.Clock.Elapsed() + requeue
 	for {
@@ -216,9 +217,16 @@ func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) error {
 		if left <= 0 {
 			return stopped(ctx, ctx.Err())
 		}
-		sleep(ctx, min(left, r.cfg.ControlPoll))
+		wait := left
+		if left > r.cfg.ControlPoll*3/2 {
+			wait = r.cfg.ControlPoll
+		}
+		sleep(ctx, wait)
 		if ctx.Err() != nil {
 			return stopped(ctx, ctx.Err())
+		}
+		if wait == left {
+			return nil
 		}
 		_, info, err := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{IfNoneMatch: r.control})
 		if err == nil && info.ETag != r.control {

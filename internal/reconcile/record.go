@@ -1,10 +1,13 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -45,6 +48,7 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	if p.pointer != nil {
 		out.SnapshotID = p.pointer.ID
 	}
+	p.lease.pass(p.Clock.Now())
 	p.Metrics.passed(p, out, took)
 	p.summarise(ctx, out)
 	if p.result != ResultFollower && p.result != ResultRefused { // these have no word to say
@@ -140,11 +144,11 @@ func (p *pass) transitions(before, after []store.Condition) {
 	}
 }
 
-// writeStatus replaces the status that was last seen. It informs people and spares downloads; a failure to
-// write it is not a failure of the pass.
+// writeStatus replaces the status that was last seen when it says something else. It informs people and spares
+// downloads; a failure to write it is not a failure of the pass. That passes go on is what the lease says.
 func (p *pass) writeStatus(ctx context.Context, s store.Status) {
 	p.publish(s)
-	if !p.statusRead || p.lease.check() != nil {
+	if !p.statusRead || p.lease.check() != nil || p.statusETag != "" && sameNews(p.status, s) {
 		return
 	}
 	s.Nonce = store.NewNonce()
@@ -160,6 +164,24 @@ func (p *pass) writeStatus(ctx context.Context, s store.Status) {
 		return
 	}
 	p.Reconciler.status, p.statusETag = s, info.ETag
+}
+
+// sameNews says whether two statuses differ in nothing but when they were made.
+func sameNews(a, b store.Status) bool {
+	var data [2][]byte
+	for i, s := range []store.Status{a, b} {
+		s.At, s.Nonce = time.Time{}, ""
+		s.LastPass.ID, s.LastPass.StartedAt, s.LastPass.Seconds, s.LastPass.RequeueIn = "", time.Time{}, 0, 0
+		s.Replicas = slices.Clone(s.Replicas)
+		for j := range s.Replicas {
+			s.Replicas[j].AgeSeconds = 0
+		}
+		var err error
+		if data[i], err = json.Marshal(s); err != nil {
+			return false
+		}
+	}
+	return bytes.Equal(data[0], data[1])
 }
 
 // announceBuild says in status.json that a long build is under way.

@@ -175,8 +175,10 @@ type Lease struct {
 	TTLSeconds    float64 `json:"ttl_seconds"`
 	Released      bool    `json:"released"`
 	Highest       Height  `json:"highest,omitzero"` // the pointer's, as the holder last saw it
-	Nonce         string  `json:"nonce"`
-	Unknown       Unknown `json:"-"`
+	// PassedAt is when the holder's last pass ended, by its clock: a sign of life for people. Nothing is decided by it.
+	PassedAt time.Time `json:"passed_at,omitzero"`
+	Nonce    string    `json:"nonce"`
+	Unknown  Unknown   `json:"-"`
 }
 
 // Intent is who asked for something, and when (informative; nothing is decided by this clock).

@@ -29,12 +29,25 @@ type realServer struct {
 	last       string
 }
 
-// startServer runs a real server on a local disk of its own, or on one that an earlier server left.
+// startServer runs a real server on a local disk of its own, or on one that an earlier server left, and asks it
+// questions all the time.
 func (w *world) startServer(name, disk string) *realServer {
+	s := w.quietServer(name, disk, pollEvery)
+	go func() {
+		for s.ctx.Err() == nil {
+			nap(s.ctx, 1500*time.Millisecond)
+			s.probe(s.ctx)
+		}
+	}()
+	return s
+}
+
+// quietServer is a server that nobody asks.
+func (w *world) quietServer(name, disk string, poll time.Duration) *realServer {
 	s := &realServer{proc: w.newProc(name, false)}
 	cfg := serve.Defaults()
 	cfg.LocalDir, cfg.ReplicaID, cfg.Log = filepath.Join(w.dir, disk), name, s.logger()
-	cfg.PollInterval = pollEvery
+	cfg.PollInterval = poll
 	reg := prometheus.NewRegistry()
 	server, err := serve.New(serve.Deps{
 		Objects: s.objects(), Layout: w.layout,
@@ -56,12 +69,6 @@ func (w *world) startServer(name, disk string) *realServer {
 		defer close(s.done)
 		if err := server.Serve(s.ctx, public, admin); err != nil {
 			w.say("%s stopped: %v", name, err)
-		}
-	}()
-	go func() {
-		for s.ctx.Err() == nil {
-			nap(s.ctx, 1500*time.Millisecond)
-			s.probe(s.ctx)
 		}
 	}()
 	return s

@@ -1,0 +1,107 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+func TestControlExistsFromTheFirstPassOn(t *testing.T) {
+	r := newRig(t)
+	r.once() // not even a catalogue
+	c := r.control()
+	if c.Nonce == "" || c.Pin != nil || c.Suspended != nil {
+		t.Errorf("control.json is %+v", c)
+	}
+	r.once()
+	if again := r.control(); again.Nonce != c.Nonce {
+		t.Error("control.json was written again")
+	}
+}
+
+// Between two looks around a pass goes by what the last one saw: nothing that was wrong is right because of that.
+func TestWhatIsWrongStaysWrongBetweenLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var broken atomic.Bool
+		broken.Store(true)
+		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+			if broken.Load() && op == store.OpPutFile && key == r.layout.Current(store.FilePickle) {
+				return store.ErrDenied
+			}
+			return call()
+		})
+		r.catalogue(0, 5, "a")
+		_, stop := r.run()
+		defer stop()
+		for range 40 {
+			time.Sleep(r.cfg.ResyncInterval)
+			r.condition(reconcile.Ready, reconcile.False, "CopyFailed")
+		}
+		broken.Store(false)
+		time.Sleep(2 * r.cfg.ResyncInterval)
+		r.condition(reconcile.Ready, reconcile.True, "Serving")
+
+		// A candidate is held, and the served snapshot is damaged: both go on being said.
+		r.embed.Before = func(context.Context, []string) error { return errors.New("provider is down") }
+		if err := r.mem.Delete(t.Context(), r.layout.File(r.pointer().ID, store.FileOffsets)); err != nil {
+			t.Fatal(err)
+		}
+		r.catalogue(0, 6, "a")
+		time.Sleep(10 * time.Minute)
+		for range 40 {
+			time.Sleep(r.cfg.ResyncInterval)
+			r.condition(reconcile.Verified, reconcile.False, "Corrupt")
+		}
+	})
+}
+
+// A replica that falls silent is gone from the status when its heartbeat's time is over, though nobody says so.
+func TestStatusSaysWhatChangesAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var written atomic.Int64
+		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+			if op == store.OpPut && key == r.layout.Status() {
+				written.Add(1)
+			}
+			return call()
+		})
+		r.catalogue(0, 5, "a")
+		x, stop := r.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		p := r.pointer()
+		r.beat(store.Heartbeat{ID: "s1", Using: p.ID, Generation: p.Generation, Lineage: p.Lineage, TTLSeconds: 300})
+		time.Sleep(4 * time.Minute)
+		if n := len(r.status().Replicas); n != 1 {
+			t.Fatalf("%d replicas in the status", n)
+		}
+		before := written.Load()
+		time.Sleep(5 * time.Minute)
+		if n := len(r.status().Replicas); n != 0 || written.Load() != before+1 {
+			t.Errorf("%d replicas after it fell silent; written %d times, want once", n, written.Load()-before)
+		}
+		time.Sleep(time.Hour)
+		if n := written.Load(); n != before+1 {
+			t.Errorf("written %d times in an idle hour", n-before-1)
+		}
+		if age := time.Since(x.Status().At); age > time.Minute {
+			t.Errorf("the process's own view is %s old", age)
+		}
+		l, err := r.operator().Leadership(t.Context())
+		if err != nil || !l.Alive || time.Since(l.PassedAt) > time.Minute {
+			t.Errorf("the lease says %+v, %v", l, err)
+		}
+		if n := strings.Count(r.logs.String(), `"condition changed"`); n > 20 {
+			t.Errorf("%d changes of conditions logged", n)
+		}
+	})
+}
