@@ -263,3 +263,37 @@ func TestImportKeepsTheFileThatWasThere(t *testing.T) {
 	}
 	m.wantNothingToBuy(t)
 }
+
+// TestForgetUndoesAnImportUnderAWrongName: what --verify 0 let in can be taken out again.
+func TestForgetUndoesAnImportUnderAWrongName(t *testing.T) {
+	t.Parallel()
+	m := oldFolder(t, func(*oldSpec) {})
+	if _, stderr, code := m.run(t, "--model", "text-embedding-3-large", "--verify", "0"); code != 0 || !strings.Contains(stderr, "vectors not verified") {
+		t.Fatalf("exit %d %s", code, stderr)
+	}
+	forget := func(want string, args ...string) {
+		t.Helper()
+		stdout, stderr, code := harness.Run(t, "indexer", m.env, append([]string{"forget"}, args...)...)
+		if code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("forget %v: exit %d %s %s", args, code, stdout, stderr)
+		}
+	}
+	forget("forgot 0 vectors of openai text-embedding-3-small", "--model", "text-embedding-3-small")
+	m.env["EMBEDDING_MODEL"] = "text-embedding-3-large"
+	m.wantNothingToBuy(t)
+	if _, stderr, code := harness.Run(t, "indexer", m.env, "reconcile", "--once"); code != 0 {
+		t.Fatalf("exit %d %s", code, stderr)
+	}
+	bought := m.srv.Stats().Texts
+	forget("forgot 12 vectors of openai text-embedding-3-large", "--model", "text-embedding-3-large")
+	forget("`indexer reconcile --force` buys them again", "--model", "text-embedding-3-large")
+	if _, stderr, code := harness.Run(t, "indexer", m.env, "reconcile", "--once", "--force"); code != 0 {
+		t.Fatalf("exit %d %s", code, stderr)
+	}
+	if got := m.srv.Stats().Texts - bought; got != 12 {
+		t.Errorf("%d texts were bought again", got)
+	}
+	if _, stderr, code := harness.Run(t, "indexer", m.env, "forget"); code != 2 || !strings.Contains(stderr, "forget needs --model") {
+		t.Errorf("without a model: exit %d %s", code, stderr)
+	}
+}

@@ -52,6 +52,7 @@ type cli struct {
 	GC       gcCmd       `cmd:"" name:"gc" group:"act" help:"Delete what nobody uses; --dry-run says what and why."`
 
 	ImportLangchain importCmd `cmd:"" name:"import-langchain" group:"move" help:"Take over a LangChain FAISS folder (index.faiss, index.pkl) without buying a vector again."`
+	Forget          forgetCmd `cmd:"" group:"move" help:"Drop a model's vectors from the embedding ledger, such as those imported under a wrong name."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

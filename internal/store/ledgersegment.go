@@ -159,11 +159,7 @@ func readShape(r io.Reader, space [32]byte, dims int, size int64) (segmentShape,
 	if v := binary.LittleEndian.Uint32(head[8:]); v > segmentVersion {
 		return segmentShape{}, fmt.Errorf("%w: version %d", ErrNewer, v)
 	}
-	shape := segmentShape{
-		dims:   int(binary.LittleEndian.Uint32(head[12:])),
-		rows:   int(binary.LittleEndian.Uint32(head[16:])),
-		inputs: int(binary.LittleEndian.Uint32(head[20:])),
-	}
+	shape := shapeOf(head[:])
 	// Sizes are compared before anything is allocated by them: 2^32 rows × 2^32 dims would overflow.
 	switch {
 	case shape.dims != dims, [32]byte(head[24:]) != space:
@@ -172,6 +168,14 @@ func readShape(r io.Reader, space [32]byte, dims int, size int64) (segmentShape,
 		return shape, fmt.Errorf("%w: %d bytes for %d rows of %d dims", ErrCorrupt, size, shape.rows, shape.dims)
 	}
 	return shape, nil
+}
+
+func shapeOf(head []byte) segmentShape {
+	return segmentShape{
+		dims:   int(binary.LittleEndian.Uint32(head[12:])),
+		rows:   int(binary.LittleEndian.Uint32(head[16:])),
+		inputs: int(binary.LittleEndian.Uint32(head[20:])),
+	}
 }
 
 // writeSegment writes a segment into a temporary file in dir and returns its path, and its entry under the name that
