@@ -126,7 +126,7 @@ func refusesStrictly(t *testing.T, env map[string]string, clean string) {
 	if !strings.HasPrefix(clean, "repeated ids") {
 		return
 	}
-	_, stderr, code := harness.Run(t, "indexer", with(env, "DUPLICATE_IDS", "refuse"), "reconcile", "--once")
+	_, stderr, code := harness.Run(t, "indexer", with(env, "DUPLICATE_IDS", "refuse"), "reconcile", "--once", "--yes")
 	if code != 1 || !strings.Contains(stderr, `duplicate id \"V-0`) {
 		t.Errorf("DUPLICATE_IDS=refuse: exit %d %s", code, stderr)
 	}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // ErrDiffers: a one-shot's settings are not the deployment's. A daemon's settings are its deployment's word; those of a
@@ -38,7 +40,7 @@ func (p *pass) specDiffers() string {
 
 // specChange lists the members of two specs that differ, as "embedding.dims 1536 → 512".
 func specChange(from, to store.Spec) string {
-	was, is := flat(from), flat(to)
+	was, is := flat(spelledOut(from)), flat(spelledOut(to))
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(merged(was, is))) {
 		if was[name] != is[name] {
@@ -49,6 +51,13 @@ func specChange(from, to store.Spec) string {
 		return "a member that this release does not know"
 	}
 	return strings.Join(out, ", ")
+}
+
+// spelledOut is a spec with the defaults that it leaves out.
+func spelledOut(s store.Spec) store.Spec {
+	d := vendors.DefaultRules()
+	s.DuplicateIDs, s.RecordID, s.RecordName = cmp.Or(s.DuplicateIDs, d.Duplicates), cmp.Or(s.RecordID, d.ID), cmp.Or(s.RecordName, d.Name)
+	return s
 }
 
 // flat is a document's members by dotted path.

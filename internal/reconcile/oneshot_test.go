@@ -22,6 +22,8 @@ func TestOnceOfAnotherSpecIsRefusedAndNamed(t *testing.T) {
 		"model":      {func(c *reconcile.Config) { c.Embedding.Model = "other" }, "embedding.model hash → other"},
 		"provider":   {func(c *reconcile.Config) { c.Embedding.Provider = "real" }, "embedding.provider fake → real"},
 		"index":      {func(c *reconcile.Config) { c.IndexKind = "flat" }, "index_kind auto → flat"},
+		"repeats":    {func(c *reconcile.Config) { c.Catalogue.Duplicates = "last" }, "duplicate_ids suffix → last"},
+		"names":      {func(c *reconcile.Config) { c.Catalogue.Name = "name" }, "record_name name,company_name,title → name"},
 		"two": {func(c *reconcile.Config) { c.IndexKind, c.Embedding.Version = "flat", "2" },
 			"embedding.version 1 → 2, index_kind auto → flat"},
 	} {
