@@ -224,6 +224,12 @@ func TestWithoutALeaderACommandDoesNothingByItsShellsDefaults(t *testing.T) {
 	b.put(t, b.layout.Source, revision(0, 20))
 	ix := harness.StartIndexer(t, deployment)
 	first := b.awaitPointer(t, "first", func(store.Pointer) bool { return true })
+	harness.Eventually(t, "status.json says the deployment's retention", func() error {
+		if r := statusOf(t, b).Retention; r == nil || r.Snapshots != 20 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
 	ix.Signal(syscall.SIGTERM)
 	ix.Wait(t)
 	b.put(t, b.layout.Source, revision(1, 20))
