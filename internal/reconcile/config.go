@@ -64,8 +64,8 @@ func DefaultConfig() Config {
 
 // Below minLease a renewal has no time to be repeated, above maxLease nothing works for too long after a crash.
 const (
-	minLease = 5 * time.Second
-	maxLease = 5 * time.Minute
+	minLease = store.MinLeaseTTL
+	maxLease = store.MaxLeaseTTL
 )
 
 // Validate names the setting that cannot work, as the environment spells it, and why.

@@ -158,6 +158,12 @@ func TestRequestEndsWhenTheLeaderDies(t *testing.T) {
 		if !errors.Is(err, reconcile.ErrNoLeader) || reconcile.ExitCode(err) != reconcile.ExitConflict {
 			t.Errorf("%v", err)
 		}
+		if c := r.control(); c.Request != nil {
+			t.Errorf("the request stays for whoever leads next: %+v", c.Request)
+		}
+		if alive, err := r.operator().LeaderAlive(t.Context()); alive || err != nil {
+			t.Errorf("alive %v, %v", alive, err)
+		}
 	})
 }
 

@@ -15,52 +15,37 @@ var ErrNoLeader = errors.New("no indexer is running")
 // ErrSuperseded: another operator's request replaced ours before the leader saw it.
 var ErrSuperseded = errors.New("another request replaced this one")
 
+// LeaderAlive says whether somebody leads: the lease is not released, and was renewed within its TTL by the store's
+// clock. A leader that died a moment ago is found out by Request.
+func (o *Operator) LeaderAlive(ctx context.Context) (bool, error) {
+	l, err := o.Leadership(ctx)
+	return l.Alive, err
+}
+
 // watch is a lease that is being watched: nobody leads when its record stands still for its own TTL.
 type watch struct {
 	etag  string
 	since time.Duration
-	moved bool
 }
 
-// died looks at the lease once more and says whether it was found released, missing or unreadable, or unchanged for its
-// own TTL since the first look.
-func (o *Operator) died(ctx context.Context, w *watch) (bool, error) {
+// still looks at the lease once more and says whether it has stood still for its TTL, or is not there. A released one
+// may be taken by the next indexer until then.
+func (o *Operator) still(ctx context.Context, w *watch) (bool, error) {
 	l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt):
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("read lease: %w", err)
-	case l.Released:
-		return true, nil
 	}
 	if info.ETag != w.etag {
-		w.moved = w.etag != ""
 		w.etag, w.since = info.ETag, o.Clock.Elapsed()
 	}
 	return o.Clock.Elapsed()-w.since >= l.TTL(), nil
 }
 
-// LeaderAlive watches the lease until it is renewed (true), or is found released, missing or unchanged for its
-// own TTL (false).
-func (o *Operator) LeaderAlive(ctx context.Context) (bool, error) {
-	for w := (watch{}); ; {
-		dead, err := o.died(ctx, &w)
-		switch {
-		case dead || err != nil:
-			return false, err
-		case w.moved:
-			return true, nil
-		}
-		sleep(ctx, o.poll())
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-	}
-}
-
 // Request asks the live leader for work and follows it: the answer is what status.json says under our token.
-// ErrNoLeader: it died before it answered.
+// ErrNoLeader: it died before it answered, and the request is taken back.
 func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.Handled, error) {
 	token := store.NewNonce()
 	against, err := o.mark(ctx)
@@ -83,14 +68,28 @@ func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.
 		if cerr == nil && (c.Request == nil || c.Request.Token != token) {
 			return store.Handled{}, fmt.Errorf("%w: %w", ErrSuperseded, store.ErrConflict)
 		}
-		if dead, err := o.died(ctx, &leader); dead && err == nil {
-			return store.Handled{}, fmt.Errorf("%w any more; the request waits in control.json", ErrNoLeader)
+		dead, lerr := o.still(ctx, &leader)
+		if dead {
+			return store.Handled{}, errors.Join(fmt.Errorf("%w any more", ErrNoLeader), o.withdraw(ctx, token))
+		}
+		if err := errors.Join(err, cerr, lerr); errors.Is(err, store.ErrDenied) {
+			return store.Handled{}, fmt.Errorf("follow the request: %w", err)
 		}
 		sleep(ctx, o.poll())
 		if ctx.Err() != nil {
 			return store.Handled{}, fmt.Errorf("no answer from the leader: %w", ctx.Err())
 		}
 	}
+}
+
+// withdraw takes a request back that nobody answered, unless another replaced it.
+func (o *Operator) withdraw(ctx context.Context, token string) error {
+	_, err := o.control(ctx, func(c *store.Control) {
+		if c.Request != nil && c.Request.Token == token {
+			c.Request = nil
+		}
+	})
+	return err
 }
 
 // mark names the promotion that a request is asked against.
