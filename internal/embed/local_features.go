@@ -6,6 +6,8 @@ import (
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/taksuehiro/vectorstore/internal/spelling"
 )
 
 // Weights of features, in 1/64. They were chosen on the sample catalogue and on Japanese writing in general: content
@@ -178,8 +180,9 @@ func mix(h uint64) uint64 {
 	return h ^ h>>33
 }
 
-// normalise fills x.runes: NFKC (full-width letters and half-width kana become the usual ones), lower case.
+// normalise fills x.runes: spelling.Usual, NFKC (full-width letters and half-width kana become the usual ones), lower case.
 func (x *extractor) normalise(text string) {
+	text = spelling.Usual(text)
 	if !norm.NFKC.IsNormalString(text) {
 		if len(text) > 4*maxLocalRunes {
 			text = text[:4*maxLocalRunes]

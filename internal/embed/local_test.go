@@ -82,6 +82,9 @@ func TestSpellingsMeet(t *testing.T) {
 	}{
 		{"full width and half width", "ＡＢＣ倉庫１２３", "ABC倉庫123", 1},
 		{"half-width katakana", "ﾊﾞｯｸｱｯﾌﾟ", "バックアップ", 1},
+		{"variation selector", "葛\U000E0100城物産", "葛城物産", 1},
+		{"zero-width space, soft hyphen", "桜\u200b木 soft\u00adware", "桜木 software", 1},
+		{"minus sign and hyphen", "AX\u2212200", "AX-200", 1},
 		{"case", "Cloud Backup", "CLOUD backup", 1},
 		{"hiragana and katakana", "らくだ", "ラクダ", 0.3},
 		{"long vowel at the end", "サーバー", "サーバ", 0.9},

@@ -5,6 +5,8 @@ import (
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/taksuehiro/vectorstore/internal/spelling"
 )
 
 // script says how a character takes part in terms.
@@ -40,11 +42,13 @@ func scriptOf(r rune) script {
 	return gap
 }
 
-// fold appends to dst the characters of s as they are compared: NFKC (full-width letters and half-width kana become the
+// fold appends to dst the characters of s as they are compared: without what is not seen, one kind of dash, NFKC (full-width letters and half-width kana become the
 // usual ones) and lower case. Hiragana stays, because it shows where words end; hash takes it for katakana.
 func fold(dst []rune, s string) []rune {
-	if !plain(s) && !norm.NFKC.IsNormalString(s) {
-		s = norm.NFKC.String(s)
+	if !plain(s) {
+		if s = spelling.Usual(s); !norm.NFKC.IsNormalString(s) {
+			s = norm.NFKC.String(s)
+		}
 	}
 	for _, r := range s {
 		switch {
@@ -77,16 +81,21 @@ func plain(s string) bool {
 func hash(runes []rune) uint64 {
 	h := uint64(14695981039346656037)
 	for _, r := range runes {
-		if r >= 0x3041 && r <= 0x3096 { // katakana stands 0x60 behind hiragana
-			r += 0x60
-		}
-		h = (h ^ uint64(r)) * 1099511628211
+		h = (h ^ uint64(katakanaOf(r))) * 1099511628211
 	}
 	h ^= h >> 33
 	h *= 0xFF51AFD7ED558CCD
 	h ^= h >> 33
 	h *= 0xC4CEB9FE1A85EC53
 	return h ^ h>>33
+}
+
+// katakanaOf is r, or the katakana of a hiragana, which stands 0x60 behind it.
+func katakanaOf(r rune) rune {
+	if r >= 0x3041 && r <= 0x3096 {
+		r += 0x60
+	}
+	return r
 }
 
 // runEnd is where the run of one writing that starts at i ends. Kanji and kana make one run: words mix them.

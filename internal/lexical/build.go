@@ -35,6 +35,7 @@ type Index struct {
 	lengths []uint16 // terms in each record
 	mean    float64
 	exact   []name // sorted
+	names   nameTable
 	tallies tallies
 }
 
@@ -74,6 +75,7 @@ type builder struct {
 	lists []list
 	arena arena
 	total int
+	forms []nameForm // of names
 	runes []rune
 	found []uint64 // terms of the record at hand; the lowest bit tells a name's from a text's
 }
@@ -117,6 +119,7 @@ func (b *builder) fold(s string) {
 
 func (b *builder) names(pos uint32, f Fields) {
 	b.name(pos, f.Name)
+	b.forms = appendForms(b.forms, pos, b.runes)
 	for _, k := range f.Keywords[:min(len(f.Keywords), maxKeywords)] {
 		b.name(pos, k)
 	}
@@ -212,6 +215,7 @@ func (b *builder) finish() *Index {
 	x.mean = max(float64(b.total)/float64(max(x.n, 1)), 1)
 	slices.SortFunc(x.exact, compareNames)
 	x.exact = slices.Clone(slices.Compact(x.exact))
+	x.names = sortNames(b.forms)
 	return x
 }
 
@@ -220,7 +224,7 @@ func (x *Index) Len() int { return x.n }
 
 // SizeBytes is what the index takes in memory, without what searches borrow: 4 bytes per record and search.
 func (x *Index) SizeBytes() int64 {
-	return int64(len(x.data)) + 20*int64(len(x.terms)) + 2*int64(len(x.lengths)) + 12*int64(len(x.exact))
+	return int64(len(x.data)) + 20*int64(len(x.terms)) + 2*int64(len(x.lengths)) + 12*int64(len(x.exact)) + x.names.size()
 }
 
 const (

@@ -7,11 +7,11 @@ const (
 	// Condorcet and individual Rank Learning Methods, SIGIR 2009).
 	rankConstant = 60
 
-	// namedWeight and exactWeight let a record that is named win against one that leads both lists, which reaches
+	// namedWeight and wholeWeight let a record that is named win against one that leads both lists, which reaches
 	// 2/61 = 0.033: a record named in the query reaches (1+1.5)/(60+its place) from its place by words alone, one
-	// whose name is the query (1+1.5+3)/(60+its place).
+	// whose name is the query, or begins with it, (1+1.5+3)/(60+its place).
 	namedWeight = 1.5
-	exactWeight = 3
+	wholeWeight = 3
 )
 
 // Fuse merges a ranking by meaning with one by words: positions, best first, and for the words the scores of
@@ -39,7 +39,7 @@ func Fuse(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int6
 	vote(semantic, 1)
 	vote(lexical, 1)
 	vote(atLeast(namedBonus), namedWeight)
-	vote(atLeast(exactBonus), exactWeight)
+	vote(atLeast(prefixBonus), wholeWeight)
 
 	pos = make([]int64, 0, len(fused))
 	for p := range fused {

@@ -15,7 +15,7 @@ const (
 	maxNamesakes = 1000
 )
 
-// tallyNames adds the bonus of records whose name is the query or stands in it.
+// tallyNames adds the bonus of records whose name is the query, begins with it or stands in it.
 func (x *Index) tallyNames(t *tally, text []rune) {
 	whole := compact(text)
 	if len(whole) == 0 {
@@ -31,6 +31,11 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 	if len(exact) > 0 {
 		return
 	}
+	begun := x.begun(text)
+	for pos, share := range begun {
+		t.raise(pos, commonShare*share)
+		t.add(pos, prefixBonus)
+	}
 	named := make(map[uint32]bool)
 	shares := make(map[uint32]float32)
 	for _, span := range spans(text) {
@@ -40,6 +45,9 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 		}
 		distinctive := x.distinctive(span, len(found))
 		for _, n := range found {
+			if _, ok := begun[n.pos]; ok {
+				continue
+			}
 			named[n.pos] = named[n.pos] || distinctive
 			shares[n.pos] = max(shares[n.pos], float32(len(span))/float32(len(whole)))
 		}

@@ -186,3 +186,30 @@ func TestNamesWithinAQuestionLeadByWords(t *testing.T) {
 		}
 	}
 }
+
+// Every beginning of a name that no other name has finds it first.
+func TestBeginningsOfNamesComeFirst(t *testing.T) {
+	c := sample(t)
+	asked := 0
+	for i, w := range c.words {
+		runes := []rune(w.Name)
+		for n := 3; n < len(runes); n++ {
+			prefix := string(runes[:n])
+			others := slices.ContainsFunc(c.words, func(o vendors.Words) bool { return o.Name != w.Name && strings.HasPrefix(o.Name, prefix) })
+			if others {
+				continue
+			}
+			asked++
+			words, _ := c.index.Search(prefix, 10, nil)
+			if r := c.rank(words, []string{c.records[i].ID}); r != 1 {
+				t.Errorf("lexical: %q finds %s at %d", prefix, w.Name, r)
+			}
+			if r := c.rank(c.hybrid(t, prefix), []string{c.records[i].ID}); r != 1 {
+				t.Errorf("hybrid: %q finds %s at %d", prefix, w.Name, r)
+			}
+		}
+	}
+	if t.Logf("%d beginnings of %d names", asked, len(c.words)); asked < len(c.words) {
+		t.Error("hardly any")
+	}
+}

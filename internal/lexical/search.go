@@ -27,9 +27,11 @@ const (
 	maxPostings = 4_000_000
 
 	// What words alone score is below 1. namedBonus puts records whose name stands in the query before those,
-	// exactBonus records whose name is the query before all.
-	namedBonus = 1
-	exactBonus = 2
+	// prefixBonus records whose name begins with the query before these, exactBonus records whose name is the query
+	// before all.
+	namedBonus  = 1
+	prefixBonus = 2
+	exactBonus  = 3
 
 	// commonShare is how far towards 1 a name within the query moves a score when its words are too common to
 	// mean that record, times its share of the query.
@@ -38,8 +40,8 @@ const (
 
 // Search returns the positions of at most k records that share terms with the query, best first and at equal score
 // in catalogue order, and their scores: BM25 as a share of what the query could reach, below 1; from 1 when a name or
-// keyword of the record stands in the query and is distinctive; from 2 exactly when it is the whole query, up to case,
-// width, kana, punctuation and legal form.
+// keyword of the record stands in the query and is distinctive; from 2 when its name begins with the query and few names
+// do; from 3 exactly when a name or keyword is the whole query, up to case, width, kana, punctuation and legal form.
 // allow, when not nil, says which positions may be returned.
 func (x *Index) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32) {
 	if k <= 0 || x.n == 0 {

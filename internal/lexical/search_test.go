@@ -34,11 +34,15 @@ func copied(x *Index) (arrays [][]byte) {
 }
 
 func TestArraysThatDoNotFitAreRefused(t *testing.T) {
-	x := build(t, texts("冷凍倉庫", "倉庫の温度")...)
+	x := build(t, Fields{Name: "甲社", Text: "冷凍倉庫"}, Fields{Name: "乙社", Text: "倉庫の温度"})
 	for name, change := range map[string]func(a [][]byte) [][]byte{
 		"version":     func(a [][]byte) [][]byte { a[0][0]++; return a },
 		"records":     func(a [][]byte) [][]byte { a[0][8]++; return a },
-		"too few":     func(a [][]byte) [][]byte { return a[:6] },
+		"too few":     func(a [][]byte) [][]byte { return a[:9] },
+		"none":        func([][]byte) [][]byte { return nil },
+		"cut names":   func(a [][]byte) [][]byte { a[7] = a[7][:len(a[7])-1]; return a },
+		"name ends":   func(a [][]byte) [][]byte { a[8][7] = 1; return a },
+		"name places": func(a [][]byte) [][]byte { a[9] = a[9][:len(a[9])-4]; return a },
 		"cut terms":   func(a [][]byte) [][]byte { a[1] = a[1][:len(a[1])-8]; return a },
 		"odd terms":   func(a [][]byte) [][]byte { a[1] = a[1][:len(a[1])-1]; return a },
 		"ends beyond": func(a [][]byte) [][]byte { a[2][len(a[2])-1] = 1; return a },
@@ -101,7 +105,7 @@ func TestWordsAreFoundInAnySpelling(t *testing.T) {
 	}
 }
 
-func TestExactNamesScoreTwoOrMore(t *testing.T) {
+func TestExactNamesScoreThreeOrMore(t *testing.T) {
 	x := build(t,
 		Fields{Name: "株式会社カギラボ", Text: "扉の錠", Keywords: []string{"V-060", "カギラボ錠"}},
 		Fields{Name: "鍵の話", Text: "カギラボ カギラボ カギラボ V-060 V-060 株式会社カギラボ"},
@@ -116,7 +120,7 @@ func TestExactNamesScoreTwoOrMore(t *testing.T) {
 		{"v060", 0, true}, {"Ｖ－０６０", 0, true}, {"acme tools", 2, true}, {"ACME TOOLS, INC.", 2, true}, {"カギラボ 扉", 0, false}, {"tools", 2, false},
 	} {
 		pos, scores := x.Search(tt.query, 3, nil)
-		if len(pos) == 0 || pos[0] != tt.want || (scores[0] >= 2) != tt.exact {
+		if len(pos) == 0 || pos[0] != tt.want || (scores[0] >= exactBonus) != tt.exact {
 			t.Errorf("%q finds %v with %v, want %d first, exact %v", tt.query, pos, scores, tt.want, tt.exact)
 		}
 	}
@@ -139,8 +143,8 @@ func TestANameOfCommonWordsIsNoName(t *testing.T) {
 	if _, scores := x.Search("在庫管理が得意な会社", 1, nil); scores[0] >= 1 {
 		t.Errorf("scores %v, want below 1", scores)
 	}
-	if pos, scores := x.Search("在庫管理", 1, nil); pos[0] != 10 || scores[0] < 2 {
-		t.Errorf("the name as the whole query finds %v with %v, want 10 with 2 or more", pos, scores)
+	if pos, scores := x.Search("在庫管理", 1, nil); pos[0] != 10 || scores[0] < exactBonus {
+		t.Errorf("the name as the whole query finds %v with %v, want 10 with 3 or more", pos, scores)
 	}
 }
 
@@ -304,8 +308,8 @@ func TestFusePutsWhatBothFindFirst(t *testing.T) {
 		{"agreement", []int64{1, 2, 3}, []int64{3, 1}, []float32{0.5, 0.4}, []int64{1, 3, 2}},
 		{"words alone", nil, []int64{4, 2}, []float32{0.5, 0.4}, []int64{4, 2}},
 		{"meaning alone", []int64{4, 2}, nil, nil, []int64{4, 2}},
-		{"an exact name the meaning misses", []int64{1, 2, 3}, []int64{9, 1}, []float32{2.2, 0.9}, []int64{9, 1, 2, 3}},
-		{"an exact name at the end of the meaning", []int64{1, 2, 9}, []int64{9, 8, 1}, []float32{2.5, 0.9, 0.8}, []int64{9, 1, 2, 8}},
+		{"an exact name the meaning misses", []int64{1, 2, 3}, []int64{9, 1}, []float32{3.2, 0.9}, []int64{9, 1, 2, 3}},
+		{"an exact name at the end of the meaning", []int64{1, 2, 9}, []int64{9, 8, 1}, []float32{3.5, 0.9, 0.8}, []int64{9, 1, 2, 8}},
 		{"a name in the query that the meaning misses", []int64{1, 2}, []int64{9, 1, 2}, []float32{1.5, 0.9, 0.8}, []int64{9, 1, 2}},
 		{"ties in catalogue order", []int64{5}, []int64{3}, []float32{0.1}, []int64{3, 5}},
 		{"nothing", nil, nil, nil, []int64{}},
@@ -320,7 +324,7 @@ func TestFusePutsWhatBothFindFirst(t *testing.T) {
 			}
 		}
 	}
-	if pos, scores := Fuse(2, []int64{1, 2, 3}, []int64{1, 2, 3}, []float32{2.9, 2.1, 0.5}); len(pos) != 2 || scores[0] != 1 {
+	if pos, scores := Fuse(2, []int64{1, 2, 3}, []int64{1, 2, 3}, []float32{3.9, 3.1, 0.5}); len(pos) != 2 || scores[0] != 1 {
 		t.Errorf("first of both lists: %v, %v; want two, the first with 1", pos, scores)
 	}
 }
@@ -339,9 +343,66 @@ func FuzzSearch(f *testing.F) {
 			t.Fatalf("k = %d: %v, %v", k, pos, scores)
 		}
 		for i := range pos {
-			if pos[i] < 0 || pos[i] > 1 || !(scores[i] > 0 && scores[i] <= 3) || i > 0 && scores[i] > scores[i-1] {
+			if pos[i] < 0 || pos[i] > 1 || !(scores[i] > 0 && scores[i] <= 4) || i > 0 && scores[i] > scores[i-1] {
 				t.Fatalf("%v, %v", pos, scores)
 			}
 		}
 	})
+}
+
+func TestABeginningOfANameFindsIt(t *testing.T) {
+	x := build(t,
+		Fields{Name: "ベンダーA", Text: "ベンダーB ベンダーB ベンダーB"},
+		Fields{Name: "ベンダーB (updated)"},
+		Fields{Name: "株式会社タレントアイ・プロ", Text: "人事"},
+		Fields{Name: "Acme Tools Inc.", Text: "tools"},
+		Fields{Name: "人事タレント", Text: "タレント タレントア", Keywords: []string{"採用ナビ"}},
+		Fields{Name: "ＡＸ−２００計器"},
+	)
+	for query, want := range map[string]int64{
+		"ベンダーB": 1, "べんだーＢ": 1, "ベンダーB (upd": 1, "ベンダーA": 0,
+		"タレント": 2, "タレントア": 2, "株式会社タレ": 2, "タレントアイ ぷ": 2,
+		"Acm": 3, "acme to": 3, "ACME TOOLS, IN": 3, "AX-2": 5, "ax2": 5, "AX–200計": 5,
+	} {
+		pos, scores := x.Search(query, 6, nil)
+		if len(pos) == 0 || pos[0] != want || scores[0] < prefixBonus {
+			t.Errorf("%q finds %v with %v, want %d first with 2 or more", query, pos, scores, want)
+		}
+		if len(scores) > 1 && scores[1] >= prefixBonus {
+			t.Errorf("%q: %v", query, scores)
+		}
+	}
+	for _, query := range []string{"ベン", "ac", "株式", "(up", "・・・", "ax"} { // too short, or no beginning
+		if _, scores := x.Search(query, 6, nil); len(scores) > 0 && scores[0] >= prefixBonus {
+			t.Errorf("%q scores %v", query, scores)
+		}
+	}
+	// What many names begin with means none of them; a few come in the order of how much of their names it is.
+	many := slices.Repeat([]Fields{{Name: "共通商事甲"}}, maxPrefixed+1)
+	if _, scores := build(t, many...).Search("共通商", 6, nil); scores[0] >= prefixBonus {
+		t.Errorf("%d names: %v", len(many), scores)
+	}
+	few := build(t, Fields{Name: "共通商事東日本販売"}, Fields{Name: "共通商事"}, Fields{Name: "共通商事西"})
+	if pos, _ := few.Search("共通商", 6, nil); !slices.Equal(pos, []int64{1, 2, 0}) {
+		t.Errorf("order %v", pos)
+	}
+	if pos, scores := few.Search("共通商事", 6, nil); pos[0] != 1 || scores[0] < exactBonus || scores[1] >= prefixBonus {
+		t.Errorf("the name itself: %v with %v", pos, scores)
+	}
+}
+
+// Names are found as people type them, whatever stands in them unseen, and the other way round.
+func TestWhatIsNotSeenDoesNotMatter(t *testing.T) {
+	for name, query := range map[string]string{
+		"葛\U000E0100城物産": "葛城", "辻\U000E0101本工務店": "辻本工務店", "辻\uFE00本": "辻本", "桜\u200b木電機": "桜木", "Soft\u00adware House": "software house",
+		"\ufeff朝日商会": "朝日商会", "か\u034f\u3099っこう": "がっこう", "एक\u200dता": "एकता", "\u200eABC\u200f商事": "abc商事", "甲\u2060乙丙": "甲乙丙", "☎\ufe0f電話局": "電話局",
+		"AX\u2212200計器": "AX200", "BX\u2013300": "bx-300", "CX\u2011400": "CX-400", "DX\u2014500": "DX500", "EX－600": "ex600", "FX\u30a0700": "FX-700",
+	} {
+		for _, c := range [][2]string{{name, query}, {query, name}} {
+			x := build(t, Fields{Name: "別の会社", Text: "葛 城 辻 本 桜 木 AX 200"}, Fields{Name: c[0], Text: "農産物"})
+			if pos, scores := x.Search(c[1], 2, nil); len(pos) == 0 || pos[0] != 1 || scores[0] <= 0 {
+				t.Errorf("%+q for %+q finds %v with %v", c[1], c[0], pos, scores)
+			}
+		}
+	}
 }
