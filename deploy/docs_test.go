@@ -128,7 +128,10 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 	for _, en := range []string{"../docs/DEPLOY.md", "../docs/RUNBOOK.md"} {
 		for _, m := range regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][a-z]+)+(?:GiB)?)`").FindAllStringSubmatch(readFile(t, en), -1) {
 			// Alerts, conditions and ECS's own words look like parameters.
-			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || m[1] == "SourceReady" || m[1] == "PointerDeleted" || m[1] == "OutOfMemory" || m[1] == "DeployLock" {
+			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || slices.Contains([]string{
+				"SourceReady", "OutOfMemory", "PointerDeleted", "PointerOlder", "PointerForeign", "PointerEdited", "PointerInvalid",
+				"ControlDeleted", "ReplicaAstray", "NewerFormat", "NewerSpec", "GoldenInvalid", "TextsRefused", "DeployLock",
+			}, m[1]) {
 				continue
 			}
 			if parameters[m[1]] == nil {

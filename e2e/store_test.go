@@ -38,6 +38,7 @@ func TestWrongStoreSettingsAreNamedInOneLineAndEndWithTwo(t *testing.T) {
 			"vectorstore//prod", "..", "a/../b", "./a", "a/.", "s3://b/vectorstore/prod", "arn:aws:s3:::b/p", "a\\b", "a\nb", "//a", "a//", " a",
 			strings.Repeat("a/", 450) + "a", strings.Repeat("a", 256), ".vectorstore/p",
 		},
+		"VECTORSTORE_S3_SSE": {"aes256", "AES-256", "true", "aws:kms:arn"},
 		"VECTORSTORE_SOURCE_KEY": {
 			"/vectorstore/prod/vendors.json", "s3://b/vendors.json", "arn:aws:s3:::b/vendors.json", "https://b.s3.amazonaws.com/vendors.json",
 			"file:///data/vendors.json", "a//b.json", "../vendors.json", "a/./b.json", "vectorstore/prod/", "a\\b.json", "a\x7f.json", "vendors.json ", ".vectorstore/x.json",

@@ -79,7 +79,7 @@ func printStatus(w io.Writer, s statusReport, now time.Time) {
 
 func whyNotNewer(r store.Replica) string {
 	switch {
-	case r.State == "current":
+	case r.State == "current" || r.State == "ahead":
 		return "-"
 	case r.Rejected != nil:
 		return fmt.Sprintf("refused %s: %s: %s", r.Rejected.ID, r.Rejected.Reason, r.Rejected.Message)
@@ -113,8 +113,19 @@ func nextSteps(s statusReport) []string {
 		add("somebody deleted the pointer: %s", c.Message)
 	case "PointerInvalid":
 		add("somebody overwrote the pointer: %s", c.Message)
+	case "NewerFormat":
+		add("a newer release has written here: run its indexer: %s", c.Message)
 	case "PinNotCurrent":
 		add("the pin cannot be served: `indexer pin` another snapshot, or `indexer unpin`: %s", c.Message)
+	}
+	if c := is[reconcile.Intact]; c.Status == reconcile.False {
+		add("somebody changed what is not theirs, see docs/RUNBOOK.md: %s", c.Message)
+	}
+	if c := is[reconcile.Ready]; c.Reason == "ReplicaAstray" {
+		add("a server does not follow the pointer, see docs/RUNBOOK.md: %s", c.Message)
+	}
+	if c := is[reconcile.Built]; c.Reason == "NewerSpec" {
+		add("%s", c.Message)
 	}
 	if c := is[reconcile.SourceReady]; c.Status == reconcile.False {
 		add("repair the catalogue: %s", c.Message)

@@ -94,7 +94,7 @@ pass:
 rd:
   atomic { id = pId; gen = pGen; etag = pTag; ep = pEpoch };
 #ifndef NOMEMORY
-  /* @ reconcile pass.repairPointer: gone, or below what status.json, the lease and the replicas remember */
+  /* @ reconcile pass.restore: gone, or below what status.json, the lease and the replicas remember */
   atomic { top = (mGen > leaseGen -> mGen : leaseGen); top = (hbGen > top -> hbGen : top) };
   if
   :: id == 0 || gen < top ->

@@ -88,9 +88,22 @@
 //     as queries across it.
 //   - Epochs count from the highest in lease, pointer, status.json and gc.json, so they stay monotonic when one
 //     of them was removed or overwritten by hand. A lease.json that cannot be read expires like a silent holder.
-//   - A pointer that was deleted or overwritten is written again in the lineage that status.json remembers, its
-//     generation above every heartbeat's. A promotion by an operator that no status and no heartbeat had seen yet
-//     is forgotten by that, and its generation number is used again.
+//   - What others write is advice or memory, never more (memory.go). A replica's generation counts up to what pointer,
+//     history, status.json and lease.json were seen at, plus 10 and 10 per second since the newest promotion; a lineage
+//     whose generations are used up is followed by another; heartbeats are bounded in size, number, age and names, and
+//     whatever is wrong with them stops nothing but the collection of garbage. A holder of the lease is waited for five
+//     minutes at most, whatever its record says.
+//   - A pointer that was deleted, overwritten, edited or put back to an earlier day is restored at once, above everything
+//     that was seen: to the pinned snapshot, else to the one that status.json remembers. That is no promotion, so it
+//     happens while pinned and suspended too. A control.json that is gone is written again from status.json, and what
+//     was being deleted outlives gc.json there. Condition Intact says so for an hour. Whatever status.json had not seen
+//     yet is forgotten, but its generation is not used again when a replica reports it.
+//   - On Amazon's S3 a creation succeeds over a delete marker, elsewhere it is refused (ErrDeleteMarker): then operators'
+//     last intent still holds, and people are told the command.
+//   - Ready is False while a live replica serves what the pointer does not lead to: ahead of it, of another lineage, or
+//     another snapshot under the same generation.
+//   - A leader that meets a document of a newer format releases the lease and waits, a follower does not take it. A spec
+//     with members that this release does not know is not built over: that would take turns with the release that does.
 //   - The first fence is the first step of every pass whose epoch is above the pointer's, not an event of the
 //     takeover: a pointer created by an operator, or a fence lost in a crash, is caught up with.
 //   - While no pointer exists nothing is deleted, and the only promotion is the creating If-None-Match. There is

@@ -5,11 +5,17 @@
 //
 // One goroutine (follower) polls the pointer. Work is driven by desired ≠ served, not by "the pointer changed": a
 // snapshot that cannot be loaded is quarantined per (id, manifest digest, pointer nonce) and tried again with backoff
-// while the old one is served. Within a process and lineage the generation never falls; another lineage is accepted
-// after two equal polls. A load runs in its own goroutine, so polls and heartbeats go on:
+// while the old one is served. Within a process and lineage the generation never falls below one that was served (what
+// was only desired may have been somebody's mistake); another lineage is accepted after two equal polls. A load runs in
+// its own goroutine, so polls and heartbeats go on:
 //
 //	heartbeat "fetching" → pointer re-read → manifest (sha256 against the pointer) → embedder callable? → memory fits?
 //	→ download, every file hashed → rename into the cache → open → filters and words → warm → publish
+//
+// The heartbeat and the second look keep the collector away from what is fetched. When either fails nothing is fetched,
+// unless nothing is served yet. What was loaded is published though the pointer has moved on meanwhile, or steady
+// promotions would never let anything be; not when the pointer rolled back from it, went below its generation or came
+// back to what is served.
 //
 // # Holding
 //

@@ -15,7 +15,7 @@
 //	P/current/manifest.json           the pointer: one object, always a conditional write
 //	P/current/index.faiss, index.pkl  copies for old readers, after the pointer; nothing here reads them
 //	P/lease.json, control.json,
-//	  gc.json, status.json            CAS documents: replaced if unchanged, never deleted
+//	  gc.json, status.json            CAS documents: replaced if unchanged, never deleted; the status remembers the others
 //	P/embeddings/<space>/…            the ledger: append-only segments (see Ledger)
 //	P/replicas/<id>.json              heartbeats, the only thing that a server writes
 //	P/probe/<random>                  the self-test
@@ -49,8 +49,9 @@
 // leaves it open whether the write happened: the caller forgets what it believed and reads again. ETags are opaque.
 //
 // S3 answers 409 when two conditional writes meet: neither yes nor no, so the same bytes go again, and a multipart
-// upload starts again. A key that answers 404 but refuses to be created hides older versions behind a delete marker
-// (ErrDeleteMarker): somebody deleted a document that is never deleted, and history must be restored by hand.
+// upload starts again. In a bucket with versions a deleted key hides behind a delete marker. Amazon's S3 and minio let it
+// be created again; others (versitygw) answer 404 and refuse (ErrDeleteMarker), until people remove the marker. The
+// contract test knows both kinds.
 //
 // # What the lease does, and what it does not
 //

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,10 @@ import (
 type S3Config struct {
 	Bucket  string
 	Metrics *Metrics // counts every HTTP attempt, retries included; nil: none
+
+	// SSE is asked for with every object, see CheckSSE. Default "": the bucket's own encryption, and no header, which not
+	// every server that speaks S3 takes.
+	SSE string
 
 	// PartSize of uploads in bytes: larger files travel in parts. Default 16 MiB, at least 5 MiB (S3's minimum).
 	PartSize int64
@@ -58,7 +63,8 @@ const (
 )
 
 // S3 is an object store in a bucket of Amazon S3 or of a server that speaks its protocol and honours conditional
-// writes (see SelfTest). Objects are written with SSE-S3 and a SHA-256 checksum that the server verifies.
+// writes (see SelfTest). Objects are written with a SHA-256
+// checksum that the server verifies.
 type S3 struct {
 	client   *s3.Client
 	attempts *attemptClient
@@ -114,6 +120,15 @@ func NewS3(ctx context.Context, cfg S3Config) (*S3, error) {
 		}
 	}
 	return s, nil
+}
+
+// CheckSSE refuses what S3 does not know as server-side encryption. Keys of the customer's own are not supported: every
+// reader would need them.
+func CheckSSE(sse string) error {
+	if sse != "" && !slices.Contains(types.ServerSideEncryption("").Values(), types.ServerSideEncryption(sse)) {
+		return fmt.Errorf("%.80q is not AES256, aws:kms or aws:kms:dsse", sse)
+	}
+	return nil
 }
 
 func (c S3Config) withDefaults() S3Config {

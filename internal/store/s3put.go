@@ -61,7 +61,7 @@ func (s *S3) put(ctx context.Context, key string, body io.ReadSeeker, size int64
 		IfMatch:              optional(o.IfMatch),
 		IfNoneMatch:          ifNoneMatch(o),
 		Metadata:             o.Metadata,
-		ServerSideEncryption: types.ServerSideEncryptionAes256,
+		ServerSideEncryption: types.ServerSideEncryption(s.cfg.SSE),
 	}, once)
 	if err != nil {
 		return Info{}, s.fail(OpPut, key, err)
@@ -86,7 +86,7 @@ func (s *S3) putParts(ctx context.Context, key string, f io.ReaderAt, size int64
 		Key:                  &key,
 		ChecksumAlgorithm:    types.ChecksumAlgorithmSha256,
 		Metadata:             o.Metadata,
-		ServerSideEncryption: types.ServerSideEncryptionAes256,
+		ServerSideEncryption: types.ServerSideEncryption(s.cfg.SSE),
 	})
 	if err != nil {
 		return Info{}, s.fail(OpPut, key, err)

@@ -33,7 +33,7 @@ func TestS3PutSendsItsConditionChecksumAndEncryptionOnce(t *testing.T) {
 		"plain":   {store.PutOptions{Metadata: map[string]string{"snapshot-id": "x"}}, map[string]string{"If-None-Match": "", "If-Match": "", "X-Amz-Meta-Snapshot-Id": "x"}},
 	} {
 		s := &stub{t: t, answer: func(w http.ResponseWriter, r *http.Request, body []byte, _ int) {
-			c.header["X-Amz-Server-Side-Encryption"] = "AES256"
+			c.header["X-Amz-Server-Side-Encryption"] = "" // the bucket's own
 			c.header["X-Amz-Checksum-Sha256"] = base64.StdEncoding.EncodeToString(sum[:])
 			for h, want := range c.header {
 				if got := r.Header.Get(h); got != want {
@@ -328,5 +328,34 @@ func TestNewS3NeedsABucketAndARegion(t *testing.T) {
 	}})
 	if os.Getenv("AWS_REGION") == "" && os.Getenv("AWS_DEFAULT_REGION") == "" && (err == nil || !strings.Contains(err.Error(), "AWS_REGION")) {
 		t.Errorf("without a region: %v", err)
+	}
+}
+
+func TestS3EncryptionIsAskedForOnlyWhenSet(t *testing.T) {
+	for _, sse := range []string{"", "AES256", "aws:kms"} {
+		asked := 0
+		parts := uploads(func(w http.ResponseWriter, _ int) { completed(w) })
+		s := &stub{t: t, answer: func(w http.ResponseWriter, r *http.Request, body []byte, n int) {
+			creates := r.Method == http.MethodPost && r.URL.Query().Has("uploads") || r.Method == http.MethodPut && !r.URL.Query().Has("partNumber")
+			if _, set := r.Header["X-Amz-Server-Side-Encryption"]; creates {
+				asked++
+				if got := r.Header.Get("X-Amz-Server-Side-Encryption"); got != sse || set != (sse != "") {
+					t.Errorf("%q: %s %s asks for %q (header set: %v)", sse, r.Method, r.URL, got, set)
+				}
+			}
+			parts(w, r, body, n)
+		}}
+		o := s.open(func(c *store.S3Config) { c.SSE = sse })
+		path, f := largeFile(t)
+		_, err := o.PutFile(t.Context(), "p/large", path, store.PutOptions{IfAbsent: true})
+		_, perr := o.Put(t.Context(), "p/small", []byte("x"), store.PutOptions{})
+		if err != nil || perr != nil || asked != 2 {
+			t.Errorf("%q: %v, %v; %d objects of %d bytes created", sse, err, perr, asked, f.Size)
+		}
+	}
+	for sse, ok := range map[string]bool{"": true, "AES256": true, "aws:kms": true, "aws:kms:dsse": true, "aes256": false, "true": false} {
+		if err := store.CheckSSE(sse); (err == nil) != ok {
+			t.Errorf("%q: %v", sse, err)
+		}
 	}
 }

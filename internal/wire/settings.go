@@ -18,6 +18,7 @@ import (
 type Store struct {
 	Bucket    string `name:"s3-bucket" env:"VECTORSTORE_S3_BUCKET" placeholder:"BUCKET" help:"S3 bucket. Unset: the directory store. Region, endpoint and credentials come from the AWS SDK's own settings (AWS_REGION, AWS_ENDPOINT_URL_S3, …)."`
 	Prefix    string `name:"s3-prefix" env:"VECTORSTORE_S3_PREFIX" default:"vectorstore/prod" help:"Prefix of every key."`
+	SSE       string `name:"s3-sse" env:"VECTORSTORE_S3_SSE" placeholder:"AES256|aws:kms|aws:kms:dsse" help:"Server-side encryption to ask for with every object. Unset: the bucket's own."`
 	Dir       string `name:"store-dir" env:"VECTORSTORE_STORE_DIR" default:"./data/store" help:"Root of the directory store, same key layout as S3."`
 	SourceKey string `name:"source-key" env:"VECTORSTORE_SOURCE_KEY" placeholder:"KEY" help:"Key of the catalogue; default <prefix>/vendors.json."`
 	LocalDir  string `name:"local-dir" env:"VECTORSTORE_LOCAL_DIR" default:"./vectorstore" help:"Local disk: the server's last-good cache, the indexer's scratch space."`
@@ -41,6 +42,9 @@ func (s Store) Validate() error {
 	}
 	if err := store.CheckBucket(s.Bucket); err != nil {
 		return SettingError("VECTORSTORE_S3_BUCKET", "%w", err)
+	}
+	if err := store.CheckSSE(s.SSE); err != nil {
+		return SettingError("VECTORSTORE_S3_SSE", "%w", err)
 	}
 	for _, variable := range []string{"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"} { // as the SDK looks for it
 		if endpoint := os.Getenv(variable); endpoint != "" {
@@ -72,7 +76,7 @@ func (s Store) Open(ctx context.Context, reg prometheus.Registerer, patience tim
 		}
 		return store.Observe(d, m), nil
 	}
-	return store.NewS3(ctx, store.S3Config{Bucket: s.Bucket, Metrics: m, Patience: patience})
+	return store.NewS3(ctx, store.S3Config{Bucket: s.Bucket, SSE: s.SSE, Metrics: m, Patience: patience})
 }
 
 // CheckAddr reports an address that no listener could have.

@@ -34,6 +34,7 @@ func Contract(t *testing.T, open func(t *testing.T) store.Objects) {
 		{"of 32 racing replacements one wins", testRacingReplace},
 		{"no increment of 8 writers is lost", testCounter},
 		{"delete is idempotent", testDelete},
+		{"what was deleted can be created, or says why not", testCreateDeleted},
 		{"list is in key order and filters by prefix", testListOrder},
 		{"list goes on after 1,000 keys", testListPages},
 		{"list stops when told", testListStops},
@@ -238,6 +239,40 @@ func testDelete(t *testing.T, o store.Objects) {
 	}
 	if keys := list(t, o, "p/delete/"); len(keys) != 0 {
 		t.Errorf("listed after delete: %v", keys)
+	}
+}
+
+// testCreateDeleted knows both kinds of store: on one a creation over a delete marker succeeds, on the other the key
+// stays hidden until people remove the marker, and says so.
+func testCreateDeleted(t *testing.T, o store.Objects) {
+	const key = "p/deleted/doc"
+	first, err := store.WriteBytes(t.Context(), o, key, []byte("1"), store.PutOptions{IfAbsent: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	// By its last ETag it is gone, or (versitygw) still the version that is replaced: never another one.
+	_, err = store.WriteBytes(t.Context(), o, key, []byte("2"), store.PutOptions{IfMatch: first.ETag})
+	if err == nil {
+		if body, _ := mustGet(t, o, key, store.GetOptions{}); string(body) != "2" {
+			t.Errorf("replaced by %q", body)
+		}
+		return
+	}
+	wantErr(t, "replacing what was deleted", err, store.ErrConflict)
+	_, err = store.WriteBytes(t.Context(), o, key, []byte("2"), store.PutOptions{IfAbsent: true})
+	if errors.Is(err, store.ErrDeleteMarker) {
+		_, err := o.Head(t.Context(), key)
+		wantErr(t, "head after a refused creation", err, store.ErrNotFound)
+		return
+	}
+	if err != nil {
+		t.Fatalf("create what was deleted: %v", err)
+	}
+	if body, _ := mustGet(t, o, key, store.GetOptions{}); string(body) != "2" {
+		t.Errorf("created %q", body)
 	}
 }
 
