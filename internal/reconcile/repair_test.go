@@ -155,4 +155,10 @@ func TestIDsLiveThroughReordering(t *testing.T) {
 			t.Errorf("%s: %+v, %d texts bought", in, p.Stats, r.embed.Bought()-bought)
 		}
 	}
+	r.cfg.GateMaxRemoved = 1 // the repair ends V-1~2
+	r.put(r.layout.Source, []byte("["+strings.Replace(b, "V-1", "V-9", 1)+","+d+","+c+","+a+"]"))
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	if p := r.pointer(); p.Stats.Removed != 1 || p.Stats.Added != 1 || p.Stats.Unchanged+p.Stats.Changed != 3 || r.embed.Bought() != bought {
+		t.Errorf("repaired: %+v, %d texts bought", p.Stats, r.embed.Bought()-bought)
+	}
 }

@@ -147,7 +147,7 @@ func (c *catalogue) csv() error {
 	if err != nil {
 		return err
 	}
-	root, columns, bad := newColumns(header)
+	root, columns, bad := newColumns(header, c.lim.Depth)
 	if bad != nil {
 		bad.Line, bad.Offset = line, x.start
 		return bad
@@ -207,7 +207,7 @@ type column struct {
 }
 
 // newColumns reads a header. A name with dots leads into objects; without a name a column must be empty.
-func newColumns(header []string) (root *column, columns int, bad *CatalogueError) {
+func newColumns(header []string, depth int) (root *column, columns int, bad *CatalogueError) {
 	fail := func(kind, format string, args ...any) (*column, int, *CatalogueError) {
 		return nil, 0, &CatalogueError{Kind: kind, Detail: fmt.Sprintf(format, args...)}
 	}
@@ -223,6 +223,8 @@ func newColumns(header []string) (root *column, columns int, bad *CatalogueError
 		switch {
 		case name == "":
 			return fail(KindCSV, "column %d has no name: the first row names the columns (of pandas, write with index=False)", i+1)
+		case strings.Count(name, ".") >= depth:
+			return fail(KindDepth, "column %d", i+1)
 		case strings.Contains(name, "\r"):
 			return fail(KindCSV, "its lines end in carriage returns alone; save it with ordinary line ends")
 		}
