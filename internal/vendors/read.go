@@ -86,7 +86,7 @@ func Read(f io.ReadSeeker, rules Rules, lim Limits, begin func() error, each fun
 				bad.Line, bad.Offset = c.src.line, c.src.Offset()
 			}
 		}
-		err = c.misread(bad)
+		err = c.misread(c.explained(bad))
 	}
 	return c.reported(), err
 }
@@ -105,7 +105,6 @@ type catalogue struct {
 	each     func(Record) error
 
 	// Of this pass over the file:
-	in    *bounded        // what src reads
 	src   *source         // nil for a CSV
 	count int             // records
 	bad   *CatalogueError // the first offence of a single record

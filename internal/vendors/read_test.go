@@ -377,6 +377,16 @@ func TestWhatCannotBeReadIsRefusedWithTheLikelyCause(t *testing.T) {
 		{"UTF-16 without", utf16("[{}]"), vendors.KindUTF8, 1, "UTF-16"},
 		{"UTF-16, big", "\xfe\xff\x00[\x00]", vendors.KindUTF8, 1, "UTF-16"},
 		{"a UTF-16 CSV", "\xff\xfe" + utf16("id\tname\n"), vendors.KindUTF8, 1, "UTF-16"},
+		{"NaN", "[{\"id\":\"a\",\n\"x\":NaN}]", vendors.KindSyntax, 2, "write null"},
+		{"minus infinity in JSON Lines", a + "\n{\"x\":-Infinity}", vendors.KindSyntax, 2, "write null"},
+		{"Python's words", "[{\"id\":\"a\",\"x\":None}]", vendors.KindSyntax, 1, "json.dump"},
+		{"Python's quotes", "[{'id':'a'}]", vendors.KindSyntax, 1, "double quotes"},
+		{"typographic quotes", "[{“id”:\"a\"}]", vendors.KindSyntax, 1, "typographic"},
+		{"full-width punctuation", "[{\"id\"：\"a\"}]", vendors.KindSyntax, 1, "full-width"},
+		{"a comment", "[" + a + ",\n// more\n]", vendors.KindSyntax, 2, "comments"},
+		{"a comma too many", "[" + a + ",\n]", vendors.KindSyntax, 2, "one too many"},
+		{"brackets crossed", "[{\"id\":\"a\"]", vendors.KindSyntax, 1, "found ']' where ',' or '}' should be, in record 1"},
+		{"a comma missing", "[" + a + "\n" + a + "]", vendors.KindSyntax, 2, "missing"},
 		{"gzip inside gzip", gzipped(gzipped("[" + a + "]")), vendors.KindFormat, 1, "gzip inside gzip"},
 		{"gzip cut off", gzipped("[" + a + "]")[:30], vendors.KindTruncated, 1, "compressed"},
 		{"gzip damaged", strings.Replace(gzipped("["+a+"]"), "\x00\x00\x00\x00", "\x00\x00\x00\x00\xff", 1), vendors.KindGzip, 1, "damaged"},
@@ -470,6 +480,20 @@ func TestShiftJISIsTakenForItOnlyWhenItIsSure(t *testing.T) {
 		}
 		if !tt.good && err == nil {
 			t.Errorf("%s: was taken for Shift_JIS: %s", tt.what, recs[0].Raw)
+		}
+	}
+}
+
+func TestNoCauseIsInvented(t *testing.T) {
+	for in, want := range map[string]string{
+		`[{"id":"a"]`:              "found ']' where ',' or '}' should be, in record 1",
+		"{\"id\":1}\n{\"id\":\n2}": "the object goes on in the next line: JSON Lines has a whole one on each line",
+		`[{"id":x}]`:               "found 'x' where a value should be, in record 1",
+	} {
+		_, err := parse(strings.NewReader(in), vendors.DefaultLimits())
+		var bad *vendors.CatalogueError
+		if !errors.As(err, &bad) || bad.Detail != want {
+			t.Errorf("%s: %v, want %q", in, err, want)
 		}
 	}
 }
