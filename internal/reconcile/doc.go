@@ -86,6 +86,9 @@
 //     command builds no other spec than the served one and deletes by no other retention than the one that status.json
 //     says, unless it was told that this is meant; the gate reports a change of spec and asks sampled records' texts
 //     as queries across it.
+//   - A pass in which nothing moved costs three reads. What the last look around saw (look.go) stands until the pointer
+//     or control.json is another, or some minutes have passed; whatever a look found wrong stays wrong until then. Every
+//     promotion and collection reads the heartbeats anew all the same.
 //   - Epochs count from the highest in lease, pointer, status.json and gc.json, so they stay monotonic when one
 //     of them was removed or overwritten by hand. A lease.json that cannot be read expires like a silent holder.
 //   - What others write is advice or memory, never more (memory.go). A replica's generation counts up to what pointer,

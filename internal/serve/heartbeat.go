@@ -40,6 +40,9 @@ func (f *follower) source() string {
 // writes 864 times a day, and one that died keeps its snapshot for five minutes.
 const minHeartbeat = 5 * time.Minute
 
+// retryHeartbeat is how soon one that failed is written again: several times before the last one stops to count.
+const retryHeartbeat = 20 * time.Second
+
 // maxReason of a rejection's message is reported.
 const maxReason = 1 << 10
 
@@ -75,6 +78,7 @@ func (f *follower) beat(ctx context.Context, now bool) error {
 		_, err = f.deps.Objects.Put(ctx, f.deps.Layout.Replica(f.id), data, store.PutOptions{})
 	}
 	if err != nil {
+		f.beatAt = time.Now().Add(retryHeartbeat)
 		f.log.Warn("heartbeat not written", "error", err)
 	}
 	return err

@@ -93,6 +93,38 @@ func TestPollsAreJitteredAndHeartbeatsRegular(t *testing.T) {
 	})
 }
 
+// A heartbeat that was not written is tried again long before the last one stops to count.
+func TestHeartbeatThatFailedIsRepeatedSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := memWorld(t)
+		w.publish(catalogue())
+		began := time.Now()
+		var beats []time.Duration
+		s := follows(t, w, 10*time.Minute, func(_ context.Context, op, key string, call func() error) error {
+			if !strings.HasPrefix(key, w.layout.Replicas()) {
+				return call()
+			}
+			if at := time.Since(began); at > 2*time.Minute {
+				beats = append(beats, at)
+				if at < 5*time.Minute {
+					return store.ErrDenied
+				}
+			}
+			return call()
+		})
+		if len(beats) < 8 || beats[len(beats)-1] < 5*time.Minute {
+			t.Fatalf("tried at %v", beats)
+		}
+		for i := 1; i < len(beats) && beats[i-1] < 5*time.Minute; i++ {
+			if gap := beats[i] - beats[i-1]; gap > 25*time.Second {
+				t.Errorf("tried again after %s", gap)
+			}
+		}
+		s.holder.publish(nil)
+		s.holder.wait()
+	})
+}
+
 func TestRefusedSnapshotIsTriedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := memWorld(t)
