@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/langchain"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -159,12 +157,21 @@ func repeated(w io.Writer, report vendors.Report) {
 		if r.Kind != vendors.RepairDuplicateID {
 			continue
 		}
-		fmt.Fprintf(w, "%d ids are of several documents: %s\n", r.Count, strings.Join(r.IDs, ", "))
+		more, example := "", "<id>~2"
+		if n := r.Count - len(r.IDs); n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		for _, x := range slices.Backward(r.Examples) {
+			if id, ok := strings.CutPrefix(x.Done, "kept as "); ok {
+				example = id
+			}
+		}
+		fmt.Fprintf(w, "%s of several documents: %s%s\n", count(r.Count, "id"), strings.Join(r.IDs, ", "), more)
 		if report.Renamed > 0 {
-			fmt.Fprintf(w, "  %d of these documents get an id of their own when they are indexed, such as %s~2; their metadata stays as it is\n", report.Renamed, r.IDs[0])
+			fmt.Fprintf(w, "  %s kept under an id like %s by the indexer; their metadata stays as it is\n", count(report.Renamed, "document"), example)
 		}
 		if report.Dropped > 0 {
-			fmt.Fprintf(w, "  %d are not indexed: they repeat another one, or --duplicates last leaves them out\n", report.Dropped)
+			fmt.Fprintf(w, "  %s left out: equal to another one in everything, or not the last with --duplicates last\n", count(report.Dropped, "document"))
 		}
 	}
 }
@@ -299,7 +306,7 @@ func (n *notes) print(w io.Writer, skipped bool) {
 		return cmp.Or(cmp.Compare(x.Field, y.Field), cmp.Compare(x.From, y.From), cmp.Compare(x.To, y.To))
 	})
 	for _, c := range all {
-		fmt.Fprintf(w, "%s: %s became %s, %d times, first in document %d\n", c.Field, c.From, c.To, n.count[c], n.first[c])
+		fmt.Fprintf(w, "%s: %s became %s, %d times, first in document %d\n", cell(c.Field), c.From, c.To, n.count[c], n.first[c])
 	}
 	what := "cannot be read"
 	if skipped {
@@ -425,9 +432,9 @@ func dot(x, y []float32) float64 {
 
 // vectors puts the index's vectors into the ledger, as if they had just been bought.
 func (c importCmd) vectors(a *app, old *folder) error {
-	objects, err := a.store.Open(a.ctx, prometheus.NewRegistry(), wire.Command)
+	o, err := a.acting()
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	dir, err := os.MkdirTemp("", "vectorstore-import-")
 	if err != nil {
@@ -435,7 +442,7 @@ func (c importCmd) vectors(a *app, old *folder) error {
 	}
 	defer os.RemoveAll(dir)
 	s := old.embedder.Spec()
-	ledger, err := store.OpenLedger(a.ctx, objects, a.store.Layout(), dir, store.Embedding(s), old.embedder.Endpoint())
+	ledger, err := store.OpenLedger(a.ctx, o.Objects, o.Layout, dir, store.Embedding(s), old.embedder.Endpoint())
 	if err != nil {
 		return err
 	}

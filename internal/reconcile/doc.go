@@ -17,7 +17,7 @@
 //	 9  upload, manifest last, then the verdict (publish.go)
 //	10  hold the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
 //	    of step 2, drop the hold
-//	11  copy index.faiss and index.pkl to current/ for old readers; the pair is not atomic for them
+//	11  copy index.faiss and index.pkl to current/ for old readers, as LEGACY_COPIES says (copies.go)
 //	12  collect garbage (gcplan.go, gc.go)
 //	13  write status.json when it says something new (record.go); the lease says that passes go on
 //

@@ -13,7 +13,7 @@
 //	P/<ts>/manifest.json              last, created if absent: no manifest, no snapshot
 //	P/<ts>/verdict.json               what the gate or a re-hash said of it
 //	P/current/manifest.json           the pointer: one object, always a conditional write
-//	P/current/index.faiss, index.pkl  copies for old readers, after the pointer; nothing here reads them
+//	P/current/index.faiss, index.pkl  copies for old readers, after the pointer (unless LEGACY_COPIES is off)
 //	P/lease.json, control.json,
 //	  gc.json, status.json            CAS documents: replaced if unchanged, never deleted; the status remembers the others
 //	P/embeddings/<space>/…            the ledger: append-only segments (see Ledger)
