@@ -20,12 +20,13 @@ GraphBuilder::GraphBuilder(
     const size_t n = locks_.size();
     require(old.cum_nneighbor_per_level == graph_.cum_nneighbor_per_level,
             "graphs of different link counts");
+    find_copies(threads);
+    const std::vector<int64_t> origin = carried(old, from);
     std::vector<bool> linked(n);
     Id top = -1; // of what is carried, the one on the highest level
     for (size_t i = 0; i < n; i++) {
-        linked[i] = from[i] >= 0;
-        require(from[i] < int64_t(old.levels.size()), "position out of range");
-        graph_.levels.push_back(linked[i] ? old.levels[size_t(from[i])] : 0);
+        linked[i] = origin[i] >= 0;
+        graph_.levels.push_back(linked[i] ? old.levels[size_t(origin[i])] : 0);
         if (linked[i] && (top < 0 || graph_.levels[i] > graph_.levels[size_t(top)])) {
             top = Id(i);
         }
@@ -34,7 +35,8 @@ GraphBuilder::GraphBuilder(
     for (size_t i = 0; i < n; i++) {
         if (!linked[i]) {
             // No higher than the entry point, which stays the highest.
-            graph_.levels[i] = std::min(graph_.random_level() + 1, graph_.levels[size_t(top)]);
+            const int level = first_[i] == Id(i) ? graph_.random_level() + 1 : 1;
+            graph_.levels[i] = std::min(level, graph_.levels[size_t(top)]);
         }
     }
     graph_.prepare_level_tab(n, true);
@@ -42,7 +44,23 @@ GraphBuilder::GraphBuilder(
     graph_.max_level = graph_.levels[size_t(top)] - 1;
     set_order(linked);
     make_scratch(threads);
-    carry_links(old, from);
+    carry_links(old, origin.data());
+}
+
+// Where the links of each vector that is linked come from: from itself, or from
+// an equal one. The old graph linked only the first of equal vectors, too, unless
+// it is of an earlier release.
+std::vector<int64_t> GraphBuilder::carried(const faiss::HNSW& old, const int64_t* from) const {
+    std::vector<int64_t> origin(locks_.size(), -1);
+    for (size_t i = 0; i < origin.size(); i++) {
+        require(from[i] < int64_t(old.levels.size()), "position out of range");
+        int64_t& linked = origin[size_t(first_[i])];
+        if (from[i] >= 0 && linked < 0) {
+            const Id first = marked_copy(old, Id(from[i]));
+            linked = first >= 0 ? first : from[i];
+        }
+    }
+    return origin;
 }
 
 void GraphBuilder::carry_links(const faiss::HNSW& old, const int64_t* from) {

@@ -43,6 +43,7 @@ GraphBuilder::GraphBuilder(faiss::IndexHNSW& index, int threads)
       locks_(size_t(storage_.ntotal)) {
     require(!locks_.empty(), "no vectors");
     graph_.prepare_level_tab(locks_.size());
+    find_copies(threads);
     set_order(std::vector<bool>(locks_.size()));
     graph_.entry_point = order_[0];
     graph_.max_level = graph_.levels[order_[0]] - 1;
@@ -50,10 +51,17 @@ GraphBuilder::GraphBuilder(faiss::IndexHNSW& index, int threads)
     make_scratch(threads);
 }
 
-// Everything not yet linked, upper levels first.
+void GraphBuilder::find_copies(int threads) {
+    const auto* rows = reinterpret_cast<const uint8_t*>(storage_.get_xb());
+    first_ = first_of_equal(rows, locks_.size(), size_t(storage_.d) * sizeof(float), threads);
+}
+
+// Everything not yet linked, upper levels first; copies are marked.
 void GraphBuilder::set_order(const std::vector<bool>& linked) {
     for (size_t i = 0; i < linked.size(); i++) {
-        if (!linked[i]) {
+        if (first_[i] != Id(i)) {
+            mark_copy(graph_, Id(i), first_[i]);
+        } else if (!linked[i]) {
             order_.push_back(Id(i));
         }
     }

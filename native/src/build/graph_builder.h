@@ -2,10 +2,12 @@
 // FAISS's own arrays and by its rules (Malkov and Yashunin, 2016, algorithms 1
 // and 4), but finding candidates on 8-bit codes: insertion spends most of its
 // time looking at vectors that it does not link. Candidates are scored by the
-// stored vectors before links are chosen among them.
+// stored vectors before links are chosen among them. Copies of a vector are
+// marked instead of linked (engine/copies.h).
 #pragma once
 
 #include "../engine/codes.h"
+#include "../engine/copies.h"
 #include "../engine/searcher.h"
 
 #include <faiss/IndexFlat.h>
@@ -45,8 +47,10 @@ private:
     const float* row(int64_t i) const {
         return storage_.get_xb() + size_t(i) * size_t(storage_.d);
     }
+    void find_copies(int threads);
     void set_order(const std::vector<bool>& linked);
     void make_scratch(int threads);
+    std::vector<int64_t> carried(const faiss::HNSW& old, const int64_t* from) const;
     void carry_links(const faiss::HNSW& old, const int64_t* from);
     void carry_links_of(Scratch& s, const faiss::HNSW& old, const std::vector<Id>& now, Id id,
                         Id before);
@@ -66,6 +70,7 @@ private:
     const faiss::IndexFlat& storage_;
     faiss::HNSW& graph_;
     Codes codes_;
+    std::vector<Id> first_; // of equal vectors; the others are copies, and not linked
     std::vector<Id> order_; // what is to be inserted
     std::vector<std::atomic<uint8_t>> locks_;
     std::vector<std::unique_ptr<Scratch>> scratch_; // one for each thread

@@ -3,9 +3,12 @@
 #include "../heap.h"
 #include "../rest.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 
 namespace vs {
 namespace {
@@ -26,23 +29,27 @@ CodeRange CodeRange::of(const float* rows, size_t n, size_t d, int threads) {
         low.assign(rows, rows + d);
         high = low;
     }
+    // Nothing is allocated within a parallel region: no exception may leave it.
+    std::vector<std::vector<float>> least(size_t(threads), low), most(size_t(threads), high);
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<float> least(low), most(high);
+        float* l = least[size_t(omp_get_thread_num())].data();
+        float* m = most[size_t(omp_get_thread_num())].data();
 #pragma omp for schedule(static)
         for (size_t i = 1; i < n; i++) {
             if (i % kRows == 0) {
                 rest();
             }
             for (size_t j = 0; j < d; j++) {
-                least[j] = std::min(least[j], rows[i * d + j]);
-                most[j] = std::max(most[j], rows[i * d + j]);
+                l[j] = std::min(l[j], rows[i * d + j]);
+                m[j] = std::max(m[j], rows[i * d + j]);
             }
         }
-#pragma omp critical(vs_code_range)
+    }
+    for (size_t t = 0; t < least.size(); t++) {
         for (size_t j = 0; j < d; j++) {
-            low[j] = std::min(low[j], least[j]);
-            high[j] = std::max(high[j], most[j]);
+            low[j] = std::min(low[j], least[t][j]);
+            high[j] = std::max(high[j], most[t][j]);
         }
     }
     for (size_t j = 0; j < d; j++) {
@@ -79,7 +86,7 @@ void CodeRange::prepare(const float* query, CodeQuery& out) const {
         most = std::max(most, std::fabs(query[j] * width_[j]));
     }
     out.w.assign((d + 63) / 64 * 64, 0);
-    const float per_unit = most > 0 ? 127 / most : 0;
+    const float per_unit = most > std::numeric_limits<float>::min() ? 127 / most : 0; // finite
     for (size_t j = 0; j < d; j++) {
         out.w[j] = nearest(query[j] * width_[j] * per_unit);
     }
@@ -104,9 +111,11 @@ Codes::Codes(const float* rows, size_t n, size_t d, int threads)
     : n_(n), d_(d), range_(CodeRange::of(rows, n, d, threads)) {
     data_.reset(static_cast<uint8_t*>(allocate_rows(n * d)));
     double longest = 0, farthest = 0, reach = 0;
+    std::vector<std::vector<float>> decoded;
+    decoded.resize(size_t(threads), std::vector<float>(d));
 #pragma omp parallel num_threads(threads) reduction(max : longest, farthest, reach)
     {
-        std::vector<float> back(d);
+        float* back = decoded[size_t(omp_get_thread_num())].data();
 #pragma omp for schedule(static)
         for (size_t i = 0; i < n; i++) {
             if (i % kRows == 0) {
@@ -115,7 +124,7 @@ Codes::Codes(const float* rows, size_t n, size_t d, int threads)
             const float* row = rows + i * d;
             uint8_t* code = data_.get() + i * d;
             range_.encode(row, code);
-            range_.decode(code, back.data());
+            range_.decode(code, back);
             // Four sums each: additions in a fixed order would be one after the other.
             float x2[4] = {}, e2[4] = {}, c2[4] = {};
             const auto add = [&](size_t j, size_t lane) {

@@ -5,6 +5,9 @@
 // ends with is scored again by the stored vectors: a quarter of the memory
 // traffic for the thousands of vectors looked at, exact scores for the results.
 //
+// Only the first of equal vectors is in the graph (copies.h): the beam counts
+// distinct vectors, and each brings those equal to it along.
+//
 // Under a filter the beam keeps only allowed vectors but walks over all of
 // them: it ends when no unexplored vector can improve the ef best allowed
 // ones, so a rare selection widens the walk instead of losing results.
@@ -68,7 +71,7 @@ template <class Scorer>
 class Walk {
 public:
     Walk(const Searcher& s, const faiss::HNSW& g, Visited& visited)
-        : g_(g), visited_(visited), ids_(links()), scores_(links()), scorer_(s, links()) {}
+        : s_(s), g_(g), visited_(visited), ids_(links()), scores_(links()), scorer_(s, links()) {}
 
     // Leaves the best allowed vectors in best. False when out of budget.
     bool run(const float* q, const Allow& allow, int64_t budget, TopK& best);
@@ -92,6 +95,7 @@ private:
         }
     }
 
+    const Searcher& s_;
     const faiss::HNSW& g_;
     Visited& visited_;
     int64_t computed_ = 0;
@@ -163,7 +167,7 @@ bool Walk<Scorer>::run(const float* q, const Allow& allow, int64_t budget, TopK&
     const Hit entry = descend();
     visited_.visit(size_t(entry.position));
     frontier_.push_back(entry);
-    if (allow.all() || allow.has(entry.position)) {
+    if (allow.all() || s_.allowed(allow, entry.position)) {
         best.push(entry.score, entry.position);
     }
     while (!frontier_.empty() && frontier_.front().score >= best.threshold()) {
@@ -188,7 +192,7 @@ bool Walk<Scorer>::run(const float* q, const Allow& allow, int64_t budget, TopK&
                 __builtin_prefetch(&g_.offsets[size_t(ids_[i])]);
                 frontier_.push_back(Hit{scores_[i], ids_[i]});
                 std::push_heap(frontier_.begin(), frontier_.end(), Worse());
-                if (allow.all() || allow.has(ids_[i])) {
+                if (allow.all() || s_.allowed(allow, ids_[i])) {
                     best.push(scores_[i], ids_[i]);
                 }
             }
@@ -214,13 +218,20 @@ bool Searcher::search_graph(
             if (!walk.run(query, allow, budget, beam)) {
                 return false;
             }
-            if (exact) {
+            if (exact && next_.empty()) {
                 beam.take_first(size_t(q.k), q.scores + i * q.k, q.positions + i * q.k);
+                continue;
+            }
+            if (exact) {
+                for (const Hit& h : beam.hits()) {
+                    expand(h, allow, best);
+                }
+                beam.clear();
             } else {
                 prepare(query, exact_query);
-                rescore(exact_query, beam, best);
-                best.take(q.scores + i * q.k, q.positions + i * q.k);
+                rescore(exact_query, beam, allow, best);
             }
+            best.take(q.scores + i * q.k, q.positions + i * q.k);
         }
         return true;
     };

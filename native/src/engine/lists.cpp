@@ -119,7 +119,7 @@ void Searcher::search_lists(const Queries& q, int64_t nprobe, const Allow& allow
         }
         if (!floats_) {
             prepare(query, exact);
-            rescore(exact, candidates, best);
+            rescore(exact, candidates, Allow(), best);
         }
         best.take(q.scores + i * q.k, q.positions + i * q.k);
     }

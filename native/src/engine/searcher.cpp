@@ -45,6 +45,9 @@ Searcher::Searcher(const faiss::Index& index, int code_threads)
     }
     hnsw_ = dynamic_cast<const faiss::IndexHNSW*>(&index);
     attach_flat(hnsw_ ? *hnsw_->storage : index);
+    if (hnsw_) {
+        next_ = chains(hnsw_->hnsw, base_, stride_);
+    }
     if (code_threads > 0 && floats_) {
         codes_ = std::make_unique<Codes>(reinterpret_cast<const float*>(base_), size_t(n_), d_, code_threads);
     }
@@ -116,7 +119,16 @@ void Searcher::score(
     }
 }
 
-void Searcher::rescore(const ExactQuery& q, TopK& candidates, TopK& best) const {
+// The vector and those equal to it, as far as they are allowed.
+void Searcher::expand(const Hit& hit, const Allow& allow, TopK& best) const {
+    for (int64_t p = hit.position; p >= 0; p = next_equal(p)) {
+        if (allow.all() || allow.has(p)) {
+            best.push(hit.score, p);
+        }
+    }
+}
+
+void Searcher::rescore(const ExactQuery& q, TopK& candidates, const Allow& allow, TopK& best) const {
     std::vector<const uint8_t*> rows;
     for (const Hit& h : candidates.hits()) {
         rows.push_back(stored(h.position));
@@ -124,8 +136,11 @@ void Searcher::rescore(const ExactQuery& q, TopK& candidates, TopK& best) const 
     }
     std::vector<float> scores(rows.size());
     score(q, rows.data(), rows.size(), scores.data());
-    best.push_run(scores.data(), scores.size(),
-                  [&](size_t i) { return candidates.hits()[i].position; });
+    for (size_t i = 0; i < scores.size(); i++) {
+        if (scores[i] >= best.threshold()) {
+            expand(Hit{scores[i], candidates.hits()[i].position}, allow, best);
+        }
+    }
     candidates.clear();
 }
 

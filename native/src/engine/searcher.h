@@ -6,12 +6,14 @@
 #pragma once
 
 #include "codes.h"
+#include "copies.h"
 #include "topk.h"
 
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVF.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -55,6 +57,12 @@ struct SharedScan {
     std::vector<BoundedQuery> queries; // with codes: prepared once
     std::vector<int8_t> weights;       // theirs, one row after the other
     std::vector<float> floor;          // scores that k vectors are known to reach; raised atomically
+
+    // With codes: blocks are numbered in the order they are begun. Those before
+    // `plain` are scanned by their floats, because codes told too little of a
+    // block before them.
+    int64_t blocks = 0, plain = 0;
+    int64_t vain = 0; // rows that were looked at by codes first and by floats then
 };
 
 // One byte per vector, reset every 255 searches instead of every search.
@@ -125,7 +133,8 @@ public:
 
     // Heap of this object, beyond that of the index.
     size_t bytes() const {
-        return rows_.capacity() * sizeof(rows_[0]) + (codes_ ? codes_->bytes() : 0);
+        return rows_.capacity() * sizeof(rows_[0]) + next_.capacity() * sizeof(next_[0]) +
+                (codes_ ? codes_->bytes() : 0);
     }
 
     // Every vector of [begin, end). shared is of the same queries.
@@ -142,6 +151,19 @@ public:
     // Probes at least nprobe lists and, under a filter, goes on until twice as
     // many allowed vectors were seen as an unfiltered search sees vectors.
     void search_lists(const Queries& q, int64_t nprobe, const Allow& allow) const;
+
+    // The next vector equal to this one, by position; -1 after the last.
+    int64_t next_equal(int64_t position) const {
+        return next_.empty() ? -1 : next_[size_t(position)];
+    }
+    // Whether a vector or one of those equal to it may be returned.
+    bool allowed(const Allow& allow, int64_t position) const {
+        bool any = allow.all() || allow.has(position);
+        for (int64_t p = next_equal(position); !any && p >= 0; p = next_equal(p)) {
+            any = allow.has(p);
+        }
+        return any;
+    }
 
     const faiss::IndexHNSW* graph() const {
         return hnsw_;
@@ -161,15 +183,18 @@ private:
                     int64_t end) const;
     void scan_codes(const Queries& q, SharedScan& shared, std::vector<TopK>& best, int64_t begin,
                     int64_t end) const;
-    void rescore(const ExactQuery& q, TopK& candidates, TopK& best) const;
+    void rescore(const ExactQuery& q, TopK& candidates, const Allow& allow, TopK& best) const;
+    void expand(const Hit& hit, const Allow& allow, TopK& best) const;
 
     size_t d_ = 0;
     int64_t n_ = 0;
+    mutable std::atomic<int64_t> wait_{1}; // blocks until codes are tried again, of the last scan too
     bool floats_ = true;
     size_t stride_ = 0;                // bytes stored of a vector
     const uint8_t* base_ = nullptr;    // vectors in order of position, or
     std::vector<const uint8_t*> rows_; // where each one lies
     CodeRange range_;                  // of stored codes
+    std::vector<Position> next_;       // of equal vectors; empty when a graph has no copies
     const faiss::IndexHNSW* hnsw_ = nullptr;
     const faiss::IndexIVF* ivf_ = nullptr;
     const faiss::IndexFlat* centroids_ = nullptr;

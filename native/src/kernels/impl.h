@@ -201,32 +201,18 @@ inline __attribute__((always_inline)) void tile(
     }
 }
 
-void ip_rows(const float* q, const float* rows, size_t n, size_t d, float* out) {
-    for (size_t r = 0; r < n; r++) {
-        const float* row = rows + r * d;
-        const char* ahead = reinterpret_cast<const char*>(row) + kAhead;
-        out[r] = hsum(chained(
-                d,
-                [&](V a, size_t i) __attribute__((always_inline)) {
-                    if (i % 16 == 0) {
-                        __builtin_prefetch(ahead + i * sizeof(float));
-                    }
-                    return fma(load(q + i), load(row + i), a);
-                },
-                [&](V a, size_t i, size_t m) __attribute__((always_inline)) {
-                    return fma(load_tail(q + i, m), load_tail(row + i, m), a);
-                }));
-    }
-}
-
 void l2_rows(const float* q, const float* rows, size_t n, size_t d, float* out) {
     for (size_t r = 0; r < n; r++) {
         out[r] = l2sqr(q, rows + r * d, d);
     }
 }
 
-// Four rows of a gather. While they are computed, the four behind them are
-// fetched: rows of a graph or a selection lie anywhere in memory.
+// Scores of stored rows are summed in one order, that of tile: whether a row is
+// scored alone, among four, in a block or a scan, its score is the same to the
+// last bit, so equal vectors tie on every path and order by position.
+
+// Four rows. While they are computed, others are fetched: the next four of a
+// gather, whose rows lie anywhere in memory, or what lies ahead of a scan.
 inline __attribute__((always_inline)) void gather4(
         const float* q, const float* const* r, const float* const* ahead, size_t d, float* out) {
     V acc[4];
@@ -268,7 +254,23 @@ void ip_gather(const float* q, const float* const* rows, size_t n, size_t d, flo
         gather4(q, rows + r, ahead, d, out + r);
     }
     for (; r < n; r++) {
-        out[r] = inner_product(q, rows[r], d);
+        tile<1, 1>(&q, rows + r, d, out + r, 0);
+    }
+}
+
+void ip_rows(const float* q, const float* rows, size_t n, size_t d, float* out) {
+    size_t r = 0;
+    for (; r + 4 <= n; r += 4) {
+        const float *at[4], *ahead[4];
+        for (size_t b = 0; b < 4; b++) {
+            at[b] = rows + (r + b) * d;
+            ahead[b] = at[b] + kAhead / sizeof(float);
+        }
+        gather4(q, at, ahead, d, out + r);
+    }
+    for (; r < n; r++) {
+        const float* one = rows + r * d;
+        tile<1, 1>(&q, &one, d, out + r, 0);
     }
 }
 
