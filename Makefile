@@ -48,6 +48,7 @@ soak: deps-test binaries tools ## the same at full size: full counts, kills and 
 	@$(with_python); \
 	VECTORSTORE_SOAK=1 go test -timeout 170m -count=1 -v ./...; \
 	scripts/fuzz.sh 5m; \
+	$(MAKE) --no-print-directory ubsan; \
 	$(say_skipped)
 
 fuzz: binaries ## fuzz every target for five minutes, as soak does

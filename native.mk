@@ -35,3 +35,15 @@ env:
 bench-vecindex: native
 	cd $(NATIVE_DIR)/.. && VECINDEX_REPORT=BENCHMARKS.md go test -tags compare -count=1 -timeout 60m \
 		-run '^TestCompare(WithDebiansFAISS|Kinds)$$' -v ./internal/vecindex
+
+# Where the build that checks itself goes.
+UBSAN_PREFIX ?= $(CURDIR)/.native-ubsan
+
+.PHONY: ubsan
+## ubsan: run the tests of vecindex on a native library that stops at undefined behaviour
+ubsan:
+	@$(MAKE) --no-print-directory -s -j$$(nproc) -C $(NATIVE_DIR) PREFIX=$(UBSAN_PREFIX) \
+		CXXFLAGS='-O1 -g -fsanitize=undefined,float-cast-overflow -fno-sanitize=vptr -fno-sanitize-recover=all'
+	CGO_CFLAGS='-O2 -g -I$(UBSAN_PREFIX)/include -DVECTORSTORE_NATIVE=0x1$(NATIVE_HASH)' CGO_CXXFLAGS='-I$(UBSAN_PREFIX)/include' \
+		CGO_LDFLAGS='-L$(UBSAN_PREFIX)/lib -lubsan' go test -count=1 -timeout 40m -run '$(UBSAN_RUN)' ./internal/vecindex
+UBSAN_RUN ?= .
