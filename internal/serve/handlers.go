@@ -183,8 +183,8 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, pa
 	}
 	defer s.holder.release(snap)
 	a.snapshot = snap.id()
-	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.SearchTimeout, errDeadline)
-	defer cancel()
+	ctx := &limited{Context: r.Context(), until: time.Now().Add(s.cfg.SearchTimeout)}
+	defer ctx.end()
 	size, render, err := answer(ctx, snap)
 	if err != nil {
 		if ctx.Err() != nil && r.Context().Err() == nil {

@@ -175,8 +175,8 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 		return http.StatusServiceUnavailable, errNoSnapshot
 	}
 	d.facets(snap, q)
-	ctx, cancel := context.WithTimeoutCause(r.Context(), s.cfg.SearchTimeout, errDeadline)
-	defer cancel()
+	ctx := &limited{Context: r.Context(), until: start.Add(s.cfg.SearchTimeout)}
+	defer ctx.end()
 	hits, err := s.pageHits(ctx, snap, q)
 	if err == nil {
 		err = d.results(snap, q, hits, start)

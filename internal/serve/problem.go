@@ -14,9 +14,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// errDeadline is the cause of a request's context once SearchTimeout has passed.
-var errDeadline = errors.New("the deadline passed")
-
 // statusGone is how a request whose client left is counted (nginx's convention).
 const statusGone = 499
 

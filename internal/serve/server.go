@@ -187,10 +187,10 @@ func (s *Server) Serve(ctx context.Context, public, admin net.Listener) error {
 
 // front takes POST /search off net/http's path: its own work for a request is about as much as a search.
 func (s *Server) front(l net.Listener, h *http.Server) *front.Listener {
+	h.ConnState = front.ConnState
 	return front.Listen(l, front.Config{
 		Path: "/search", MaxBody: maxBody, Handler: h.Handler, ErrorLog: h.ErrorLog,
 		HeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
-		Busy: s.follow.loading.Load,
 	})
 }
 

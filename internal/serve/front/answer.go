@@ -44,14 +44,21 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.body.Write(p)
 }
 
-// bytes is the whole answer, valid until reset. The body's length is what was written, whatever the handler said.
+// bytes is the whole answer, valid until reset. The body's length is what was written, whatever the handler said; its type is guessed where the handler did not, as by net/http.
 func (a *answer) bytes(keep bool) []byte {
 	a.WriteHeader(http.StatusOK)
+	if _, typed := a.header["Content-Type"]; !typed && a.body.Len() > 0 && a.header.Get("Content-Encoding") == "" {
+		a.header.Set("Content-Type", http.DetectContentType(a.body.Bytes()))
+	}
 	b := a.head.AvailableBuffer()
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(a.status), 10)
 	b = append(b, ' ')
-	b = append(b, http.StatusText(a.status)...)
+	if text := http.StatusText(a.status); text != "" {
+		b = append(b, text...)
+	} else {
+		b = strconv.AppendInt(append(b, "status code "...), int64(a.status), 10)
+	}
 	b = append(b, "\r\nDate: "...)
 	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
 	b = append(b, "\r\nContent-Length: "...)

@@ -20,27 +20,22 @@ type Config struct {
 	HeaderTimeout, ReadTimeout, WriteTimeout, IdleTimeout time.Duration
 
 	ErrorLog *log.Logger
-
-	Busy func() bool // whether the process has other work than requests; optional
 }
 
-// Listener owns the connections that the one it wraps accepts. Accept returns those that are handed over.
+// Listener owns the connections that the one it wraps accepts. Accept returns those that net/http is to have, for one
+// request or for good; the server that accepts them must have ConnState as its own.
 type Listener struct {
 	net.Listener
 
-	cfg  Config
-	line []byte
-	next chan accepted
-	done chan struct{} // closed by Close
+	cfg     Config
+	line    []byte
+	next    chan accepted
+	done    chan struct{} // closed by Close
+	closing atomic.Bool   // no request begins any more
 
-	sweeping atomic.Bool // a sweep is under way
-	sweeps   sync.WaitGroup
-	quit     chan struct{} // closed when no request is left
-
-	mu      sync.Mutex
-	closing bool
-	conns   map[*conn]struct{}
-	ended   sync.WaitGroup
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	ended sync.WaitGroup
 }
 
 type accepted struct {
@@ -52,7 +47,7 @@ type accepted struct {
 func Listen(l net.Listener, cfg Config) *Listener {
 	f := &Listener{
 		Listener: l, cfg: cfg, line: []byte("POST " + cfg.Path + " HTTP/1.1\r\n"),
-		next: make(chan accepted), done: make(chan struct{}), quit: make(chan struct{}), conns: make(map[*conn]struct{}),
+		next: make(chan accepted), done: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
 	go f.accept()
 	return f
@@ -107,9 +102,9 @@ func (f *Listener) Close() error {
 func (f *Listener) Shutdown(ctx context.Context) error {
 	err := f.Close()
 	f.mu.Lock()
-	f.closing = true
+	f.closing.Store(true)
 	for c := range f.conns {
-		if c.idle {
+		if c.idle.Load() {
 			c.net.Close()
 		}
 	}
@@ -117,8 +112,6 @@ func (f *Listener) Shutdown(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		f.ended.Wait()
-		close(f.quit)
-		f.sweeps.Wait()
 		close(ended)
 	}()
 	select {
@@ -138,7 +131,7 @@ func (f *Listener) begin(nc net.Conn) {
 	c := newConn(f, nc)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closing {
+	if f.closing.Load() {
 		nc.Close()
 		return
 	}
@@ -153,18 +146,4 @@ func (f *Listener) end(c *conn) {
 	delete(f.conns, c)
 	f.mu.Unlock()
 	f.ended.Done()
-}
-
-// rest marks a connection as idle or not; false when it must end instead.
-func (f *Listener) rest(c *conn, idle bool) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	c.idle = idle
-	return !f.closing
-}
-
-func (f *Listener) isClosing() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.closing
 }

@@ -49,16 +49,17 @@ func start(t *testing.T, cfg Config, with bool) (addr string, f *Listener) {
 		t.Fatal(err)
 	}
 	addr = l.Addr().String()
-	server := &http.Server{Handler: cfg.Handler, ReadHeaderTimeout: cfg.HeaderTimeout, ErrorLog: cfg.ErrorLog}
+	server := &http.Server{Handler: cfg.Handler, ReadHeaderTimeout: cfg.HeaderTimeout, MaxHeaderBytes: 32 << 10, ErrorLog: cfg.ErrorLog}
 	if with {
 		f = Listen(l, cfg)
 		l = f
+		server.ConnState = ConnState
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Close()
-		if f != nil && !f.isClosing() {
+		if f != nil && !f.closing.Load() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			if err := f.Shutdown(ctx); err != nil {
@@ -127,8 +128,23 @@ var conversations = []struct {
 	{"pipelined", post("/search", "x") + post("/search", "yy") + post("/search", "zzz"), 3},
 	{"body at the limit", post("/search", strings.Repeat("b", 1000)), 1},
 	{"body over the limit", post("/search", strings.Repeat("b", 1001)), 0},
-	{"another path, then plain", post("/teapot", "x") + post("/search", "x"), 0},
-	{"plain, then another path", post("/search", "x") + post("/teapot", "x") + post("/search", "x"), 1},
+	{"another path, then plain", post("/teapot", "x") + post("/search", "x"), 1},
+	{"plain, then another path", post("/search", "x") + post("/teapot", "x") + post("/search", "x"), 2},
+	{"get, then plain", "GET /other HTTP/1.1\r\nHost: a\r\n\r\n" + post("/search", "x"), 1},
+	{"head, then plain", "HEAD /other HTTP/1.1\r\nHost: a\r\n\r\n" + post("/search", "x"), 1},
+	{"a preflight, then plain", "OPTIONS /search HTTP/1.1\r\nHost: a\r\nOrigin: https://a.example\r\n\r\n" + post("/search", "x"), 1},
+	{"a large body elsewhere, then plain", post("/teapot", strings.Repeat("b", 100_000)) + post("/search", "x"), 1},
+	{"to and fro", post("/search", "x") + "GET /a HTTP/1.1\r\nHost: a\r\n\r\n" + post("/search", "y") + "GET /b HTTP/1.1\r\nHost: a\r\n\r\n" + post("/search", "z"), 3},
+	{"line breaks after a body", post("/search", "x") + "\r\n" + post("/search", "x") + "\r\n\r\n" + post("/teapot", "x") + "\n" + post("/search", "x"), 3},
+	{"too many line breaks after a body", post("/search", "x") + "\r\n\r\n\r\n" + post("/search", "x"), 1},
+	{"line breaks after no body", "GET /other HTTP/1.1\r\nHost: a\r\n\r\n\r\n" + post("/search", "x"), 0},
+	{"line breaks first", "\r\n" + post("/search", "x"), 0},
+	{"closed elsewhere", "GET /other HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + post("/search", "x"), 0},
+	{"half a head", "POST /search HTTP/1.1\r\nHost", 0},
+	{"half a body", strings.TrimSuffix(post("/search", "xyz"), "z"), 1},
+	{"half a body elsewhere", strings.TrimSuffix(post("/teapot", "xyz"), "z"), 0},
+	{"a line feed in an unfinished head", "POST /search HTTP/1.1\r\nHost: a\n\n", 0},
+	{"a head beyond all limits", post("/search", "x", "X-Sent: "+strings.Repeat("a", 50_000)) + post("/search", "x"), 0},
 	{"a longer path", post("/searches", "x"), 0},
 	{"a query", post("/search?a=b", "x"), 0},
 	{"no body", post("/search", ""), 0},
@@ -185,6 +201,9 @@ func converse(t *testing.T, addr, sent string) string {
 	t.Helper()
 	c, r := dial(t, addr)
 	send(t, c, sent)
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
 	var all strings.Builder
 	for range strings.Count(sent, " HTTP/1.") + strings.Count(sent, "hello") {
 		resp, err := http.ReadResponse(r, nil)
@@ -216,24 +235,63 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+// A request whose client leaves, or closes its side, ends; so does what was derived from it.
 func TestADisconnectCancels(t *testing.T) {
-	began, cause := make(chan struct{}), make(chan error, 1)
-	addr, _ := start(t, config(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.ReadAll(r.Body)
-		close(began)
-		select {
-		case <-r.Context().Done():
-			cause <- context.Cause(r.Context())
-		case <-time.After(patience):
-			cause <- errors.New("nothing happened")
+	for _, path := range []string{"/search", "/teapot"} {
+		for name, leave := range map[string]func(*net.TCPConn) error{"closed": (*net.TCPConn).Close, "half closed": (*net.TCPConn).CloseWrite} {
+			began, cause := make(chan struct{}), make(chan error, 1)
+			addr, _ := start(t, config(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.ReadAll(r.Body)
+				derived, cancel := context.WithTimeout(r.Context(), patience)
+				defer cancel()
+				close(began)
+				<-derived.Done()
+				cause <- errors.Join(r.Context().Err(), context.Cause(derived))
+				w.WriteHeader(http.StatusTeapot)
+			})), true)
+			nc, r := dial(t, addr)
+			send(t, nc, post(path, "x"))
+			<-began
+			if err := leave(nc.(*net.TCPConn)); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-cause; !errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s %s: %v", path, name, err)
+			}
+			if name == "half closed" {
+				if resp, _ := receive(t, r); resp.StatusCode != http.StatusTeapot {
+					t.Errorf("%s: %s", path, resp.Status)
+				}
+			}
 		}
-	})), true)
-	c, _ := dial(t, addr)
-	send(t, c, post("/search", "x"))
-	<-began
-	c.Close()
-	if err := <-cause; !errors.Is(err, errGone) {
-		t.Error(err)
+	}
+}
+
+// What outlives a request sees its end and can still ask for it.
+func TestAContextIsOverWithItsRequest(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		w := &waiting{body: &body{}}
+		told := make(chan struct{})
+		if asked {
+			w.AfterFunc(func() { close(told) })
+			if stop := w.AfterFunc(func() { t.Error("told though stopped") }); !stop() || stop() {
+				t.Error("stopped not once")
+			}
+		}
+		if w.Err() != nil {
+			t.Error(w.Err())
+		}
+		w.end()
+		<-w.Done()
+		if w.Err() != context.Canceled || context.Cause(w) != context.Canceled {
+			t.Error(w.Err(), context.Cause(w))
+		}
+		if !asked {
+			if stop := w.AfterFunc(func() { close(told) }); stop() {
+				t.Error("stopped what was told")
+			}
+		}
+		<-told
 	}
 }
 
@@ -250,12 +308,13 @@ func TestSlowRequests(t *testing.T) {
 		_, _ = w.Write(body)
 	})), true)
 	c, r := dial(t, addr)
-	for i := range 5 {
+	for i := range 6 {
 		want := fmt.Sprintf("%d abc", i)
-		request := post("/search", want)
+		paths := []string{"/search", "/teapot", "/search"}
+		request := post(paths[i%2], want)
 		send(t, c, request[:len(request)-2])
 		time.Sleep(3 * watchAfter)
-		send(t, c, request[len(request)-2:]+post("/search", "early"))
+		send(t, c, request[len(request)-2:]+post(paths[i%3], "early"))
 		for _, want := range []string{want, "early"} {
 			if resp, body := receive(t, r); body != want || resp.StatusCode != http.StatusOK {
 				t.Errorf("%s: %q, want %q", resp.Status, body, want)
@@ -370,22 +429,33 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// FuzzJudge: what is judged plain, net/http's parser reads as one request of that length with nothing special.
+// FuzzJudge: what is judged plain, net/http's parser reads as one request of that length with nothing special; what is
+// judged framed ends where it says, if it is a request at all.
 func FuzzJudge(f *testing.F) {
 	for _, c := range conversations {
 		f.Add([]byte(c.sent))
 	}
 	line := []byte("POST /search HTTP/1.1\r\n")
 	f.Fuzz(func(t *testing.T, in []byte) {
-		v, head, length := judge(in, line, 1000)
-		if v != plain {
+		j := judge(in, line, 1000)
+		head, length := j.head, j.body
+		if j.verdict != plain && j.verdict != framed {
 			return
 		}
 		left := bytes.NewReader(in)
 		br := bufio.NewReaderSize(left, len(in)+16)
 		r, err := http.ReadRequest(br)
 		if err != nil {
+			if j.verdict == framed {
+				return // an answer and the end of the connection
+			}
 			t.Fatalf("%q: %v", in, err)
+		}
+		if j.verdict == framed {
+			if got := len(in) - left.Len() - br.Buffered(); got != head || r.ContentLength != length || len(r.TransferEncoding) > 0 || r.Close || j.post != (r.Method == "POST") {
+				t.Errorf("%q: %+v, net/http reads a head of %d: %+v", in, j, got, r)
+			}
+			return
 		}
 		if got := len(in) - left.Len() - br.Buffered(); got != head {
 			t.Errorf("%q: head of %d bytes, net/http reads %d", in, head, got)

@@ -13,30 +13,46 @@ import (
 type verdict int
 
 const (
-	unfinished verdict = iota // plain so far
-	plain
-	other // for net/http
+	unfinished verdict = iota // nothing unusual so far
+	plain                     // to be answered here
+	framed                    // for net/http; where the request ends is known
+	other                     // for net/http, with whatever follows
 )
+
+// judgement on a head.
+type judgement struct {
+	verdict verdict
+	head    int   // its length
+	body    int64 // that of the body after it
+	post    bool
+}
 
 var headEnd = []byte("\r\n\r\n")
 
-// judge decides on the head at the start of in, and returns its length and that of the body when it is plain. line is
-// the request line, with its CRLF.
-func judge(in, line []byte, limit int64) (v verdict, head int, body int64) {
-	if n := min(len(in), len(line)); !bytes.Equal(in[:n], line[:n]) {
-		return other, 0, 0
+// judge decides on the head at the start of in. line is the request line of what is answered here, with its CRLF.
+func judge(in, line []byte, limit int64) judgement {
+	first := bytes.Index(in, headEnd[:2])
+	if first < 0 {
+		first = len(in)
+	}
+	ours := bytes.Equal(in[:min(len(in), len(line))], line[:min(len(in), len(line))])
+	if first < len(in) && !ours && !usualLine(in[:first]) {
+		return judgement{verdict: other}
 	}
 	end := bytes.Index(in, headEnd)
 	if end < 0 {
-		return unfinished, 0, 0
+		if oddBreak(in) {
+			return judgement{verdict: other} // net/http may see the end of a head in it
+		}
+		return judgement{}
 	}
-	head = end + len(headEnd)
+	j := judgement{verdict: framed, head: end + len(headEnd), post: bytes.HasPrefix(in, []byte("POST "))}
 	hosts, lengths := 0, 0
-	for rest := in[len(line) : head-2]; len(rest) > 0; {
+	for rest := in[first+2 : j.head-2]; len(rest) > 0; {
 		i := bytes.Index(rest, headEnd[:2])
 		name, value, ok := splitField(rest[:i])
 		if !ok {
-			return other, 0, 0
+			return judgement{verdict: other}
 		}
 		switch kindOf(name) {
 		case fieldHost:
@@ -44,21 +60,49 @@ func judge(in, line []byte, limit int64) (v verdict, head int, body int64) {
 			ok = plainHost(value)
 		case fieldLength:
 			lengths++
-			body, ok = plainLength(value)
+			j.body, ok = plainLength(value)
 		case fieldConnection:
 			ok = equalFold(value, "keep-alive")
 		case fieldForbidden:
 			ok = false
 		}
-		if !ok {
-			return other, 0, 0
+		if !ok || lengths > 1 {
+			return judgement{verdict: other}
 		}
 		rest = rest[i+2:]
 	}
-	if hosts != 1 || lengths != 1 || body < 1 || body > limit {
-		return other, 0, 0
+	if ours && hosts == 1 && lengths == 1 && j.body >= 1 && j.body <= limit {
+		j.verdict = plain
 	}
-	return plain, head, body
+	return j
+}
+
+// usualLine tells whether a request line is METHOD /target HTTP/1.1, of a method whose requests end where their head
+// says.
+func usualLine(line []byte) bool {
+	method, rest, _ := bytes.Cut(line, []byte(" "))
+	target, version, _ := bytes.Cut(rest, []byte(" "))
+	for _, c := range method {
+		if c < 'A' || c > 'Z' {
+			return false
+		}
+	}
+	for _, c := range target {
+		if c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return len(method) > 0 && string(method) != "CONNECT" && len(target) > 0 && target[0] == '/' && string(version) == "HTTP/1.1"
+}
+
+// oddBreak tells whether there is a line feed without a return.
+func oddBreak(in []byte) bool {
+	for i, c := range in {
+		if c == '\n' && (i == 0 || in[i-1] != '\r') {
+			return true
+		}
+	}
+	return false
 }
 
 // request is what http.ReadRequest makes of a head that was judged plain, without its body.

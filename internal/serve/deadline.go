@@ -1,0 +1,45 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// errDeadline is the cause of a request's context once SearchTimeout has passed.
+var errDeadline = errors.New("the deadline passed")
+
+// limited is a request's context with a deadline. It costs nothing until somebody waits for its end, which a search that
+// finds a free core and knows the vector of its query does not.
+type limited struct {
+	context.Context // the request's
+
+	until  time.Time
+	once   sync.Once
+	inner  context.Context
+	cancel context.CancelFunc
+}
+
+func (l *limited) start() context.Context {
+	l.once.Do(func() { l.inner, l.cancel = context.WithDeadlineCause(l.Context, l.until, errDeadline) })
+	return l.inner
+}
+
+// Deadline implements context.Context.
+func (l *limited) Deadline() (time.Time, bool) { return l.start().Deadline() }
+
+// Done implements context.Context.
+func (l *limited) Done() <-chan struct{} { return l.start().Done() }
+
+// Err implements context.Context.
+func (l *limited) Err() error { return l.start().Err() }
+
+// Value implements context.Context.
+func (l *limited) Value(key any) any { return l.start().Value(key) }
+
+// end frees what waiting has cost. Calls that outlive the request go on reading values.
+func (l *limited) end() {
+	l.once.Do(func() { l.inner, l.cancel = l.Context, func() {} })
+	l.cancel()
+}
