@@ -72,7 +72,7 @@ func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.
 		if dead {
 			return store.Handled{}, errors.Join(fmt.Errorf("%w any more", ErrNoLeader), o.withdraw(ctx, token))
 		}
-		if err := errors.Join(err, cerr, lerr); errors.Is(err, store.ErrDenied) {
+		if err := errors.Join(err, cerr, lerr); hopeless(err) {
 			return store.Handled{}, fmt.Errorf("follow the request: %w", err)
 		}
 		sleep(ctx, o.poll())
