@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -81,6 +84,44 @@ func TestHelpAndVersionGoToStandardOutput(t *testing.T) {
 	for _, want := range []string{"VECTORSTORE_S3_BUCKET", "POLL_INTERVAL", "2s", "MAX_QUEUE", "256", "ALLOWED_ORIGINS"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("server serve --help does not show %s", want)
+		}
+	}
+}
+
+// The READMEs' tables of settings say the defaults that --help says.
+func TestReadmeDefaultsAreThoseOfHelp(t *testing.T) {
+	t.Parallel()
+	var help string
+	for _, c := range [][]string{{"indexer", "run", "--help"}, {"server", "serve", "--help"}} {
+		out, _, _ := harness.Run(t, c[0], nil, c[1:]...)
+		help += " " + strings.Join(strings.Fields(out), " ")
+	}
+	quoted := regexp.MustCompile("`([^`]+)`")
+	for _, readme := range []string{"README.md", "README.ja.md"} {
+		data, err := os.ReadFile(filepath.Join(harness.Root(), readme))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked := 0
+		for line := range strings.Lines(string(data)) {
+			cells := strings.Split(line, "|")
+			if len(cells) < 4 {
+				continue
+			}
+			variables, defaults := quoted.FindAllStringSubmatch(cells[1], -1), quoted.FindAllStringSubmatch(cells[2], -1)
+			for i := range defaults {
+				if len(variables) != len(defaults) || variables[i][1] == "EMBEDDING_PROVIDER" { // which is a rule
+					continue
+				}
+				checked++
+				want := regexp.MustCompile(`--[a-z0-9-]+="?` + regexp.QuoteMeta(defaults[i][1]) + `"? [^$]*\(\$` + variables[i][1] + `\)`)
+				if !want.MatchString(help) {
+					t.Errorf("%s: %s is not %s by default, as --help says", readme, variables[i][1], defaults[i][1])
+				}
+			}
+		}
+		if checked < 4 {
+			t.Errorf("%s: only %d defaults found", readme, checked)
 		}
 	}
 }
