@@ -31,12 +31,12 @@ type Embedder interface {
 	// Spec says what the vectors are. It is constant for the life of the Embedder.
 	Spec() Spec
 
-	// Embed embeds texts (at least one) and calls done once per finished batch. Calls of done are serial, in any
-	// order of batches. A batch is contiguous: first is the index in texts of its first text, vectors holds
+	// Embed embeds texts (at least one) and calls done once per finished batch, more often for a batch of which texts
+	// were refused. Calls of done are serial, in any order of batches. A batch is contiguous: first is the index in texts of its first text, vectors holds
 	// len(batch)*Dims numbers, row-major, each row of unit length, valid only during the call. tokens is what the
 	// provider counted for the batch, or an estimate where it does not count.
 	//
-	// Embed returns nil when every text was passed to done, else the first error that could not be retried away,
+	// Embed returns nil when every text was passed to done, a *RefusedError when texts themselves were refused, else the first error that could not be retried away,
 	// which is also how an error of done ends it. What was passed to done before stays valid, so a caller that
 	// stores each batch never pays for it twice.
 	Embed(ctx context.Context, texts []string, done func(first int, vectors []float32, tokens int) error) error

@@ -94,8 +94,8 @@ func (x *exchange) read(res *http.Response) error {
 	})
 	x.receipt.Tokens = a.tokens
 	switch {
-	case place.confused:
-		return &CallError{Kind: Transient, Reason: "wrong_count", Distrust: true,
+	case place.confused: // texts alone cannot be confused
+		return &CallError{Kind: Unusable, Reason: "wrong_count", Distrust: true,
 			Err: fmt.Errorf("%s: %d vectors for %d texts, or two for one text", x.o.endpoint, place.entries, x.want)}
 	case place.entries == x.want:
 		return nil
@@ -120,7 +120,7 @@ type placing struct {
 }
 
 func (p *placing) of(index int) (text int, ok bool) {
-	if p.byPlace = p.byPlace || index < 0 || index == 0 && p.entries == 1 && p.seen[0]; p.byPlace {
+	if p.byPlace = p.byPlace || index < 0 || len(p.seen) == 1 || index == 0 && p.entries == 1 && p.seen[0]; p.byPlace {
 		index = p.entries
 	}
 	if p.entries++; index >= len(p.seen) || p.seen[index] {

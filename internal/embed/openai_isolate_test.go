@@ -372,6 +372,11 @@ func TestWhatDecoratesAnAnswerCannotSpoilIt(t *testing.T) {
 		"no index":         func(a map[string]any) { each(a, func(_ int, e map[string]any) { delete(e, "index") }) },
 		"index of strings": func(a map[string]any) { each(a, func(i int, e map[string]any) { e["index"] = strconv.Itoa(i) }) },
 		"index always 0":   func(a map[string]any) { each(a, func(_ int, e map[string]any) { e["index"] = 0 }) },
+		"index from 1, alone": func(a map[string]any) {
+			if len(a["data"].([]any)) == 1 {
+				each(a, func(_ int, e map[string]any) { e["index"] = 1 })
+			}
+		},
 		"entry with extras": func(a map[string]any) {
 			each(a, func(_ int, e map[string]any) { e["object"] = nil; e["x"] = []any{map[string]any{}} })
 		},
@@ -434,6 +439,19 @@ func TestOfAnAnswerInPartTheGoodVectorsAreKept(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAServerThatNumbersFromOneIsAskedForOneTextAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{shape: func(a map[string]any) {
+			for i, e := range a["data"].([]any) {
+				e.(map[string]any)["index"] = i + 1
+			}
+		}}
+		if lost := embedMost(t, s.client(t, embed.Observer{}), catalogue(40)); lost != nil {
+			t.Errorf("refused %v", lost)
+		}
+	})
 }
 
 func TestAFeatureThatIsRefusedInUnknownWordsIsLeftOut(t *testing.T) {

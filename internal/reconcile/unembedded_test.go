@@ -176,3 +176,32 @@ func TestARecordThatLosesItsTextsVectorAndOneThatGetsIt(t *testing.T) {
 	r.want(r.once(), reconcile.ResultPromoted, 0)
 	r.wantUnembedded()
 }
+
+func TestRowsAreCarriedOverBesideRefusedRecords(t *testing.T) {
+	r := newRig(t)
+	r.indexes.Kind = "hnsw"
+	r.refusing("poison")
+	swap := func(n int) []byte { // record n has the text that is refused
+		return []byte(strings.Replace(string(catalogue(0, 100, "a")), fmt.Sprintf(`"about %d a"`, n), `"poison"`, 1))
+	}
+	r.put(r.layout.Source, swap(10))
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	r.wantUnembedded("V-010")
+	// Another one: all rows behind it move, and each is found where it was. The text of V-010 is new.
+	r.put(r.layout.Source, swap(50))
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	r.wantUnembedded("V-050")
+	if s := r.pointer().Stats; s.Carried != 98 || s.Vectors != 99 || s.Embedded != 1 {
+		t.Errorf("%+v", s)
+	}
+	// None any more.
+	r.catalogue(0, 100, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	r.wantUnembedded()
+	if s := r.pointer().Stats; s.Carried != 99 || s.Vectors != 100 || s.Embedded != 0 {
+		t.Errorf("%+v", s)
+	}
+	if strings.Contains(r.logs.String(), "served index not reused") {
+		t.Error("an index could not be reused")
+	}
+}
