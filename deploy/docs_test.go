@@ -129,7 +129,7 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		for _, m := range regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][a-z]+)+(?:GiB)?)`").FindAllStringSubmatch(readFile(t, en), -1) {
 			// Alerts, conditions and ECS's own words look like parameters.
 			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || slices.Contains([]string{
-				"SourceReady", "OutOfMemory", "PointerDeleted", "PointerOlder", "PointerForeign", "PointerEdited", "PointerInvalid",
+				"SourceReady", "OutOfMemory", "PointerDeleted", "PointerOlder", "PointerForeign", "PointerAhead", "PointerEdited", "PointerInvalid",
 				"ControlDeleted", "ReplicaAstray", "NewerFormat", "NewerSpec", "GoldenInvalid", "TextsRefused", "DeployLock",
 			}, m[1]) {
 				continue

@@ -96,6 +96,8 @@ func TestLineageWhoseGenerationsAreUsedUpIsFollowedByAnother(t *testing.T) {
 	r := newRig(t)
 	r.promoted("a")
 	r.edit(r.layout.Pointer(), func(doc map[string]any) { doc["generation"] = store.MaxGeneration })
+	r.remove(r.layout.Status()) // nobody remembers better
+	r.remove(r.layout.Lease())
 	old := r.pointer()
 	r.want(r.once(), reconcile.ResultUnchanged, 0)
 	_, g := r.promoted("b")
@@ -331,6 +333,9 @@ func TestPointerThatWasNotLeftHereIsRepaired(t *testing.T) {
 	for reason, change := range map[string]func(r *rig, ids [3]string){
 		"PointerForeign": func(r *rig, _ [3]string) {
 			r.edit(r.layout.Pointer(), func(doc map[string]any) { doc["lineage"], doc["generation"] = "another", 900 })
+		},
+		"PointerAhead": func(r *rig, _ [3]string) {
+			r.edit(r.layout.Pointer(), func(doc map[string]any) { doc["generation"] = store.MaxGeneration })
 		},
 		"PointerEdited": func(r *rig, ids [3]string) {
 			var m map[string]any

@@ -13,12 +13,8 @@ import (
 // status.json and lease.json remember what the documents beside them said. A pointer or control.json that was deleted,
 // overwritten or put back to an earlier day is noticed by that, restored from it, and said to people: condition Intact.
 
-// What a replica reports is advice: the least of all roles writes it. Its generation counts up to what the store was
-// seen at and as much more as operators can have promoted since: a burst, and so many a second.
-const (
-	adviceBurst  = 10
-	advicePerSec = 10
-)
+// What a replica reports is advice, for the least of all roles writes it. Its generation counts as far as it is plausible
+// by what the store was seen at.
 
 // intactFor keeps the condition False after a repair, so that people see it.
 const intactFor = time.Hour
@@ -64,11 +60,16 @@ const (
 	pointerInvalid = "PointerInvalid"
 	pointerOlder   = "PointerOlder"   // of an earlier generation than was seen
 	pointerForeign = "PointerForeign" // of another lineage
+	pointerAhead   = "PointerAhead"   // of a generation that cannot have been reached
 	pointerEdited  = "PointerEdited"  // the same generation names another snapshot
 )
 
 // doubt says why ptr cannot be the pointer that was left here, "" when it can.
-func (m memory) doubt(ptr store.Pointer) string {
+func (m memory) doubt(ptr store.Pointer, now time.Time) string {
+	var since time.Time
+	if m.pointer != nil {
+		since = m.pointer.PromotedAt
+	}
 	switch {
 	case m.highest.Lineage == "":
 	case ptr.Lineage != m.highest.Lineage:
@@ -77,16 +78,12 @@ func (m memory) doubt(ptr store.Pointer) string {
 		}
 	case ptr.Generation < m.highest.Generation:
 		return pointerOlder
+	case ptr.Generation > store.Plausible(m.highest.Generation, since, now):
+		return pointerAhead
 	case m.pointer != nil && ptr.Generation == m.pointer.Generation && ptr.ID != m.pointer.ID:
 		return pointerEdited
 	}
 	return ""
-}
-
-// believable bounds what a replica may report when the store was seen at known, by a promotion at since.
-func believable(known int64, since, now time.Time) int64 {
-	seconds := max(0, now.Sub(since).Seconds()) // at most 292 years: no overflow
-	return min(store.MaxGeneration, known+adviceBurst+int64(advicePerSec*seconds))
 }
 
 // restore puts the pointer back into its lineage, above everything that was seen of it: the snapshot that is pinned,
@@ -244,7 +241,7 @@ func (p *pass) intactCondition(c *conditions) {
 // unfollowed says which live replica serves something that the pointer does not lead to, "" for none: it is ahead of the
 // pointer, of another lineage, or on another snapshot of the same generation. Behind is how a swap begins.
 func unfollowed(beats []replica, ptr store.Pointer, highest store.Height, now time.Time) string {
-	most := believable(max(heightOf(ptr).Generation, highest.Generation), ptr.PromotedAt, now)
+	most := store.Plausible(max(heightOf(ptr).Generation, highest.Generation), ptr.PromotedAt, now)
 	for _, b := range beats {
 		switch {
 		case b.err != nil || !b.live() || b.Using == "" || b.Lineage == "":

@@ -64,7 +64,7 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 		p.lease.drop()
 		return false, fmt.Errorf("%w: the pointer is of epoch %d, ours is %d", ErrLeaseLost, ptr.Epoch, epoch)
 	}
-	if reason := p.memory().doubt(ptr); reason != "" {
+	if reason := p.memory().doubt(ptr, p.now); reason != "" {
 		if done, err := p.restore(ctx, info.ETag, reason, &ptr); !done || err != nil {
 			return false, err
 		}

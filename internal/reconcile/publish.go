@@ -279,7 +279,7 @@ func (c change) next() store.Pointer {
 		next.History = c.history(*from)
 	}
 	if top.Lineage != "" {
-		top.Generation = max(top.Generation, highestGeneration(c.beats, top.Lineage, believable(top.Generation, since, c.now)))
+		top.Generation = max(top.Generation, highestGeneration(c.beats, top.Lineage, store.Plausible(top.Generation, since, c.now)))
 	}
 	if top.Lineage == "" || top.Generation >= store.MaxGeneration {
 		top = store.Height{Lineage: uuid.NewString()}

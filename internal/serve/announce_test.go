@@ -140,7 +140,7 @@ func TestWhatBecomesOfALoadThatThePointerLeft(t *testing.T) {
 			r.serving(first.ID)
 			third, digest := w.build(catalogue()[:4])
 			hold.Store(true)
-			w.gen = 20
+			w.gen = 9
 			loading := w.publish(catalogue())
 			<-entered
 			c.leave(w, loading, third, digest)
@@ -165,9 +165,15 @@ func TestWhatWasOnlyDesiredBindsNobody(t *testing.T) {
 	r.serving(good.ID)
 	m := good.Manifest
 	m.ID = store.NewSnapshotID(time.Now(), w.newest, "missing")
-	w.gen = 1 << 40
+	w.gen = 10
 	w.promote(m, good.ManifestSHA256) // somebody's mistake: there is no such snapshot
 	eventually(t, "refused", func() bool { return r.reason() == reasonMissing })
+	w.gen = 1 << 40
+	w.promote(good.Manifest, good.ManifestSHA256) // and another: taken, it would bind this server for good
+	for range 2 {
+		at := r.follow.view().lastPoll
+		eventually(t, "another poll", func() bool { return r.follow.view().lastPoll.After(at) })
+	}
 	w.gen = 1
 	next := w.publish(catalogue()) // the leader repaired it
 	r.serving(next.ID)
@@ -231,7 +237,7 @@ func TestEmbeddingOfANewerReleaseIsRefused(t *testing.T) {
 	m, _ := w.build(catalogue())
 	spec, err := store.Encode(m.Spec)
 	must(t, err)
-	m.Spec.Unknown = store.Unknown(strings.Replace(compactJSON(t, spec), `"provider"`, `"query_prefix":"q: ","provider"`, 1))
+	m.Spec.Unknown = store.Unknown(strings.Replace(compactJSON(t, spec), `"provider"`, `"pooling":"mean","provider"`, 1))
 	m.SpecDigest = m.Spec.Digest()
 	data, err := store.MarshalManifest(m)
 	must(t, err)

@@ -31,6 +31,7 @@ type follower struct {
 	loads   chan loaded
 	beatAt  time.Time    // next heartbeat
 	floor   store.Height // highest generation that this process served from the store, of that lineage
+	floorAt time.Time    // when it was promoted
 	waiting reminder
 	failing reminder
 
@@ -179,7 +180,7 @@ func (f *follower) poll(ctx context.Context) (seen bool) {
 			s.answered = true
 		}
 		result, s.pollErr = pollError, err.Error()
-	case !f.acceptable(p):
+	case !f.acceptable(p, info.Date):
 		f.reached()
 		result = pollChanged
 	default:
@@ -247,8 +248,9 @@ func (f *follower) reached() (first bool) {
 
 // acceptable applies the rules of succession: within a lineage never below a generation that was served; another lineage
 // must be seen twice, so that a pointer restored from somewhere by accident and put right at once is not followed. What
-// was only desired binds nobody: it may have been a mistake that was repaired. f.mu is held.
-func (f *follower) acceptable(p store.Pointer) bool {
+// was only desired binds nobody: it may have been a mistake that was repaired. A generation that cannot have been reached
+// is one: taken, it would keep this server from following the repair. now is the store's clock; f.mu is held.
+func (f *follower) acceptable(p store.Pointer, now time.Time) bool {
 	switch {
 	case f.floor.Lineage == "":
 		return true
@@ -263,6 +265,10 @@ func (f *follower) acceptable(p store.Pointer) bool {
 		f.pending = nil
 		f.log.Warn("pointer of an older generation ignored", "generation", p.Generation, "have", f.floor.Generation)
 		return false
+	case p.Generation > store.Plausible(f.floor.Generation, f.floorAt, now):
+		f.pending = nil
+		f.log.Warn("pointer of an impossible generation ignored", "generation", p.Generation, "have", f.floor.Generation)
+		return false
 	}
 	return true
 }
@@ -270,7 +276,7 @@ func (f *follower) acceptable(p store.Pointer) bool {
 // raise lifts the floor to what is served now. f.mu is held.
 func (f *follower) raise(p store.Pointer) {
 	if f.floor.Lineage != p.Lineage || f.floor.Generation < p.Generation {
-		f.floor = store.Height{Lineage: p.Lineage, Generation: p.Generation}
+		f.floor, f.floorAt = store.Height{Lineage: p.Lineage, Generation: p.Generation}, p.PromotedAt
 	}
 }
 

@@ -237,19 +237,20 @@ func TestNewLineageIsFollowedAfterTwoEqualPolls(t *testing.T) {
 
 func TestAcceptableNeedsTheSamePointerTwice(t *testing.T) {
 	f := &follower{log: slog.New(slog.DiscardHandler)}
+	now := time.Now()
 	at := func(lineage string, gen int64, nonce string) store.Pointer {
-		return store.Pointer{Lineage: lineage, Generation: gen, Nonce: nonce}
+		return store.Pointer{Lineage: lineage, Generation: gen, Nonce: nonce, PromotedAt: now.Add(-time.Minute)}
 	}
 	f.raise(at("a", 5, "n"))
 	for i, c := range []struct {
 		p    store.Pointer
 		want bool
 	}{
-		{at("a", 6, "n"), true}, {at("a", 5, "m"), true}, {at("a", 4, "n"), false}, {at("a", store.MaxGeneration, "n"), true}, {at("a", 5, "n"), true},
+		{at("a", 6, "n"), true}, {at("a", 5, "m"), true}, {at("a", 4, "n"), false}, {at("a", 615, "n"), true}, {at("a", 616, "n"), false}, {at("a", store.MaxGeneration, "n"), false}, {at("a", 5, "n"), true},
 		{at("b", 1, "x"), false}, {at("b", 1, "y"), false}, {at("b", 1, "y"), true},
 		{at("c", 1, "x"), false}, {at("a", 4, "n"), false}, {at("c", 1, "x"), false},
 	} {
-		if got := f.acceptable(c.p); got != c.want {
+		if got := f.acceptable(c.p, now); got != c.want {
 			t.Errorf("step %d: %v %v", i, c.p.Lineage, got)
 		}
 	}

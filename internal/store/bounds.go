@@ -34,6 +34,18 @@ const (
 	maxText    = 16 << 10
 )
 
+// A lineage can have grown, since a promotion that is known, by a burst and so many generations a second.
+const (
+	plausibleBurst  = 10
+	plausiblePerSec = 10
+)
+
+// Plausible is the highest generation that a lineage can have reached by now when it was at known, promoted at since.
+func Plausible(known int64, since, now time.Time) int64 {
+	seconds := max(0, now.Sub(since).Seconds()) // at most 292 years: no overflow
+	return min(MaxGeneration, known+plausibleBurst+int64(plausiblePerSec*seconds))
+}
+
 // TTL is for how long the record counts when it is seen unchanged.
 func (l Lease) TTL() time.Duration { return seconds(l.TTLSeconds, MinLeaseTTL, MaxLeaseTTL) }
 
@@ -110,6 +122,8 @@ func (s Source) rules(r *rules) {
 
 func (s Spec) rules(r *rules) {
 	r.number("spec.embedding.dims", int64(s.Embedding.Dims), 1, maxDims)
+	// Instructions to a model may have several lines.
+	r.need(len(s.Embedding.DocumentPrefix) <= maxText && len(s.Embedding.QueryPrefix) <= maxText, "a prefix has more than %d bytes", maxText)
 	for name, text := range map[string]string{
 		"embedding.provider": s.Embedding.Provider, "embedding.model": s.Embedding.Model,
 		"embedding.version": s.Embedding.Version, "metric": s.Metric, "text_template": s.TextTemplate, "index_kind": s.IndexKind,
