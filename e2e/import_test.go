@@ -194,6 +194,8 @@ func TestImportRefusesWithoutLosingAnything(t *testing.T) {
 		"provider unreachable": {func(*oldSpec) {}, map[string]string{"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, nil,
 			[]string{"could not be compared with openai", "use --verify 0"}, 12, []string{"--verify", "0"}},
 		"other dimensions": {func(*oldSpec) {}, nil, []string{"--dims", "32"}, []string{"12 vectors of 64 dimensions", "32 dimensions", "--model and --dims"}, 12, []string{"--dims", "64"}},
+		"no key, so the local provider": {func(*oldSpec) {}, map[string]string{"EMBEDDING_PROVIDER": "local", "EMBEDDING_MODEL": "", "EMBEDDING_DIMENSIONS": ""}, nil,
+			[]string{"12 vectors of 64 dimensions", "and local ", "EMBEDDING_PROVIDER"}, 12, []string{"--embedding-provider", "openai", "--model", "text-embedding-3-small", "--dims", "64"}},
 		"repeated ids refused": {func(s *oldSpec) { s.Metadatas[3]["vendor_id"] = "V-1" }, nil, []string{"--duplicates", "refuse"},
 			[]string{`duplicate id "V-1"`}, 12, []string{"--duplicates", "suffix"}},
 		"a document without text": {func(s *oldSpec) { s.Texts[2] = " " }, nil, nil, []string{"1 of 12 documents cannot be read: document 2", "it has no text", "--skip-bad"}, 11, []string{"--skip-bad"}},
@@ -246,10 +248,26 @@ func TestImportNamesWhatAPickleRefersTo(t *testing.T) {
 	}
 }
 
+func TestImportNamesTheIndexThatIsThere(t *testing.T) {
+	t.Parallel()
+	m := oldFolder(t, func(s *oldSpec) { s.IndexName = "vendors" })
+	if _, stderr, code := m.run(t); code != 1 || !strings.Contains(stderr, "--index-name vendors?") {
+		t.Errorf("exit %d %s", code, stderr)
+	}
+}
+
 func TestImportKeepsTheFileThatWasThere(t *testing.T) {
 	t.Parallel()
 	m := oldFolder(t, func(*oldSpec) {})
 	mine := []byte(`{"vendors":[{"id":"a","name":"mine"}]}`)
+	for range 2 { // a draft that is made again is no file worth keeping
+		if _, stderr, code := m.run(t); code != 0 {
+			t.Fatalf("exit %d %s", code, stderr)
+		}
+	}
+	if _, err := os.Stat(m.out + ".old"); !os.IsNotExist(err) {
+		t.Errorf("a draft was kept: %v", err)
+	}
 	if err := os.WriteFile(m.out, mine, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -213,8 +213,13 @@ func (c importCmd) onlyLast(draft *renameio.PendingFile) error {
 // publish puts the draft at --out. Another file that is there is kept beside it; the first one, if that happens again.
 func (c importCmd) publish(a *app, out *renameio.PendingFile) error {
 	kept := c.Out + ".old"
-	_, there := os.Stat(c.Out)
-	if _, err := os.Stat(kept); there == nil && errors.Is(err, fs.ErrNotExist) {
+	before, there := store.HashFile(a.ctx, c.Out, nil)
+	draft, err := store.HashFile(a.ctx, out.Name(), nil)
+	if err != nil {
+		return err
+	}
+	_, err = os.Lstat(kept)
+	if there == nil && before.SHA256 != draft.SHA256 && errors.Is(err, fs.ErrNotExist) {
 		if err := os.Rename(c.Out, kept); err != nil {
 			return err
 		}
@@ -227,6 +232,9 @@ func (c importCmd) publish(a *app, out *renameio.PendingFile) error {
 func (c importCmd) documents(out io.Writer, old *folder, said *notes) error {
 	f, err := os.Open(filepath.Join(c.Dir, c.Index+".pkl"))
 	if err != nil {
+		if others, _ := filepath.Glob(filepath.Join(c.Dir, "*.pkl")); len(others) > 0 {
+			err = fmt.Errorf("%w: --index-name %s?", err, strings.TrimSuffix(filepath.Base(others[0]), ".pkl"))
+		}
 		return err
 	}
 	defer f.Close()
@@ -313,7 +321,7 @@ func (n *notes) print(w io.Writer, skipped bool) {
 		what = "left out"
 	}
 	for _, b := range n.bad {
-		fmt.Fprintf(w, "%s: %s\n", what, b)
+		fmt.Fprintf(w, "%s: %s\n", what, cell(b))
 	}
 }
 
@@ -340,8 +348,8 @@ func (c importCmd) flat(old *folder, row func(i int, v []float32) error) error {
 		if dims == s.Dims && n == len(old.docs) {
 			return nil
 		}
-		return fmt.Errorf("it has %d vectors of %d dimensions, the pickle %d documents, and %s %d dimensions (--model and --dims say what made the index)",
-			n, dims, len(old.docs), s.Model, s.Dims)
+		return fmt.Errorf("it has %d vectors of %d dimensions, the pickle %d documents, and %s %s %d dimensions (EMBEDDING_PROVIDER, --model and --dims say what made the index)",
+			n, dims, len(old.docs), s.Provider, s.Model, s.Dims)
 	}, row)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", f.Name(), err)
