@@ -47,6 +47,12 @@ func (p *pass) collect(ctx context.Context) error {
 	if v.control.Suspended != nil || v.control.Pin != nil {
 		return nil // the operator was faster than this pass
 	}
+	if v.pointer.Lineage != p.pointer.Lineage || v.pointer.Generation < p.pointer.Generation {
+		// Somebody put an older pointer back. It is repaired first: by its word the snapshot that is to be served
+		// again would be one that nothing uses.
+		p.log.WarnContext(ctx, "garbage not collected by an older pointer", "generation", v.pointer.Generation, "seen", p.pointer.Generation)
+		return nil
+	}
 	n, err := p.sweep(ctx, v)
 	if errors.Is(err, errHalted) {
 		p.message = err.Error()

@@ -301,6 +301,42 @@ func TestCollectionStopsBetweenDeletions(t *testing.T) {
 	}
 }
 
+// An older pointer that is put back between a pass's look at it and its collection names nothing that may go: the next
+// pass needs the newer snapshot to repair it.
+func TestCollectionDoesNotGoByAPointerThatWasPutBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		r.many(3)
+		old := r.bytes(r.layout.Pointer())
+		r.catalogue(0, 9, "a")
+		r.want(r.once(), reconcile.ResultPromoted, 0)
+		newest := r.pointer().ID
+		time.Sleep(2 * time.Hour)
+		r.cfg.RetainGrace = time.Second
+		looks, back := 0, false
+		r.objects = store.Hooked(r.mem, func(ctx context.Context, op, key string, call func() error) error {
+			switch {
+			case op == store.OpGet && key == r.layout.Pointer():
+				looks++
+			case op == store.OpGet && key == r.layout.GC() && looks >= 2 && !back: // the collection begins
+				back = true
+				r.put(r.layout.Pointer(), old)
+			}
+			return call()
+		})
+		r.gc()
+		if !back || !r.stored(newest) {
+			t.Fatalf("put back: %v; the newest snapshot is there: %v", back, r.stored(newest))
+		}
+		r.objects = r.mem
+		r.want(r.once(), reconcile.ResultUnchanged, 0)
+		if id := r.pointer().ID; id != newest {
+			t.Errorf("the pointer names %s, want %s", id, newest)
+		}
+	})
+}
+
 // A heartbeat that status.json knows counts though a listing lacks it.
 func TestCollectionReadsKnownHeartbeatsThatAreNotListed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
