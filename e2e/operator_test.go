@@ -253,6 +253,12 @@ func TestWithoutALeaderACommandDoesNothingByItsShellsDefaults(t *testing.T) {
 	if p := b.pointer(t); p.ID != first.ID {
 		t.Fatalf("promoted %s", p.ID)
 	}
+	if out, _, code := harness.Run(t, "indexer", b.env, "reconcile", "--dry-run"); code != 0 || !strings.Contains(out, "embedding.dims 64 → ") {
+		t.Errorf("the plan does not name the change of spec: exit %d %s", code, out)
+	}
+	if _, stderr, code := harness.Run(t, "indexer", b.env, "gc", "--dry-run"); code != 0 || !strings.Contains(stderr, "20 snapshots and 720h0m0s") {
+		t.Errorf("the plan does not go by the indexer's retention: exit %d %s", code, stderr)
+	}
 	if _, stderr, code := harness.Run(t, "indexer", deployment, "pin", first.ID); code != 0 {
 		t.Fatalf("pin: exit %d: %s", code, stderr)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -165,7 +166,11 @@ func (c gcCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	lines, err := o.GCPlan(a.ctx, c.Building.Retain, c.Building.Grace)
+	retain, grace, err := c.retention(a, o)
+	if err != nil {
+		return err
+	}
+	lines, err := o.GCPlan(a.ctx, retain, grace)
 	if err != nil {
 		return err
 	}
@@ -173,6 +178,24 @@ func (c gcCmd) Run(a *app) error {
 		fmt.Fprintln(a.stdout, l)
 	}
 	return nil
+}
+
+// retention is what a plan goes by: the indexer's, which it would collect by, or with --once this shell's.
+func (c gcCmd) retention(a *app, o *reconcile.Operator) (retain int, grace time.Duration, err error) {
+	retain, grace = c.Building.Retain, c.Building.Grace
+	s, err := o.Status(a.ctx)
+	if errors.Is(err, store.ErrNotFound) || err == nil && s.Retention == nil || c.Once && err == nil {
+		return retain, grace, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	theirs := s.Retention.Grace()
+	if s.Retention.Snapshots != retain || theirs != grace {
+		fmt.Fprintf(a.stderr, "by the indexer's retention, %d snapshots and %s; --once plans by this shell's, %d and %s\n",
+			s.Retention.Snapshots, theirs, retain, grace)
+	}
+	return s.Retention.Snapshots, theirs, nil
 }
 
 // ask has the live leader do something and waits for its answer. Without a leader nothing is done: the settings of this

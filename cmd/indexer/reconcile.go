@@ -50,6 +50,9 @@ func printPlan(w io.Writer, p reconcile.PlanReport) {
 	}
 	row(w, "catalogue", fmt.Sprintf("%s, %d records", p.Source.Key, p.Records))
 	row(w, "against", dash(p.Baseline))
+	if p.SpecChange != "" {
+		row(w, "spec", p.SpecChange+"; --once needs --yes")
+	}
 	row(w, "added", p.Added)
 	row(w, "changed", p.Changed)
 	row(w, "removed", p.Removed)

@@ -55,7 +55,9 @@ type PlanReport struct {
 	Tokens    int          `json:"tokens"` // estimated, of the texts to embed
 	Cost      float64      `json:"cost_usd"`
 	Budget    int          `json:"budget_tokens,omitempty"`
-	Held      string       `json:"held,omitempty"` // why it would be held before any purchase
+	// How this command's spec differs from the served one: a pass needs --yes then.
+	SpecChange string `json:"spec_change,omitempty"`
+	Held       string `json:"held,omitempty"` // why it would be held before any purchase
 }
 
 // parse reads the whole catalogue into scratch, or nothing of it.

@@ -39,5 +39,6 @@ func (r *Reconciler) Plan(ctx context.Context) (PlanReport, error) {
 	}
 	p.plan.Source = p.source.Source
 	p.plan.UpToDate = p.upToDate()
+	p.plan.SpecChange = p.specDiffers()
 	return p.plan, nil
 }

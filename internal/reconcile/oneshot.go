@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -122,12 +121,10 @@ func retentionChange(from, to store.Retention) string {
 		out = append(out, fmt.Sprintf("RETAIN_SNAPSHOTS %d → %d", from.Snapshots, to.Snapshots))
 	}
 	if from.GraceSeconds != to.GraceSeconds {
-		out = append(out, fmt.Sprintf("RETAIN_GRACE %s → %s", inSeconds(from.GraceSeconds), inSeconds(to.GraceSeconds)))
+		out = append(out, fmt.Sprintf("RETAIN_GRACE %s → %s", from.Grace(), to.Grace()))
 	}
 	return strings.Join(out, ", ")
 }
-
-func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // keptRetention is what status.json goes on saying.
 func (p *pass) keptRetention() *store.Retention {

@@ -52,6 +52,9 @@ func (l Lease) TTL() time.Duration { return seconds(l.TTLSeconds, MinLeaseTTL, M
 // TTL is the age up to which the heartbeat counts.
 func (h Heartbeat) TTL() time.Duration { return seconds(h.TTLSeconds, 0, MaxHeartbeatTTL) }
 
+// Grace is for how long what was retired stays, at most a century.
+func (r Retention) Grace() time.Duration { return seconds(r.GraceSeconds, 0, 100*365*24*time.Hour) }
+
 // seconds converts what a document says into least..most.
 func seconds(s float64, least, most time.Duration) time.Duration {
 	return time.Duration(min(max(s, least.Seconds()), most.Seconds()) * float64(time.Second))
