@@ -114,9 +114,6 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	if err != nil {
 		return usage(err)
 	}
-	wire.WarnOfStrangers(log, a.strangers)
-	spec := embedder.Spec()
-	wire.Started(log, a.store, spec.Provider, spec.Model)
 	dir, release, err := a.store.Scratch("indexer")
 	if err != nil {
 		return usage(err)
@@ -129,6 +126,9 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	if err != nil {
 		return usage(err)
 	}
+	wire.WarnOfStrangers(log, a.strangers)
+	spec := embedder.Spec()
+	wire.Started(log, a.store, spec.Provider, spec.Model)
 	return use(r, reg)
 }
 

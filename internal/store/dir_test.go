@@ -173,6 +173,9 @@ func TestDirRemovesLeftoversOfCrashedWritersOnly(t *testing.T) {
 func TestDirWriteWaitsForTheLockOnlyAsLongAsItsContext(t *testing.T) {
 	root := t.TempDir()
 	d := openDir(t, root)
+	if err := os.Mkdir(filepath.Join(root, ".vectorstore"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	f, err := os.OpenFile(filepath.Join(root, ".vectorstore", "lock"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		t.Fatal(err)
