@@ -28,7 +28,7 @@ const (
 	defaultK     = 5
 	maxDims      = 65536 // of a vector in a body, before the snapshot's dims are known
 	maxBatch     = 4096  // queries of a batch
-	// maxBatchResults bounds the sum of k in a batch: 50,000 records of 1 KiB are 50 MiB of answer.
+	// maxBatchResults bounds the sum of k in a batch: 50,000 records of 1 KiB are 50 MiB of answer, see maxAnswer.
 	maxBatchResults = 50_000
 )
 

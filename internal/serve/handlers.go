@@ -31,12 +31,12 @@ const (
 	maxBatches  = 4
 )
 
-// Answers are rendered whole. One may have 32 MiB, and those that are larger than the buffers that are kept may hold
-// 96 MiB at a time: with the bodies of four batches, 160 MiB. A search for more is 422, one for which there is no room
+// Answers are rendered whole. One may have 64 MiB, and those that are larger than the buffers that are kept may hold
+// 128 MiB at a time: with the bodies of four batches, 192 MiB. A search for more is 422, one for which there is no room
 // now 503.
 const (
-	maxAnswer  = 32 << 20
-	maxAnswers = 96 << 20
+	maxAnswer  = 64 << 20
+	maxAnswers = 128 << 20
 )
 
 // slots counts what is under way: requests, or bytes.

@@ -11,4 +11,8 @@
 // request is anything else is handed over, with what was read, for good. So nothing is answered here that net/http would
 // have read differently, and what it answers to half a request, early, late or not at all, is answered here: the tests
 // hold both beside each other.
+//
+// It is worth having as long as it is worth this: 100,000 x 384, nine pairs beside net/http alone on a busy machine of two
+// cores, one client's p50 is 0.63 of net/http's (66 µs for 110), 16 clients get 1.11 times the answers, and an answer
+// takes 57 µs of processor time instead of 63.
 package front
