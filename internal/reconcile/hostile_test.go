@@ -511,6 +511,26 @@ func TestDeletionsUnderWayOutliveGCJSON(t *testing.T) {
 	})
 }
 
+func TestHoldsOfTheFutureGrowOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		ids := r.many(4)
+		r.cfg.RetainGrace = 30 * time.Second
+		r.edit(r.layout.GC(), func(doc map[string]any) {
+			doc["holds"] = map[string]any{ids[0]: map[string]any{"at": "9999-12-31T00:00:00Z", "by": "nobody"}}
+		})
+		nonce := r.pointer().Nonce
+		r.gc() // drops the hold, behind a fence
+		if r.pointer().Nonce == nonce {
+			t.Error("the hold was dropped without a fence, or not at all")
+		}
+		if r.gc(); r.stored(ids[0]) {
+			t.Error("a snapshot is held for ever")
+		}
+	})
+}
+
 func TestDeleteMarkersThatRefuseWritesAreSaid(t *testing.T) {
 	versioned := func(t *testing.T) (*rig, [3]string) {
 		r := newRig(t)

@@ -196,9 +196,16 @@ func putUnknownMembers(data []byte, v reflect.Value) ([]byte, error) {
 	return joinMembers(out), nil
 }
 
-// unchanged says whether a struct that keeps nothing itself is still the one that was read from data.
+// unchanged says whether v, of structs that keep nothing themselves, is still what was read from data.
 func unchanged(data []byte, v reflect.Value) bool {
-	if v.Kind() != reflect.Struct || !holdsDocuments(v.Type()) || v.FieldByName("Unknown").IsValid() {
+	t := v.Type()
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	if !holdsDocuments(t) {
+		return false
+	}
+	if _, keeps := t.FieldByName("Unknown"); keeps {
 		return false
 	}
 	was := reflect.New(v.Type())
