@@ -170,7 +170,7 @@ func (c *catalogue) objects() error {
 			return nil
 		}
 		c.src.consume(1)
-		if b, err = c.src.token(); err != nil || c.value(c.lim.Record, true) != nil {
+		if _, err = c.src.token(); err != nil || c.value(c.lim.Record, true) != nil {
 			return nil
 		}
 		last, err := c.delimiter('}')
