@@ -189,7 +189,7 @@ func TestResultsThatDoNotArriveAreFailures(t *testing.T) {
 		}
 		cmd := exec.Command(harness.Binary(t, c[0]), c[1:]...)
 		var stderr strings.Builder
-		cmd.Env, cmd.Stdout, cmd.Stderr = harness.Environ(b.env), full, &stderr
+		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = t.TempDir(), harness.Environ(b.env), full, &stderr
 		err = cmd.Run()
 		full.Close()
 		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "no space left on device") {

@@ -140,8 +140,10 @@ func TestDirMetadataNeverBelongsToAnotherFile(t *testing.T) {
 
 func TestDirRemovesLeftoversOfCrashedWritersOnly(t *testing.T) {
 	root := t.TempDir()
-	openDir(t, root)
 	tmp := filepath.Join(root, ".vectorstore", "tmp")
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	old := time.Now().Add(-time.Hour)
 	make := func(name string, at time.Time) string {
 		path := filepath.Join(tmp, name)
