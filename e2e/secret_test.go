@@ -41,7 +41,7 @@ func TestProvidersKeyIsNowhereToBeFound(t *testing.T) {
 	said["plan"] = []byte(stdout + stderr)
 	ix.Signal(15)
 	ix.Wait(t)
-	stdout, stderr, code := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large"), "reconcile", "--once")
+	stdout, stderr, code := harness.Run(t, "indexer", with(env, "OPENAI_API_KEY", wrong, "EMBEDDING_MODEL", "text-embedding-3-large"), "reconcile", "--once", "--yes")
 	said["refused"] = []byte(stdout + stderr)
 	if code != 1 || !strings.Contains(stderr, "OPENAI_API_KEY") {
 		t.Errorf("a wrong key: exit %d, and it does not say which setting to mend: %s", code, stderr)
