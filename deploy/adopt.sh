@@ -61,7 +61,7 @@ network() {
 }
 
 load_balancer() {
-	local name lb_arn lb_groups group
+	local name lb_arn lb_groups group https
 	name=$(param Present_LoadBalancerName)
 	[ -n "$name" ] || { row info "load balancer" "the stack makes $(param Project)-alb"; return; }
 	if ! ask elbv2 describe-load-balancers --names "$name"; then absent "load balancer" no; return; fi
@@ -79,15 +79,28 @@ load_balancer() {
 	case ",$lb_groups," in *",$group,"*) row ok "its security group" "$group" ;; *) row differs "its security group" "has $lb_groups, parameters say $group" ;; esac
 	ask elbv2 describe-listeners --load-balancer-arn "$lb_arn" || { absent "listener :80" no; return; }
 	FILL_ExistingHttpListenerArn=$(get '[.Listeners[] | select(.Port == 80) | .ListenerArn][0] // ""')
-	if [ -n "$FILL_ExistingHttpListenerArn" ]; then
+	FILL_ExistingHttpsListenerArn=$(get '[.Listeners[] | select(.Port == 443) | .ListenerArn][0] // ""')
+	https=$(param ExistingHttpsListenerArn)
+	# A rule of a listener that redirects to HTTPS would take its traffic without HTTPS, and none of what is redirected.
+	if [ -n "$https" ]; then
+		row info "listener :80" "left alone: the rule goes to :443"
+	elif [ "$(get '[.Listeners[] | select(.Port == 80) | .DefaultActions[]? | select(.Type == "redirect")] | length')" != 0 ] && [ -n "$FILL_ExistingHttpsListenerArn" ]; then
+		row differs "listener :80" "it redirects to :443. Set ExistingHttpsListenerArn to $FILL_ExistingHttpsListenerArn and DomainName to the name that people use"
+	elif [ -n "$FILL_ExistingHttpListenerArn" ]; then
 		compare "listener :80" "$FILL_ExistingHttpListenerArn" "$(param ExistingHttpListenerArn)"
 	else
 		row missing "listener :80" "the load balancer has none"
 	fi
-	if [ "$(get '[.Listeners[] | select(.Port == 443)] | length')" = 0 ]; then
-		row info "listener :443" "none; the stack makes it when DomainName is set"
+	if [ -z "$FILL_ExistingHttpsListenerArn" ]; then
+		if [ -z "$https" ]; then row info "listener :443" "none; the stack makes it when DomainName is set"
+		else row missing "listener :443" "the load balancer has none, parameters say $https"; fi
+	elif [ -n "$https" ]; then
+		compare "listener :443" "$FILL_ExistingHttpsListenerArn" "$https"
+		[ -n "$(param DomainName)" ] || row differs "DomainName" "is empty: set it to a name of the certificate of :443"
+	elif [ -n "$(param DomainName)" ]; then
+		row differs "listener :443" "there already, DomainName would make another: set ExistingHttpsListenerArn to $FILL_ExistingHttpsListenerArn"
 	else
-		row info "listener :443" "there already: leave DomainName empty, or remove that listener first"
+		row info "listener :443" "there already: to use it, set ExistingHttpsListenerArn to $FILL_ExistingHttpsListenerArn, and DomainName"
 	fi
 }
 
@@ -147,7 +160,7 @@ bucket() {
 	else unlike "encryption" "no default"; fi
 	if [ "$(param ManageBucketPolicy yes)" = yes ]; then
 		if ask s3api get-bucket-policy --bucket "$name"; then
-			row differs "bucket policy" "there is one: merge it with BucketPolicy of core.yaml by hand and set ManageBucketPolicy to no, or remove it"
+			row differs "bucket policy" "there is one: merge it with BucketPolicy of data.yaml by hand and set ManageBucketPolicy to no, or remove it"
 		elif [ "$FOUND" -eq 2 ]; then
 			absent "bucket policy" no
 		fi
@@ -155,7 +168,7 @@ bucket() {
 	if ask s3api get-bucket-lifecycle-configuration --bucket "$name"; then
 		row info "lifecycle" "$(get '.Rules | length') rules; none may expire $(param Prefix)/current/"
 	elif [ "$FOUND" -eq 1 ]; then
-		row info "lifecycle" "none; deploy/lifecycle.sh prints the rules of core.yaml for an existing bucket"
+		row info "lifecycle" "none; deploy/lifecycle.sh prints the rules of data.yaml for an existing bucket"
 	else
 		absent "lifecycle" no
 	fi
@@ -197,7 +210,7 @@ delivery() {
 	else
 		absent "GitHub connection" no
 	fi
-	for name in "$(param CoreStack)" "$(param PipelineStack)"; do
+	for name in "$(param DataStack "$(param Project)-data")" "$(param CoreStack)" "$(param MonitoringStack "$(param Project)-monitoring")" "$(param PipelineStack)"; do
 		[ -n "$name" ] || continue
 		if ask cloudformation describe-stacks --stack-name "$name"; then row info "stack $name" "$(get '.Stacks[0].StackStatus')"
 		elif [ "$FOUND" -eq 1 ]; then row info "stack $name" "not there yet"

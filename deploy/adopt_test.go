@@ -74,6 +74,45 @@ func TestAdoptFillsWhatItFound(t *testing.T) {
 	}
 }
 
+// The team's load balancer as it has been since October: :443 serves, :80 redirects to it.
+func TestAdoptKnowsAListenerWithHttps(t *testing.T) {
+	t.Parallel()
+	const https = "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:listener/app/old/0123456789abcdef/2"
+	for name, c := range map[string]struct {
+		https, domain string
+		code          int
+		want          string
+	}{
+		"not said":           {"", "", 1, "differs  listener :80                 it redirects to :443. Set ExistingHttpsListenerArn to " + https},
+		"said":               {https, "search.example.com", 0, "ok       listener :443                " + https},
+		"said, without name": {https, "", 1, "differs  DomainName"},
+		"to be filled in":    {"<adopt.sh --fill>", "search.example.com", 0, "info     listener :443                " + https + " (to be filled in)"},
+		"another one":        {https + "9", "search.example.com", 1, "differs  listener :443"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := present(t)
+			a.Answers["elbv2 describe-listeners"] = object{"Listeners": []any{
+				object{"Port": 80, "ListenerArn": "arn:listener-80", "DefaultActions": []any{object{"Type": "redirect"}}},
+				object{"Port": 443, "ListenerArn": https, "DefaultActions": []any{object{"Type": "forward"}}},
+			}}
+			var p struct {
+				Present, Parameters map[string]string
+			}
+			if err := json.Unmarshal([]byte(readFile(t, adopted(t))), &p); err != nil {
+				t.Fatal(err)
+			}
+			for k, v := range p.Present {
+				p.Parameters["Present_"+k] = v
+			}
+			p.Parameters["ExistingHttpsListenerArn"], p.Parameters["DomainName"] = c.https, c.domain
+			out, log, code := script(t, a, "adopt.sh", "--params", params(t, p.Parameters))
+			if code != c.code || !strings.Contains(out, c.want) {
+				t.Errorf("exit %d: %s%s", code, out, log)
+			}
+		})
+	}
+}
+
 func TestAdoptNamesWhatIsInTheWay(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -31,6 +31,8 @@ type account struct {
 	Breaker     string                    // service on which ECS gives a new revision up and rolls it back
 	Events      []happening
 	Fault       *fault
+	StackFails  *aftermath
+	ChangeSets  []object
 	Stacks      map[string]*stack  // by name
 	Objects     map[string]*stored // by key, of the one bucket that there is
 	Calls       [][]string
@@ -124,6 +126,15 @@ type service struct {
 type stack struct {
 	Status     string
 	Parameters map[string]string
+	Resources  map[string]string // physical ids
+	Template   string
+	Changes    []any // of the change set that was made last
+}
+
+// aftermath is what the services have when the update of a stack has failed.
+type aftermath struct {
+	Definitions map[string]string
+	Desired     map[string]int
 }
 
 // stored is an object; its ETag is the number of its writes.
@@ -313,6 +324,16 @@ func (a *account) answer(op string, opts map[string]string) (any, error) {
 		return object{"tasks": []any{object{"stoppedReason": "Essential container in task exited", "containers": []any{object{"exitCode": 2}}}}}, nil
 	case "cloudformation deploy":
 		return nil, a.deployStack(opts["stack-name"])
+	case "cloudformation describe-stack-resources":
+		resources := []any{}
+		for _, k := range slices.Sorted(maps.Keys(a.Stacks[opts["stack-name"]].Resources)) {
+			resources = append(resources, object{"LogicalResourceId": k, "PhysicalResourceId": a.Stacks[opts["stack-name"]].Resources[k]})
+		}
+		return object{"StackResources": resources}, nil
+	case "cloudformation get-template":
+		return object{"TemplateBody": a.Stacks[opts["stack-name"]].Template}, nil
+	case "cloudformation create-change-set", "cloudformation describe-change-set", "cloudformation execute-change-set", "cloudformation delete-change-set":
+		return a.changeSet(strings.Split(op, " ")[1], opts)
 	case "cloudformation describe-stacks":
 		return a.describeStack(opts["stack-name"])
 	}
@@ -396,6 +417,11 @@ func (a *account) register(arg string) (any, error) {
 			return nil, fmt.Errorf("Parameter validation failed: Unknown parameter in input: %q", k)
 		}
 	}
+	return object{"taskDefinition": a.Definitions[a.add(d)]}, nil
+}
+
+// add registers the next revision of a family.
+func (a *account) add(d object) string {
 	revision := 2
 	arn := func() string { return fmt.Sprintf("arn:aws:ecs:r:1:task-definition/%s:%d", d["family"], revision) }
 	for a.Definitions[arn()] != nil {
@@ -404,23 +430,119 @@ func (a *account) register(arg string) (any, error) {
 	out := maps.Clone(d)
 	out["taskDefinitionArn"], out["revision"], out["status"] = arn(), revision, "ACTIVE"
 	a.Definitions[arn()] = out
-	return object{"taskDefinition": out}, nil
+	return arn()
 }
 
+// deployStack does to the services what CloudFormation does: the core stack registers a revision of each family from its
+// parameters. While it is made, it makes the services.
 func (a *account) deployStack(name string) error {
 	s := a.Stacks[name]
 	if s == nil {
-		s = &stack{Status: "CREATE_COMPLETE", Parameters: map[string]string{}}
+		s = &stack{Status: "CREATE_COMPLETE", Parameters: map[string]string{}, Resources: map[string]string{}}
+		if a.Stacks == nil {
+			a.Stacks = map[string]*stack{}
+		}
 		a.Stacks[name] = s
 	} else {
 		s.Status = "UPDATE_COMPLETE"
+	}
+	if s.Parameters == nil {
+		s.Parameters = map[string]string{}
 	}
 	call := a.Calls[len(a.Calls)-1]
 	for _, kv := range call[slices.Index(call, "--parameter-overrides")+1:] {
 		k, v, _ := strings.Cut(kv, "=")
 		s.Parameters[k] = v
 	}
+	if !slices.ContainsFunc(call, func(arg string) bool { return strings.HasSuffix(arg, "/core.yaml") }) {
+		return nil
+	}
+	if a.Services == nil {
+		a.Services = map[string]*service{}
+	}
+	if a.Definitions == nil {
+		a.Definitions = map[string]map[string]any{}
+	}
+	for resource, name := range map[string]string{"ServerTask": "server", "IndexerTask": "indexer"} {
+		family := s.Parameters["Project"] + "-" + name
+		d := stackDefinition(family, name, s.Parameters["ImageTag"], s.Parameters["AllowedOrigins"])
+		arn := a.add(d)
+		s.Resources[resource] = arn
+		if svc := a.Services[family]; svc == nil {
+			count := 1
+			if s.Parameters["Creating"] == "yes" {
+				count = 0
+			}
+			a.Services[family] = &service{Definition: arn, First: arn, Desired: count}
+		}
+	}
+	if a.StackFails != nil {
+		for service, definition := range a.StackFails.Definitions {
+			a.Services[service].Definition = definition
+		}
+		for service, count := range a.StackFails.Desired {
+			a.Services[service].Desired = count
+		}
+		s.Status = "UPDATE_ROLLBACK_COMPLETE"
+		return errors.New("Failed to create/update the stack.")
+	}
 	return nil
+}
+
+// stackDefinition is what core.yaml says of a task, as far as the scripts look.
+func stackDefinition(family, name, tag, origins string) object {
+	return object{"family": family, "cpu": "512", "containerDefinitions": []any{object{
+		"name": name, "image": "111122223333.dkr.ecr.ap-northeast-1.amazonaws.com/vectorstore:" + tag,
+		"environment": []any{object{"name": "ALLOWED_ORIGINS", "value": origins}},
+	}}}
+}
+
+// changeSet makes, shows, carries out or forgets the one change set of a stack.
+func (a *account) changeSet(what string, opts map[string]string) (any, error) {
+	s := a.Stacks[opts["stack-name"]]
+	switch what {
+	case "create-change-set":
+		body, err := os.ReadFile(strings.TrimPrefix(opts["template-body"], "file://"))
+		if err != nil {
+			return nil, err
+		}
+		if s == nil {
+			s = &stack{Status: "REVIEW_IN_PROGRESS", Resources: map[string]string{}}
+			a.Stacks[opts["stack-name"]] = s
+		}
+		a.ChangeSets = append(a.ChangeSets, object{"stack": opts["stack-name"], "type": opts["change-set-type"], "template": string(body)})
+		for _, name := range []string{"parameters", "resources-to-import"} {
+			if path, ok := opts[name]; ok {
+				b, err := os.ReadFile(strings.TrimPrefix(path, "file://"))
+				if err != nil {
+					return nil, err
+				}
+				var list []any
+				if err := json.Unmarshal(b, &list); err != nil {
+					return nil, err
+				}
+				a.ChangeSets[len(a.ChangeSets)-1][name] = list
+				if name == "resources-to-import" {
+					s.Changes = nil
+					for _, r := range list {
+						r := r.(object)
+						s.Changes = append(s.Changes, object{"ResourceChange": object{"Action": "Import", "LogicalResourceId": r["LogicalResourceId"], "ResourceType": r["ResourceType"]}})
+					}
+				}
+			}
+		}
+	case "describe-change-set":
+		return object{"Status": "CREATE_COMPLETE", "Changes": s.Changes}, nil
+	case "execute-change-set":
+		s.Status = "UPDATE_COMPLETE"
+		last := a.ChangeSets[len(a.ChangeSets)-1]
+		s.Template = last["template"].(string)
+		if last["type"] == "IMPORT" {
+			s.Status = "IMPORT_COMPLETE"
+		}
+		last["executed"] = true
+	}
+	return object{}, nil
 }
 
 func (a *account) describeStack(name string) (any, error) {
@@ -507,7 +629,7 @@ type started struct {
 func (w *world) start(env []string, name string, args ...string) *started {
 	w.t.Helper()
 	// Go's test cache knows only the files that this process reads.
-	for _, f := range []string{name, "aws.sh", "lock.sh", "services.sh", corePath, pipelinePath} {
+	for _, f := range []string{name, "aws.sh", "lock.sh", "services.sh", "deploy.sh", "stack.sh", "split.sh", "cloudformation/data.yaml", "cloudformation/core.yaml", "cloudformation/monitoring.yaml", pipelinePath} {
 		readFile(w.t, f)
 	}
 	r := &started{t: w.t}

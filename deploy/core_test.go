@@ -13,14 +13,19 @@ import (
 )
 
 const (
-	corePath     = "cloudformation/core.yaml"
-	pipelinePath = "cloudformation/pipeline.yaml"
+	corePath       = "cloudformation/core.yaml"
+	dataPath       = "cloudformation/data.yaml"
+	monitoringPath = "cloudformation/monitoring.yaml"
+	pipelinePath   = "cloudformation/pipeline.yaml"
 )
+
+// templates in the order in which their stacks are made.
+var templates = []string{dataPath, corePath, pipelinePath, monitoringPath}
 
 // scenarios are the ways in which people use the core stack.
 var scenarios = map[string]map[string]string{
-	"from nothing":           {"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "ImageTag": "202601020304"},
-	"before the first image": {"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k"},
+	"from nothing":     {"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "ImageTag": "202601020304"},
+	"while it is made": {"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "Creating": "yes"},
 	"with a domain": {
 		"BucketName": "bkt", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "ImageTag": "202601020304",
 		"DomainName": "search.example.com", "HostedZoneId": "Z1", "ScrapeSecurityGroupId": "sg-1", "AlarmEmail": "a@example.com",
@@ -31,6 +36,14 @@ var scenarios = map[string]map[string]string{
 		"ExistingLoadBalancerArn": "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:loadbalancer/app/old/0123456789abcdef",
 		"ExistingHttpListenerArn": "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:listener/app/old/0123456789abcdef/1",
 		"TakeTraffic":             "preview",
+	},
+	"on an existing listener with HTTPS": {
+		"BucketName": "bkt", "CreateCluster": "no", "ImageTag": "202601020304",
+		"SecretArn":                "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k",
+		"ExistingLoadBalancerArn":  "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:loadbalancer/app/old/0123456789abcdef",
+		"ExistingHttpsListenerArn": "arn:aws:elasticloadbalancing:ap-northeast-1:111122223333:listener/app/old/0123456789abcdef/2",
+		"DomainName":               "search.example.com", "ExistingLoadBalancerSecurityGroupId": "sg-lb",
+		"ExistingLoadBalancerDnsName": "old.example.com",
 	},
 	"local embeddings": {"BucketName": "bkt", "EmbeddingProvider": "local", "ImageTag": "202601020304"},
 	"bedrock":          {"BucketName": "bkt", "EmbeddingProvider": "bedrock", "ImageTag": "202601020304"},
@@ -47,7 +60,7 @@ func inEachScenario(t *testing.T, f func(t *testing.T, tp *template)) {
 }
 
 func TestTemplatesFitInOneAPICall(t *testing.T) {
-	for _, path := range []string{corePath, pipelinePath} {
+	for _, path := range templates {
 		if n := len(readFile(t, path)); n > 51_200 {
 			t.Errorf("%s has %d bytes; a template body may have 51,200", path, n)
 		}
@@ -55,7 +68,7 @@ func TestTemplatesFitInOneAPICall(t *testing.T) {
 }
 
 func TestEveryParameterIsUsed(t *testing.T) {
-	for _, path := range []string{corePath, pipelinePath} {
+	for _, path := range templates {
 		tp := load(t, path, nil)
 		text := readFile(t, path)
 		for name := range tp.section("Parameters") {
@@ -210,9 +223,6 @@ func TestServicesRollAsTheProtocolExpects(t *testing.T) {
 	if svc["IndexerService"]["LoadBalancers"] != nil {
 		t.Error("the indexer is behind a load balancer")
 	}
-	if got := fmt.Sprint(load(t, corePath, scenarios["before the first image"]).ofType("AWS::ECS::Service")["ServerService"]["DesiredCount"]); got != "0" {
-		t.Errorf("without an image %s servers are wanted", got)
-	}
 	for _, s := range svc {
 		for _, lb := range list(s["LoadBalancers"]) {
 			if dig(t, tp.ofType("AWS::ECS::TaskDefinition")["ServerTask"], "ContainerDefinitions", 0, "Name") != lb.(map[string]any)["ContainerName"] {
@@ -238,6 +248,108 @@ func TestHttpsAppearsWithADomain(t *testing.T) {
 	plain := load(t, corePath, scenarios["from nothing"]).ofType("AWS::ElasticLoadBalancingV2::Listener")
 	if len(plain) != 1 || dig(t, plain["HttpListener"], "DefaultActions", 0, "Type") != "forward" {
 		t.Errorf("without a domain: %v", plain)
+	}
+}
+
+// What an update of the stack must not touch: what runs, and how much of it.
+func TestTheStackSaysNeitherImageNorNumberOfTasks(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		for name, family := range map[string]string{"ServerService": "vectorstore-server", "IndexerService": "vectorstore-indexer"} {
+			s := tp.ofType("AWS::ECS::Service")[name]
+			// A revision would be put back by an update that fails, releases later.
+			if s["TaskDefinition"] != family {
+				t.Errorf("%s is tied to the revision %v", name, s["TaskDefinition"])
+			}
+			if count, said := s["DesiredCount"]; said != (tp.params["Creating"] == "yes") || said && fmt.Sprint(count) != "0" {
+				t.Errorf("%s wants %v tasks", name, count)
+			}
+			task := strings.Replace(name, "Service", "Task", 1)
+			if got := dig(t, tp.root, "Resources", name, "DependsOn"); got != task {
+				t.Errorf("%s is made before there is a %s: %v", name, task, got)
+			}
+			if got := dig(t, tp.root, "Resources", task, "UpdateReplacePolicy"); got != "Retain" {
+				t.Errorf("%s: a service could not go back to a revision that an update replaced: %v", task, got)
+			}
+		}
+	})
+	if d := dig(t, load(t, corePath, nil).root, "Parameters", "Creating", "Default"); d != "no" {
+		t.Errorf("an update by hand would stop everything: Creating is %v", d)
+	}
+}
+
+// waitsFor tells whether a value names a resource, as CloudFormation finds what to make first.
+func waitsFor(v any, resource string) bool {
+	switch v := v.(type) {
+	case []any:
+		return slices.ContainsFunc(v, func(e any) bool { return waitsFor(e, resource) })
+	case map[string]any:
+		for k, e := range v {
+			if k == "Ref" && e == resource || waitsFor(e, resource) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestTheRedirectWaitsForHttps(t *testing.T) {
+	root := load(t, corePath, nil).root
+	for listener, actions := range map[string]string{"HttpListener": "DefaultActions", "HttpRule": "Actions"} {
+		for _, first := range []string{"HttpsListener", "HttpsIngress", "DnsRecord"} {
+			if !waitsFor(dig(t, root, "Resources", listener, "Properties", actions), first) {
+				t.Errorf("%s redirects before there is a %s", listener, first)
+			}
+		}
+	}
+	tp := load(t, corePath, scenarios["with a domain"])
+	got := dig(t, tp.ofType("AWS::ElasticLoadBalancingV2::Listener")["HttpListener"], "DefaultActions", 0, "RedirectConfig")
+	if d := cmp.Diff(map[string]any{"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// The team's load balancer has had one since October: nothing is made beside it, and :80, which redirects, is left alone.
+func TestAnExistingHttpsListenerGetsOneRule(t *testing.T) {
+	tp := load(t, corePath, scenarios["on an existing listener with HTTPS"])
+	rules := tp.ofType("AWS::ElasticLoadBalancingV2::ListenerRule")
+	if len(rules) != 1 || rules["HttpsRule"]["ListenerArn"] != tp.params["ExistingHttpsListenerArn"] || dig(t, rules["HttpsRule"], "Actions", 0, "Type") != "forward" {
+		t.Errorf("rules: %v", rules)
+	}
+	for _, typ := range []string{"AWS::ElasticLoadBalancingV2::Listener", "AWS::CertificateManager::Certificate", "AWS::EC2::SecurityGroupIngress", "AWS::Route53::RecordSet"} {
+		if got := tp.ofType(typ); len(got) > 0 {
+			t.Errorf("%s: %v", typ, got)
+		}
+	}
+	if got := tp.eval(dig(t, tp.root, "Outputs", "Url", "Value")); got != "https://search.example.com" {
+		t.Errorf("url %v", got)
+	}
+	if tags := fmt.Sprint(tp.ofType("AWS::ECS::Service")["ServerService"]["Tags"]); !strings.Contains(tags, "<HttpsRule>") {
+		t.Errorf("the service does not wait for the rule: %s", tags)
+	}
+}
+
+// What one stack imports, an earlier one exports.
+func TestImportsHaveExports(t *testing.T) {
+	exports := map[string]bool{}
+	imported := regexp.MustCompile(`\\u003cimport ([^\\]+)\\u003e`)
+	used := 0
+	for _, path := range templates {
+		tp := load(t, path, scenarios["from nothing"])
+		b, _ := json.Marshal(tp.resources())
+		for _, m := range imported.FindAllStringSubmatch(string(b), -1) {
+			used++
+			if !exports[m[1]] {
+				t.Errorf("%s imports %s, which no stack before it exports", path, m[1])
+			}
+		}
+		for _, o := range tp.section("Outputs") {
+			if e, ok := o.(map[string]any)["Export"].(map[string]any); ok {
+				exports[tp.eval(e["Name"]).(string)] = true
+			}
+		}
+	}
+	if used < 5 {
+		t.Errorf("only %d imports found", used)
 	}
 }
 
@@ -288,7 +400,7 @@ func TestReferencesPointToWhatExists(t *testing.T) {
 
 func TestParameterFilesFitTheTemplates(t *testing.T) {
 	known := map[string]bool{}
-	for _, path := range []string{corePath, pipelinePath} {
+	for _, path := range templates {
 		for p := range load(t, path, nil).section("Parameters") {
 			known[p] = true
 		}
@@ -299,8 +411,8 @@ func TestParameterFilesFitTheTemplates(t *testing.T) {
 	}
 	for _, f := range files {
 		var p struct {
-			Region, AccountId, CoreStack, PipelineStack string
-			Present, Parameters                         map[string]string
+			Region, AccountId, DataStack, CoreStack, MonitoringStack, PipelineStack string
+			Present, Parameters                                                     map[string]string
 		}
 		dec := json.NewDecoder(strings.NewReader(readFile(t, "params/"+f.Name())))
 		dec.DisallowUnknownFields()

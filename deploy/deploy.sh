@@ -133,6 +133,7 @@ prepare() {
 	was=$(image "$1" "$WORK/$1.old") || exit 1
 	# The stack makes the services with an image that is not there, and without a task.
 	if [ "${was##*:}" = none ]; then
+		printf -v "BACK_$1" %s 0
 		# shellcheck disable=SC2034 # start reads it
 		if [ "$1" = server ]; then START_server=$(param ServerMin 2); else START_indexer=1; fi
 	elif [ "$1" = server ] && [ "$DESIRED" -eq 0 ]; then

@@ -121,21 +121,25 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 			}
 		}
 	}
-	parameters := load(t, corePath, nil).section("Parameters")
-	for _, names := range []map[string]any{load(t, pipelinePath, nil).section("Parameters"), load(t, pipelinePath, nil).section("Resources")} {
-		maps.Copy(parameters, names)
+	parameters := load(t, pipelinePath, nil).section("Resources")
+	for _, path := range templates {
+		maps.Copy(parameters, load(t, path, nil).section("Parameters"))
+	}
+	conditions := map[string]bool{}
+	sources, _ := filepath.Glob("../internal/*/*.go")
+	for _, f := range sources {
+		for _, m := range regexp.MustCompile(`"([A-Z][A-Za-z]+)"`).FindAllStringSubmatch(readFile(t, f), -1) {
+			conditions[m[1]] = true
+		}
 	}
 	for _, en := range []string{"../docs/DEPLOY.md", "../docs/RUNBOOK.md"} {
 		for _, m := range regexp.MustCompile("`([A-Z][a-z]+(?:[A-Z][a-z]+)+(?:GiB)?)`").FindAllStringSubmatch(readFile(t, en), -1) {
-			// Alerts, conditions and ECS's own words look like parameters.
-			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || slices.Contains([]string{
-				"SourceReady", "OutOfMemory", "PointerDeleted", "PointerOlder", "PointerForeign", "PointerAhead", "PointerEdited", "PointerInvalid",
-				"ControlDeleted", "ReplicaAstray", "NewerFormat", "NewerSpec", "GoldenInvalid", "TextsRefused", "DeployLock",
-			}, m[1]) {
+			// Alerts, conditions of the programs, and ECS's own words look like parameters.
+			if strings.HasPrefix(m[1], "Vectorstore") || strings.HasSuffix(m[1], "Error") || conditions[m[1]] || m[1] == "OutOfMemory" || m[1] == "DeployLock" {
 				continue
 			}
 			if parameters[m[1]] == nil {
-				t.Errorf("%s: core.yaml has no parameter %s", en, m[1])
+				t.Errorf("%s: no template has a parameter %s", en, m[1])
 			}
 		}
 	}

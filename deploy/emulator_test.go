@@ -28,7 +28,8 @@ var unresolved = map[string]string{
 	`      ServiceRegistries:\n        - RegistryArn:.*\n`: "",
 	`\[!GetAtt Build\.Arn, !GetAtt Deploy\.Arn\]`:          "'*'",
 	`!Split\n +- ','\n +- Fn::ImportValue: .*\n`:           "'*'\n",
-	`(?s)\nOutputs:\n  PipelineName:.*`:                    "\n",
+	`\{'Fn::ImportValue': !Sub '[^']*'\}`:                  "!Sub 'arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Project}-alarms'",
+	`(?s)\nOutputs:\n  (?:PipelineName|DashboardName):.*`:  "\n",
 	`(?m)^( +DeletionPolicy: Retain)ExceptOnCreate$`:       "$1",
 }
 
@@ -78,7 +79,7 @@ func startEmulator(t *testing.T, vars ...string) *emulator {
 	e.env = append(os.Environ(), "AWS_ENDPOINT_URL="+e.url, "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_DEFAULT_REGION=ap-northeast-1",
 		"DEPLOY_POLL=1", "DEPLOY_TIMEOUT=1", "HEALTH_TIMEOUT=3", "PATH="+filepath.Join(e.dir, "bin")+":"+os.Getenv("PATH"),
 		"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1", "LC_ALL=C.UTF-8")
-	for _, f := range []string{"aws.sh", "lock.sh", "services.sh", "stack.sh", "deploy.sh", "adopt.sh", "lifecycle.sh"} {
+	for _, f := range []string{"aws.sh", "lock.sh", "services.sh", "split.sh", "stack.sh", "deploy.sh", "adopt.sh", "lifecycle.sh"} {
 		e.write("deploy/"+f, readFile(t, f))
 	}
 	return e
@@ -92,6 +93,13 @@ func direct(path string) string {
 		}
 	}
 	return path
+}
+
+func (e *emulator) templates(given map[string]string) {
+	e.t.Helper()
+	for _, path := range templates {
+		e.template(path, load(e.t, path, given))
+	}
 }
 
 // template puts a template in its place without what moto cannot make: resources of a type that it has no model of, and,

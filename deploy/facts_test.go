@@ -13,7 +13,7 @@ import (
 // Names and ids of one account stay in its parameters file: the rest of the repository must fit anybody's.
 var facts = regexp.MustCompile(`\b(?:vpc|subnet|sg|vpce|eni|i|lb)-[0-9a-f]{8,17}\b|arn:aws:[a-z0-9-]+:[a-z0-9-]*:\d{12}:|\b\d{12}\.dkr\.ecr\b|-\d{6,}\.[a-z0-9-]+\.elb\.amazonaws\.com\b`)
 
-// exampleAccount is the one that AWS's own documents use.
+// exampleAccount is one of the two that AWS's own documents use.
 const exampleAccount = "111122223333"
 
 // choices are parameters whose values say how to do it, not what somebody's account holds.
@@ -76,7 +76,7 @@ func TestFactsOfAnAccountStayInItsParametersFile(t *testing.T) {
 			continue // deleted, or being written
 		}
 		for _, m := range facts.FindAllString(b, -1) {
-			if !strings.Contains(m, exampleAccount) {
+			if !strings.Contains(m, exampleAccount) && !strings.Contains(m, "123456789012") {
 				t.Errorf("%s holds %q", name, m)
 			}
 		}

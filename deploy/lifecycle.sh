@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the lifecycle rules of core.yaml for a bucket that the stack did not make. Changes nothing.
+# Prints the lifecycle rules of data.yaml for a bucket that the stack did not make. Changes nothing.
 # usage: deploy/lifecycle.sh --params FILE >rules.json
 #        aws s3api put-bucket-lifecycle-configuration --bucket NAME --lifecycle-configuration file://rules.json
 # The second line replaces all rules of the bucket: merge by hand when it has others.

@@ -24,6 +24,7 @@ take_lock() {
 	name=s3://$(param BucketName)/$LOCK_KEY
 	trap 'free_lock; rm -rf "$WORK"' EXIT
 	write_lock "$LOCK_SECONDS" --if-none-match '*' && return 0
+	[ "$CODE" != NoSuchBucket ] || die "there is no bucket $(param BucketName), in which the lock lies: make the data stack first (deploy/stack.sh --params $PARAMS data)"
 	# Whoever got no answer may hold it all the same.
 	code=$CODE why=$WHY
 	if ! read_lock; then

@@ -100,10 +100,10 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 		return e
 	}
 	indexer, server := harness.StartIndexer(t, level("IndexerTask")), harness.StartServer(t, level("ServerTask"))
-	filters := load(t, corePath, scenarios["from nothing"]).ofType("AWS::Logs::MetricFilter")
+	filters := load(t, monitoringPath, nil).ofType("AWS::Logs::MetricFilter")
 	count := func(filter string) (n int) {
 		f := filters[filter]
-		p := map[string]*harness.Process{"<IndexerLogs>": indexer.Process, "<ServerLogs>": server.Process}[f["LogGroupName"].(string)]
+		p := map[string]*harness.Process{"/ecs/vectorstore/indexer": indexer.Process, "/ecs/vectorstore/server": server.Process}[f["LogGroupName"].(string)]
 		for _, l := range p.Lines("") {
 			if matches(t, f["FilterPattern"].(string), l) {
 				n++

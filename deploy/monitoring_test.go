@@ -117,7 +117,7 @@ func TestEveryAlertLeadsToItsPageInTheRunbook(t *testing.T) {
 	for _, a := range alerts(t) {
 		check(a.Alert, a.Annotations["runbook"])
 	}
-	tp := load(t, corePath, scenarios["from nothing"])
+	tp := load(t, monitoringPath, nil)
 	for name, a := range tp.ofType("AWS::CloudWatch::Alarm") {
 		check(name, fmt.Sprint(a["AlarmDescription"]))
 	}
@@ -127,10 +127,10 @@ func TestEveryAlertLeadsToItsPageInTheRunbook(t *testing.T) {
 }
 
 func TestEveryAlarmNotifies(t *testing.T) {
-	tp := load(t, corePath, scenarios["from nothing"])
+	tp := load(t, monitoringPath, nil)
 	all := tp.ofType("AWS::CloudWatch::Alarm")
 	for name, a := range all {
-		if fmt.Sprint(a["AlarmActions"]) != "[<AlarmTopic>]" || a["TreatMissingData"] == nil {
+		if fmt.Sprint(a["AlarmActions"]) != "[<import vectorstore-alarm-topic>]" || a["TreatMissingData"] == nil {
 			t.Errorf("%s: actions %v, missing data %v", name, a["AlarmActions"], a["TreatMissingData"])
 		}
 	}
@@ -141,9 +141,6 @@ func TestEveryAlarmNotifies(t *testing.T) {
 		if all[want] == nil {
 			t.Errorf("no %s", want)
 		}
-	}
-	if quiet := load(t, corePath, scenarios["before the first image"]).ofType("AWS::CloudWatch::Alarm"); quiet["ReconcileStalledAlarm"] != nil || quiet["NoHealthyHostAlarm"] != nil {
-		t.Error("before the first image, alarms would fire for tasks that nobody wants yet")
 	}
 }
 
@@ -161,7 +158,7 @@ func TestMetricFiltersMatchWhatTheProgramsSay(t *testing.T) {
 			}
 		}
 	}
-	tp := load(t, corePath, scenarios["from nothing"])
+	tp := load(t, monitoringPath, nil)
 	metrics := map[string]bool{}
 	for name, f := range tp.ofType("AWS::Logs::MetricFilter") {
 		pattern := f["FilterPattern"].(string)

@@ -125,7 +125,7 @@ func TestExecutionRolePullsLogsAndReadsOneSecret(t *testing.T) {
 
 func TestBucketPolicyDemandsTlsAndConditionalWrites(t *testing.T) {
 	for _, name := range []string{"from nothing", "beside what exists"} {
-		tp := load(t, corePath, scenarios[name])
+		tp := load(t, dataPath, scenarios[name])
 		p := tp.ofType("AWS::S3::BucketPolicy")["BucketPolicy"]
 		got := dig(t, p, "PolicyDocument", "Statement")
 		want := []any{
@@ -148,7 +148,7 @@ func TestBucketPolicyDemandsTlsAndConditionalWrites(t *testing.T) {
 func TestNoRoleCanDoEverythingAnywhere(t *testing.T) {
 	// These actions have no narrower resource, or are narrowed by a condition.
 	wide := []string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition", "ecs:DescribeTasks", "ecs:ListTasks", "elasticloadbalancing:DescribeLoadBalancers"}
-	for _, path := range []string{corePath, pipelinePath} {
+	for _, path := range templates {
 		tp := load(t, path, scenarios["from nothing"])
 		for role := range tp.ofType("AWS::IAM::Role") {
 			for sid, s := range statements(t, tp, role) {

@@ -63,7 +63,9 @@ func running(t *testing.T, health string) *account {
 	a := &account{
 		Account: "111122223333", Region: "ap-northeast-1", Images: []string{"latest", newTag, oldTag},
 		Services: map[string]*service{}, Definitions: map[string]map[string]any{},
-		Stacks:  map[string]*stack{"vectorstore-core": {Status: "UPDATE_COMPLETE", Parameters: map[string]string{"ImageTag": oldTag}}},
+		Stacks: map[string]*stack{"vectorstore-core": {Status: "UPDATE_COMPLETE", Parameters: map[string]string{"ImageTag": oldTag}, Resources: map[string]string{
+			"ServerTask": "arn:aws:ecs:r:1:task-definition/vectorstore-server:1", "IndexerTask": "arn:aws:ecs:r:1:task-definition/vectorstore-indexer:1",
+		}}},
 		Answers: map[string]any{"elbv2 describe-load-balancers": object{"LoadBalancers": []any{object{"DNSName": strings.TrimPrefix(web.URL, "http://")}}}},
 	}
 	for _, name := range []string{"server", "indexer"} {
@@ -288,7 +290,7 @@ func TestWrongUsageIsExit2(t *testing.T) {
 	for _, args := range [][]string{
 		{"deploy.sh"}, {"deploy.sh", "--nope"}, {"deploy.sh", "--params", "/nonexistent", "x"}, {"deploy.sh", "--params", "p", "a", "b"},
 		{"deploy.sh", "--params"}, {"stack.sh", "core", "--params"}, {"adopt.sh", "--params"}, {"deploy.sh", "--params", ""},
-		{"stack.sh"}, {"stack.sh", "--params", "params/example.json"}, {"stack.sh", "nope"}, {"adopt.sh"}, {"adopt.sh", "x"}, {"lifecycle.sh"},
+		{"split.sh"}, {"split.sh", "x"}, {"split.sh", "--params"}, {"stack.sh"}, {"stack.sh", "--params", "params/example.json"}, {"stack.sh", "nope"}, {"adopt.sh"}, {"adopt.sh", "x"}, {"lifecycle.sh"},
 	} {
 		if _, log, code := script(t, nil, args[0], args[1:]...); code != 2 {
 			t.Errorf("%v: exit %d: %s", args, code, log)

@@ -14,9 +14,10 @@ check_waits() {
 }
 
 # The values of each service, in variables that carry its name: bash 3.2 has no tables. START_… is the number of tasks with
-# which a service that has never run is started.
+# which a service is started, BACK_… that which a rollback leaves it (both empty: as many as there are).
 old() { local v=OLD_$1; printf '%s\n' "${!v-}"; }
 start() { local v=START_$1; printf '%s\n' "${!v-}"; }
+back() { local v=BACK_$1; printf '%s\n' "${!v-}"; }
 new() { local v=NEW_$1; printf '%s\n' "${!v-}"; }
 
 # service NAME: what ECS says of it, in ARN, DESIRED, RUNNING, DEPLOYMENTS (those not given up), ROLLOUT and FAILED (the
@@ -140,7 +141,7 @@ release() {
 # something else by now belongs to somebody else. Ends the script; exit code 4 when STATUS says that it gave way.
 roll_back() {
 	trap '' HUP INT TERM
-	local name was status back=() left=''
+	local name was status undone=() left=''
 	[ "${#UPDATED[@]}" -gt 0 ] || die "nothing was changed on the services"
 	for name in "${UPDATED[@]}"; do
 		was=$(old "$name")
@@ -153,19 +154,19 @@ roll_back() {
 			say "$PROJECT-$name is NOT rolled back: what it runs could not be read. By hand: $(by_hand "$name" "$was")"
 		elif [ "$ARN" = "$was" ]; then
 			say "$PROJECT-$name is on ${was##*/}, as before"
-			back+=("$name")
+			undone+=("$name")
 		elif [ "$ARN" != "$(new "$name")" ]; then
 			left="$left $name"
 			say "$PROJECT-$name is not rolled back: it runs ${ARN##*/}, which is not of this run"
 		else
 			say "rolling back $PROJECT-$name to ${was##*/}"
-			if update "$name" "$was" "$([ -z "$(start "$name")" ] || echo 0)"; then back+=("$name"); else
+			if update "$name" "$was" "$(back "$name")"; then undone+=("$name"); else
 				left="$left $name"
 				say "rollback of $PROJECT-$name FAILED. By hand: $(by_hand "$name" "$was")"
 			fi
 		fi
 	done
-	for name in ${back[@]+"${back[@]}"}; do
+	for name in ${undone[@]+"${undone[@]}"}; do
 		was=$(old "$name")
 		stable "$name" "$was" || {
 			left="$left $name"

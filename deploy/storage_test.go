@@ -9,7 +9,7 @@ import (
 )
 
 func TestBucketIsPrivateVersionedAndEncrypted(t *testing.T) {
-	b := load(t, corePath, scenarios["from nothing"]).ofType("AWS::S3::Bucket")["Bucket"]
+	b := load(t, dataPath, scenarios["from nothing"]).ofType("AWS::S3::Bucket")["Bucket"]
 	pab := map[string]any{"BlockPublicAcls": true, "BlockPublicPolicy": true, "IgnorePublicAcls": true, "RestrictPublicBuckets": true}
 	if d := cmp.Diff(pab, b["PublicAccessBlockConfiguration"]); d != "" {
 		t.Errorf("public access block: %s", d)
@@ -28,8 +28,10 @@ func TestNoBucketIsMadeOverAnExistingOne(t *testing.T) {
 		"AWS::S3::Bucket", "AWS::ECR::Repository", "AWS::ECS::Cluster",
 		"AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::ElasticLoadBalancingV2::Listener",
 	} {
-		if got := tp.ofType(typ); len(got) > 0 {
-			t.Errorf("%s made: %v", typ, got)
+		for _, tp := range []*template{tp, load(t, dataPath, scenarios["beside what exists"])} {
+			if got := tp.ofType(typ); len(got) > 0 {
+				t.Errorf("%s made: %v", typ, got)
+			}
 		}
 	}
 	for name, r := range tp.resources() {
@@ -41,7 +43,7 @@ func TestNoBucketIsMadeOverAnExistingOne(t *testing.T) {
 
 // lifecycleRules of core.yaml in the form that lifecycle.sh prints.
 func lifecycleRules(t *testing.T) []any {
-	b := load(t, corePath, scenarios["from nothing"]).ofType("AWS::S3::Bucket")["Bucket"]
+	b := load(t, dataPath, scenarios["from nothing"]).ofType("AWS::S3::Bucket")["Bucket"]
 	return dig(t, b, "LifecycleConfiguration", "Rules").([]any)
 }
 

@@ -168,8 +168,8 @@ func (w *walk) follow(which ...int) {
 func (w *walk) edit(change func(account string, present, parameters map[string]string)) {
 	w.t.Helper()
 	var p struct {
-		Region, AccountId, CoreStack, PipelineStack string
-		Present, Parameters                         map[string]string
+		Region, AccountId, DataStack, CoreStack, MonitoringStack, PipelineStack string
+		Present, Parameters                                                     map[string]string
 	}
 	b, err := os.ReadFile(filepath.Join(w.dir, w.params))
 	if err != nil {

@@ -35,8 +35,7 @@ func fromNothing(t *testing.T) (excuses map[string]bool) {
 	w := startWalk(t, "MOTO_ACCOUNT_ID="+exampleAccount)
 	vpc, subnets := w.network()
 	secret := w.aws("secretsmanager", "create-secret", "--name", "openai/config", "--secret-string", `{"OPENAI_API_KEY":"k"}`, "--query", "ARN")
-	w.template(corePath, load(t, corePath, scenarios["from nothing"]))
-	w.template(pipelinePath, load(t, pipelinePath, nil))
+	w.templates(scenarios["from nothing"])
 
 	w.params = "deploy/params/mine.json"
 	w.before("deploy/adopt.sh", func() {
@@ -79,8 +78,7 @@ func beside(t *testing.T) (excuses map[string]bool) {
 	w := startWalk(t, "MOTO_ACCOUNT_ID="+p.AccountId)
 	w.params = "deploy/params/vendor0919.json"
 	core := scenarios["beside what exists"]
-	w.template(corePath, load(t, corePath, core))
-	w.template(pipelinePath, load(t, pipelinePath, nil))
+	w.templates(core)
 	w.edit(w.settle)
 	w.before("aws ecr list-images", func() { w.push(w.values["<repository>"], oldTag) })
 	w.before("curl -s <url>/health", func() {
