@@ -83,7 +83,7 @@ func (f *follower) serveCached(ctx context.Context) {
 		f.publish(s, start)
 		return
 	}
-	f.log.Warn("the store does not answer and no snapshot is cached")
+	f.log.Warn("no pointer can be followed and no snapshot is cached")
 }
 
 // finish publishes or records the outcome of a load.
