@@ -33,6 +33,7 @@ var owners = map[string]string{
 	"github.com/blevesearch/go-faiss":                     "internal/vecindex",
 	"github.com/aws/aws-sdk-go-v2/service/s3":             "internal/store",
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": "internal/embed",
+	"github.com/aws/aws-sdk-go-v2/service/kms":            "internal/wire",
 	"github.com/sashabaranov/go-openai":                   "internal/embed",
 	"github.com/danielgtaylor/huma/v2":                    "internal/serve",
 }

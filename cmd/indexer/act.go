@@ -20,7 +20,11 @@ func (a *app) operator() (*reconcile.Operator, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	return reconcile.NewOperator(objects, a.store.Layout(), whoami()), nil
+	o := reconcile.NewOperator(objects, a.store.Layout(), whoami())
+	if o.Keys, err = a.keys.Open(); err != nil {
+		return nil, usage(err)
+	}
+	return o, nil
 }
 
 // acting is an operator that will write: the store must honour conditional writes.

@@ -155,7 +155,7 @@ func (c verifyCmd) Run(a *app) error {
 	progress := newProgress(a.stderr, a.log.Logger(a.stderr))
 	var last int64
 	progress.Step("verify", 0)
-	err = o.Verify(a.ctx, c.ID, func(done, _ int64) { progress.Add(done - last); last = done })
+	signature, err := o.Verify(a.ctx, c.ID, func(done, _ int64) { progress.Add(done - last); last = done })
 	progress.Done()
 	if err != nil {
 		return a.unknown(c.ID, err)
@@ -164,9 +164,18 @@ func (c verifyCmd) Run(a *app) error {
 		ID     string `json:"id"`
 		Result string `json:"result"`
 		Bytes  int64  `json:"bytes"`
-	}{c.ID, "verified", last}
+		Signed string `json:"signed_by,omitempty"`
+	}{c.ID, "verified", last, ""}
+	signed := "not signed"
+	if signature != nil {
+		result.Signed = signature.Key
+		signed = "signed by key " + signature.Key
+		if len(o.Keys) == 0 {
+			signed += ", not checked: MANIFEST_KEYS is not set"
+		}
+	}
 	return c.Output.print(a.stdout, result, func(w io.Writer) {
-		fmt.Fprintf(w, "%s verified: every byte is as its manifest says (%s)\n", c.ID, size(last))
+		fmt.Fprintf(w, "%s verified: every byte is as its manifest says (%s); %s\n", c.ID, size(last), signed)
 	})
 }
 

@@ -31,6 +31,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 held by the gate, 4 conflict.`
 type cli struct {
 	Log     wire.Log         `embed:""`
 	Store   wire.Store       `embed:""`
+	Keys    wire.Keys        `embed:""`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Run       runCmd       `cmd:"" default:"withargs" help:"Watch the catalogue and promote snapshots until SIGTERM. The default."`
@@ -52,6 +53,7 @@ type cli struct {
 	GC       gcCmd       `cmd:"" name:"gc" group:"act" help:"Delete what nobody uses; --dry-run says what and why."`
 
 	ImportLangchain importCmd `cmd:"" name:"import-langchain" group:"move" help:"Take over a LangChain FAISS folder (index.faiss, index.pkl) without buying a vector again."`
+	Keygen          keygenCmd `cmd:"" group:"move" help:"Make a pair of keys for SIGNING_KEY and MANIFEST_KEYS."`
 	Forget          forgetCmd `cmd:"" group:"move" help:"Drop a model's vectors from the embedding ledger, such as those imported under a wrong name."`
 }
 
@@ -64,6 +66,7 @@ type app struct {
 	stderr io.Writer
 	log    wire.Log
 	store  wire.Store
+	keys   wire.Keys
 	build  wire.Build
 
 	strangers []wire.Stranger
@@ -83,5 +86,5 @@ func command(args []string, stdout *wire.Output, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return wire.Exit(cmd.Run(&app{ctx, stdout, stderr, c.Log, c.Store, build, wire.Strangers(cmd)}), "indexer", stderr)
+	return wire.Exit(cmd.Run(&app{ctx, stdout, stderr, c.Log, c.Store, c.Keys, build, wire.Strangers(cmd)}), "indexer", stderr)
 }

@@ -25,6 +25,7 @@ import (
 type building struct {
 	Provider wire.Provider `embed:""`
 	Model    wire.Model    `embed:""`
+	Signing  wire.Signing  `embed:""`
 
 	Catalogue rules `embed:""`
 
@@ -114,12 +115,21 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	if err != nil {
 		return usage(err)
 	}
+	keys, err := a.keys.Open()
+	if err != nil {
+		return usage(err)
+	}
+	signer, err := s.Signing.Open(a.ctx)
+	if err != nil {
+		return err
+	}
 	dir, release, err := a.store.Scratch("indexer")
 	if err != nil {
 		return usage(err)
 	}
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
+		Signer: signer, Keys: keys,
 		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle, Distances: langchain.Distances, Lexical: indexWords,
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))

@@ -25,6 +25,7 @@ import (
 type serveCmd struct {
 	Store    wire.Store    `embed:""`
 	Provider wire.Provider `embed:""`
+	Keys     wire.Keys     `embed:""`
 
 	ListenAddr     string        `name:"listen-addr" env:"LISTEN_ADDR" default:":8080" help:"Address of the public API and page."`
 	AdminAddr      string        `name:"admin-addr" env:"ADMIN_ADDR" default:":9090" help:"Address of /metrics, /health, /ready, /status and pprof; never behind the load balancer."`
@@ -86,11 +87,16 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 	if err != nil {
 		return &wire.Coded{Code: wire.ExitUsage, Err: err}
 	}
+	keys, err := c.Keys.Open()
+	if err != nil {
+		return &wire.Coded{Code: wire.ExitUsage, Err: err}
+	}
 	wire.WarnOfStrangers(log, strangers)
 	wire.Started(log, c.Store, c.Provider.Resolved(), "the snapshot's")
 	s, err := serve.New(serve.Deps{
 		Objects: objects,
 		Layout:  c.Store.Layout(),
+		Keys:    keys,
 		Open: func(path string, p store.IndexParams) (serve.Index, error) {
 			return vecindex.Open(path, vecindex.Params(p))
 		},

@@ -114,6 +114,8 @@ type Deps struct {
 	Pickle    PickleWriter   // nil: snapshots carry no index.pkl
 	Distances DistanceWriter // nil: old readers get the index file as it is
 	Lexical   LexicalBuilder // nil: snapshots carry no words.idx
+	Signer    store.Signer   // nil: manifests are not signed
+	Keys      store.Keys     // whose signatures are taken over, the signer's own among them; none: everything is
 	Progress  Progress       // nil: none shown
 	Metrics   *Metrics       // nil: not counted
 	Log       *slog.Logger

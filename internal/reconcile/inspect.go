@@ -250,11 +250,21 @@ func (o *Operator) Show(ctx context.Context, id string) (SnapshotDetail, error) 
 }
 
 // Verify reads a snapshot again, every byte, and records the verdict when it is bad (ErrCorrupt, or ErrNotFound
-// for a missing file), or when it contradicts an earlier "corrupt".
-func (o *Operator) Verify(ctx context.Context, id string, progress store.Progress) error {
+// for a missing file), or when it contradicts an earlier "corrupt". It returns the signature, nil when there is none;
+// with keys, one that none of them made is ErrUnsigned.
+func (o *Operator) Verify(ctx context.Context, id string, progress store.Progress) (*store.Signature, error) {
+	sha, err := o.rehash(ctx, id, progress)
+	if err != nil {
+		return nil, err
+	}
+	return store.VerifyManifest(ctx, o.Objects, o.Layout, id, sha, o.Keys)
+}
+
+// rehash is Verify without the signature; it returns the digest of the manifest's bytes.
+func (o *Operator) rehash(ctx context.Context, id string, progress store.Progress) (string, error) {
 	m, sha, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("verify %s: %w", id, err)
+		return sha, fmt.Errorf("verify %s: %w", id, err)
 	}
 	if err == nil {
 		want := ""
@@ -270,17 +280,17 @@ func (o *Operator) Verify(ctx context.Context, id string, progress store.Progres
 	switch {
 	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error(), By: o.By}
-		return errors.Join(fmt.Errorf("verify %s: %w", id, err), putVerdict(ctx, o.Objects, o.Layout, id, v, o.Clock.Now()))
+		return sha, errors.Join(fmt.Errorf("verify %s: %w", id, err), putVerdict(ctx, o.Objects, o.Layout, id, v, o.Clock.Now()))
 	case err != nil:
-		return fmt.Errorf("verify %s: %w", id, err)
+		return sha, fmt.Errorf("verify %s: %w", id, err)
 	}
 	old, err := o.verdict(ctx, m)
 	if err != nil || old.Result != VerdictCorrupt {
-		return err
+		return sha, err
 	}
 	back := manifestVerdict(m)
 	back.By = o.By
-	return putVerdict(ctx, o.Objects, o.Layout, id, back, o.Clock.Now())
+	return sha, putVerdict(ctx, o.Objects, o.Layout, id, back, o.Clock.Now())
 }
 
 // Diff compares the documents of two snapshots, downloading them below dir.

@@ -114,7 +114,7 @@ func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Po
 	}
 	for _, c := range candidates {
 		next, _, err := change{
-			objects: p.Objects, layout: p.Layout, by: p.owner, ready: p.lease.check, manifest: c.Manifest,
+			objects: p.Objects, layout: p.Layout, keys: p.Keys, by: p.owner, ready: p.lease.check, manifest: c.Manifest,
 			sha: c.ManifestSHA256, etag: etag, last: known, highest: m.highest, doomed: p.status.Deleting, beats: beats,
 			epoch: p.lease.epoch(), reason: ReasonRestored,
 		}.apply(ctx)
@@ -129,7 +129,7 @@ func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Po
 			return false, nil // somebody else wrote it: look again
 		case errors.Is(err, store.ErrDeleteMarker):
 			return false, fail(Promoted, pointerDeleted, transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
-		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, store.ErrCorrupt):
+		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrUnsigned):
 			p.log.WarnContext(ctx, "pointer cannot be restored to a snapshot", "snapshot", c.ID, "error", err)
 		default:
 			return false, fail(Promoted, reason, transient, stopped(ctx, fmt.Errorf("restore pointer: %w", err)))

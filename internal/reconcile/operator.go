@@ -17,6 +17,7 @@ import (
 type Operator struct {
 	Objects store.Objects
 	Layout  store.Layout
+	Keys    store.Keys    // what is promoted must be signed by one of them; none: it need not
 	By      string        // who asks, for the records
 	Poll    time.Duration // of status.json while a request is followed; 0 = 1 s
 	Clock   Clock
@@ -106,6 +107,9 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 	if err := o.mayPromote(ctx, manifest, m.force); err != nil {
 		return err
 	}
+	if _, err := store.VerifyManifest(ctx, o.Objects, o.Layout, id, sha, o.Keys); err != nil {
+		return fmt.Errorf("promote %s: %w", id, err)
+	}
 	if !m.pin {
 		if m.pin, err = o.foreign(ctx, manifest); err != nil {
 			return err
@@ -182,7 +186,7 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 			return err
 		}
 		c := change{
-			objects: o.Objects, layout: o.Layout, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
+			objects: o.Objects, layout: o.Layout, keys: o.Keys, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
 			etag: info.ETag, reason: m.reason, rollback: m.rollback,
 		}
 		known, doomed, rerr := o.remembered(ctx)

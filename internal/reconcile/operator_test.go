@@ -138,14 +138,14 @@ func TestOperatorsRefuseWhatCannotBeServed(t *testing.T) {
 		t.Errorf("a snapshot that is being deleted: %v", err)
 	}
 	r.mem.Corrupt(r.layout.File(ids[1], store.FileIndex), func(b []byte) []byte { b[9] ^= 1; return b })
-	if err := op.Verify(t.Context(), ids[1], nil); !errors.Is(err, store.ErrCorrupt) {
+	if _, err := op.Verify(t.Context(), ids[1], nil); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("verify a damaged snapshot: %v", err)
 	}
 	if err := op.Promote(t.Context(), ids[1], true); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("promote a damaged snapshot by force: %v", err)
 	}
 	r.mem.Corrupt(r.layout.File(ids[1], store.FileIndex), func(b []byte) []byte { b[9] ^= 1; return b })
-	if err := op.Verify(t.Context(), ids[1], nil); err != nil {
+	if _, err := op.Verify(t.Context(), ids[1], nil); err != nil {
 		t.Errorf("verify a repaired snapshot: %v", err)
 	}
 	if err := op.Promote(t.Context(), ids[1], true); err != nil {

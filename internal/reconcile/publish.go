@@ -33,17 +33,20 @@ func (p *pass) upload(ctx context.Context) error {
 		return err
 	}
 	p.step("upload", p.manifest.Size())
+	data, err := store.MarshalManifest(p.manifest)
+	if err != nil {
+		return fail(Built, "UploadFailed", transient, err)
+	}
+	if err := p.sign(ctx, data); err != nil {
+		return fail(Built, "SigningFailed", transient, stopped(ctx, err))
+	}
 	var shown int64
-	_, err := store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.manifest, func(done, _ int64) {
+	_, err = store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.manifest, func(done, _ int64) {
 		p.Progress.Add(done - shown)
 		shown = done
 	})
 	if err != nil {
 		return fail(Built, "UploadFailed", transient, stopped(ctx, err))
-	}
-	data, err := store.MarshalManifest(p.manifest)
-	if err != nil {
-		return fail(Built, "UploadFailed", transient, err)
 	}
 	p.sha = store.ManifestDigest(data)
 	p.log.InfoContext(ctx, "snapshot uploaded", "snapshot", p.manifest.ID, "url", p.Objects.URL(p.Layout.Snapshot(p.manifest.ID)),
@@ -57,6 +60,27 @@ func (p *pass) upload(ctx context.Context) error {
 		return p.hold(p.manifest.ID, report)
 	}
 	return nil
+}
+
+// sign writes the manifest's signature, before the manifest.
+func (p *pass) sign(ctx context.Context, manifest []byte) error {
+	if p.Signer == nil {
+		return nil
+	}
+	s, err := p.Signer.Sign(ctx, manifest)
+	if err != nil {
+		return fmt.Errorf("sign the manifest: %w", err)
+	}
+	return store.PutSignature(ctx, p.Objects, p.Layout, p.manifest.ID, s)
+}
+
+// trusts returns store.ErrUnsigned when keys are set and none of them signed the snapshot.
+func (p *pass) trusts(ctx context.Context, id, sha string) error {
+	if len(p.Keys) == 0 {
+		return nil
+	}
+	_, err := store.VerifyManifest(ctx, p.Objects, p.Layout, id, sha, p.Keys)
+	return err
 }
 
 // promote makes the candidate current by one conditional PUT on the ETag that was read first.
@@ -73,7 +97,7 @@ func (p *pass) promote(ctx context.Context) error {
 		return err
 	}
 	c := change{
-		objects: p.Objects, layout: p.Layout, by: p.owner, ready: p.lease.check,
+		objects: p.Objects, layout: p.Layout, keys: p.Keys, by: p.owner, ready: p.lease.check,
 		manifest: p.manifest, sha: p.sha, pointer: p.pointer, etag: p.pointerETag,
 		last: p.status.Pointer, highest: p.memory().highest, doomed: p.status.Deleting, beats: beats, epoch: p.lease.epoch(), reason: p.reason(),
 		rollback: p.act.Pin != nil && p.act.Pin.Reason == ReasonRollback,
@@ -177,10 +201,12 @@ type change struct {
 
 	manifest store.Manifest
 	sha      string
-	pointer  *store.Pointer // as read, nil = none
-	etag     string         // of what is stored under its key, "" = nothing
-	last     *store.Pointer // the last known one, when pointer is nil
-	highest  store.Height   // that is remembered
+	keys     store.Keys       // of whom one must have signed it; none = it need not be signed
+	signed   *store.Signature // found by whole
+	pointer  *store.Pointer   // as read, nil = none
+	etag     string           // of what is stored under its key, "" = nothing
+	last     *store.Pointer   // the last known one, when pointer is nil
+	highest  store.Height     // that is remembered
 	doomed   map[string]store.Mark
 	beats    []replica
 	epoch    int64 // of the promoter; 0 keeps the pointer's
@@ -238,11 +264,14 @@ func (c change) may() error {
 
 // whole looks at the manifest's bytes and every file once more, after the hold: what passed cannot be deleted
 // before the pointer names it.
-func (c change) whole(ctx context.Context) error {
+func (c *change) whole(ctx context.Context) (err error) {
 	if _, _, err := store.ReadManifest(ctx, c.objects, c.layout, c.manifest.ID, c.sha); err != nil {
 		if errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("%w: %s", ErrIncomplete, store.FileManifest)
 		}
+		return err
+	}
+	if c.signed, err = store.VerifyManifest(ctx, c.objects, c.layout, c.manifest.ID, c.sha, c.keys); err != nil {
 		return err
 	}
 	for _, f := range c.manifest.Files {
@@ -266,7 +295,7 @@ func (c change) next() store.Pointer {
 		from = c.last // the object is gone, its lineage goes on
 	}
 	next := store.Pointer{
-		Kind: store.KindPointer, Manifest: c.manifest, ManifestSHA256: c.sha,
+		Kind: store.KindPointer, Manifest: c.manifest, ManifestSHA256: c.sha, Signature: c.signed,
 		Epoch: c.epoch, PromotedAt: c.now.UTC(), Reason: c.reason, Nonce: store.NewNonce(),
 	}
 	top, since := c.highest, time.Time{}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,6 +60,9 @@ func New(d Deps, cfg Config) (*Reconciler, error) {
 	}
 	if d.Progress == nil {
 		d.Progress = silent{}
+	}
+	if d.Signer != nil {
+		d.Keys = append(slices.Clone(d.Keys), d.Signer.Public())
 	}
 	owner := uuid.NewString()
 	r := &Reconciler{

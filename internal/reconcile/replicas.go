@@ -180,6 +180,13 @@ func (p *pass) readServed(ctx context.Context) error {
 		p.broken = "missing " + missing
 		return nil
 	}
+	switch err := p.trusts(ctx, ptr.ID, ptr.ManifestSHA256); {
+	case errors.Is(err, store.ErrUnsigned), errors.Is(err, store.ErrCorrupt):
+		p.broken = err.Error() // replicas with keys refuse it, so it is built again and signed
+		return nil
+	case err != nil:
+		return fail(Ready, "SnapshotUnreadable", transient, err)
+	}
 	v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(ptr.ID), store.GetOptions{})
 	if err != nil && !noVerdict(err) {
 		return fail(Ready, "SnapshotUnreadable", transient, fmt.Errorf("read verdict: %w", err))

@@ -53,6 +53,8 @@ type rig struct {
 	logs    *lines
 
 	distances reconcile.DistanceWriter
+	signer    store.Signer
+	keys      store.Keys
 }
 
 func newRig(t *testing.T) *rig {
@@ -90,6 +92,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	r.reg = prometheus.NewRegistry()
 	x, err := reconcile.New(reconcile.Deps{
 		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes, Pickle: recontest.Pickle, Distances: r.distances,
+		Signer: r.signer, Keys: r.keys,
 		Metrics: reconcile.NewMetrics(r.reg),
 		Log:     slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, r.cfg)

@@ -131,6 +131,13 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 	if absent != "" {
 		return false, nil
 	}
+	switch err := p.trusts(ctx, s.ID, cached.sha); {
+	case errors.Is(err, store.ErrUnsigned), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+		p.log.WarnContext(ctx, "snapshot not adopted", "snapshot", s.ID, "error", err)
+		return false, nil
+	case err != nil:
+		return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+	}
 	p.manifest, p.sha = cached.m, cached.sha
 	p.source.Records = cached.m.Source.Records
 	return true, nil

@@ -55,6 +55,8 @@ type Deps struct {
 	Fuse         func(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int64, scores []float32)
 	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.
 	ReleaseMemory func()
+	// Keys: only snapshots whose manifest one of them signed are served; none: any is.
+	Keys store.Keys
 	// Rest is called now and then while a snapshot is loaded beside another, on a thread of the lowest priority: it
 	// sleeps, so that loading leaves caches and memory to the searches too. Optional.
 	Rest func()

@@ -33,7 +33,8 @@ const (
 	reasonOpen      = "open"
 	reasonEmbedding = "embedding"
 	reasonDisk      = "disk"
-	reasonStore     = "store" // the store did not answer; nothing is wrong with the snapshot
+	reasonUnsigned  = "unsigned" // no known key signed the manifest
+	reasonStore     = "store"    // the store did not answer; nothing is wrong with the snapshot
 )
 
 // loadError carries the reason of a failed load.
@@ -103,6 +104,9 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 			return nil, err
 		}
 	}
+	if err := l.signed(ctx, p, m); err != nil {
+		return nil, err
+	}
 	if !m.Spec.EmbeddingKnown() {
 		return nil, &loadError{reasonEmbedding, errors.New("a newer release embedded it in a way that this one does not know")}
 	}
@@ -133,6 +137,28 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 	s.pointer, s.embedder = p, embedder
 	l.warm(ctx, s)
 	return s, nil
+}
+
+// signed sees that a known key signed the manifest, before anything that it names is read. The pointer carries a copy of
+// the signature, so that the local cache can be checked while the store is away; an entry of its history does not.
+func (l *loader) signed(ctx context.Context, p store.Pointer, m store.Manifest) error {
+	if len(l.deps.Keys) == 0 {
+		return nil
+	}
+	data, err := l.manifestBytes(ctx, p, m)
+	if err != nil {
+		return err
+	}
+	signature := p.Signature
+	if signature == nil {
+		if signature, err = store.ReadSignature(ctx, l.deps.Objects, l.deps.Layout, p.ID); err != nil {
+			return err
+		}
+	}
+	if err := l.deps.Keys.Verify(data, signature); err != nil {
+		return &loadError{reasonUnsigned, err}
+	}
+	return nil
 }
 
 // room checks the predicted memory of m, beside everything this process holds now, against the limit.
@@ -208,7 +234,13 @@ func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Man
 		return nil, err
 	}
 	defer body.Close()
-	return io.ReadAll(io.LimitReader(body, store.MaxDocument))
+	if data, err = io.ReadAll(io.LimitReader(body, store.MaxDocument)); err != nil {
+		return nil, err
+	}
+	if store.ManifestDigest(data) != p.ManifestSHA256 {
+		return nil, fmt.Errorf("manifest of %s: %w: its digest is not the pointer's", m.ID, store.ErrCorrupt)
+	}
+	return data, nil
 }
 
 // open opens the index and the documents in dir and checks that they belong together.

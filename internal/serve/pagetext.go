@@ -9,6 +9,7 @@ type pageText struct {
 	Score, Similarity, Attributes, Record                                      string
 	Snapshot, SnapshotID, Generation, Vendors, Age, Source, Model, Index       string
 	Details, WhyHash, WhyMissing, WhyMemory, WhyEmbedding, WhyDisk, WhyOpen    string
+	WhyUnsigned                                                                string
 	Refused, PollError, History, Swapped                                       string
 	Serving, ServingCache, ServingFallback, ServingStale, Draining, NoSnapshot string
 	Seconds, Minutes, Hours, Days                                              string // formats: a number
@@ -41,7 +42,7 @@ func japanese() pageText {
 		Age: "作成から", Source: "取得元", Model: "埋め込みモデル", Index: "索引",
 		Refused: "新しいデータを読み込めません", PollError: "保存先に問い合わせできません", History: "切り替えの履歴",
 		Details: "詳細", WhyHash: "内容が壊れています（ハッシュの不一致）。", WhyMissing: "ファイルが見つかりません。",
-		WhyMemory: "メモリが足りません。", WhyEmbedding: "このサーバーでは埋め込みモデルを呼び出せません。", WhyDisk: "ディスクに書き込めません。", WhyOpen: "ファイルを開けません。",
+		WhyMemory: "メモリが足りません。", WhyEmbedding: "このサーバーでは埋め込みモデルを呼び出せません。", WhyDisk: "ディスクに書き込めません。", WhyUnsigned: "信頼する鍵の署名がありません。", WhyOpen: "ファイルを開けません。",
 		Swapped: "データが切り替わりました：",
 		Serving: "配信中", ServingCache: "保存済みのデータで配信中（保存先に接続できません）", ServingFallback: "一つ前のデータで配信中",
 		ServingStale: "配信中（新しいデータは未適用）", Draining: "停止準備中", NoSnapshot: "データがありません",
@@ -69,7 +70,7 @@ func english() pageText {
 		Age: "Built", Source: "Source", Model: "Embedding model", Index: "Index",
 		Refused: "Newer data could not be loaded", PollError: "The store does not answer", History: "History of swaps",
 		Details: "Details", WhyHash: "Its files are damaged (hash mismatch).", WhyMissing: "Files are missing.",
-		WhyMemory: "There is not enough memory.", WhyEmbedding: "This server cannot call its embedding model.", WhyDisk: "The local disk cannot be written.", WhyOpen: "Its files cannot be opened.",
+		WhyMemory: "There is not enough memory.", WhyEmbedding: "This server cannot call its embedding model.", WhyDisk: "The local disk cannot be written.", WhyUnsigned: "No trusted key signed it.", WhyOpen: "Its files cannot be opened.",
 		Swapped: "The data was swapped:",
 		Serving: "Serving", ServingCache: "Serving cached data (the store does not answer)", ServingFallback: "Serving an older snapshot",
 		ServingStale: "Serving (newer data not taken)", Draining: "Stopping", NoSnapshot: "No data",

@@ -89,6 +89,8 @@ func (t pageText) refusal(code string) string {
 		return t.PollError
 	case reasonDisk:
 		return t.WhyDisk
+	case reasonUnsigned:
+		return t.WhyUnsigned
 	}
 	return t.WhyOpen
 }

@@ -160,7 +160,7 @@ func (f File) validate() error {
 }
 
 func (f File) rules(r *rules) {
-	r.need(safeName(f.Name) && f.Name != FileManifest && f.Name != FileVerdict, "file name %.80q", f.Name)
+	r.need(safeName(f.Name) && f.Name != FileManifest && f.Name != FileVerdict && f.Name != FileSignature, "file name %.80q", f.Name)
 	r.number("size of "+f.Name, f.Size, 0, maxSize)
 	r.need(isSHA256(f.SHA256), "file %q has sha256 %.80q", f.Name, f.SHA256)
 }
@@ -189,8 +189,23 @@ func (p Pointer) validate() error {
 		r.number("generation in the history", h.Generation, 0, MaxGeneration)
 		r.text("reason in the history", h.Reason, maxLabel)
 	}
+	if p.Signature != nil {
+		p.Signature.rules(r)
+	}
 	p.rules(r)
 	return r.err
+}
+
+func (s Signature) validate() error {
+	r := &rules{}
+	s.rules(r)
+	return r.err
+}
+
+func (s Signature) rules(r *rules) {
+	r.text("signature.key_id", s.Key, maxToken)
+	r.text("signature.algorithm", s.Algorithm, maxToken)
+	r.need(len(s.Value) > 0 && len(s.Value) <= maxLabel, "a signature of %d bytes", len(s.Value))
 }
 
 func (h Height) rules(r *rules) {

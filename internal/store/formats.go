@@ -148,7 +148,8 @@ type Pointer struct {
 	Kind string `json:"kind"`
 	Manifest
 	ManifestSHA256 string      `json:"manifest_sha256"` // of <ts>/manifest.json, which is the authority
-	Lineage        string      `json:"lineage"`         // UUID set when the pointer was first created
+	Signature      *Signature  `json:"signature,omitempty"`
+	Lineage        string      `json:"lineage"` // UUID set when the pointer was first created
 	Generation     int64       `json:"generation"`
 	Epoch          int64       `json:"epoch"`
 	PromotedAt     time.Time   `json:"promoted_at"`

@@ -44,6 +44,7 @@ const (
 	FileFilters   = "filters.idx" // attributes, of vendors.AttributesVersion
 	FileManifest  = "manifest.json"
 	FileVerdict   = "verdict.json"
+	FileSignature = "manifest.sig"
 )
 
 func (l Layout) Pointer() string             { return l.key("current/manifest.json") }
@@ -61,6 +62,7 @@ func (l Layout) Snapshot(id string) string   { return l.key(id + "/") }
 func (l Layout) File(id, file string) string { return l.key(id + "/" + file) }
 func (l Layout) Manifest(id string) string   { return l.File(id, FileManifest) }
 func (l Layout) Verdict(id string) string    { return l.File(id, FileVerdict) }
+func (l Layout) Signature(id string) string  { return l.File(id, FileSignature) }
 func (l Layout) Root() string                { return l.key("") }
 
 // CheckKey refuses keys that could name something else in a directory, or that S3 does not take: empty, absolute,

@@ -1,0 +1,122 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+func signer(t *testing.T) store.Signer {
+	t.Helper()
+	private, _, err := store.GenerateKey()
+	must(t, err)
+	s, err := store.NewSigner(private)
+	must(t, err)
+	return s
+}
+
+// sign writes the signature of a snapshot, and its copy into the pointer when there is one.
+func (w *world) sign(s store.Signer, id string) *store.Signature {
+	w.t.Helper()
+	m, _, err := store.ReadManifest(context.Background(), w.objects, w.layout, id, "")
+	must(w.t, err)
+	data, err := store.MarshalManifest(m)
+	must(w.t, err)
+	signature, err := s.Sign(context.Background(), data)
+	must(w.t, err)
+	must(w.t, store.PutSignature(context.Background(), w.objects, w.layout, id, signature))
+	return &signature
+}
+
+// signed publishes a snapshot that s signed.
+func (w *world) signed(s store.Signer, records []string) store.Pointer {
+	w.t.Helper()
+	m, digest := w.build(records)
+	signature := w.sign(s, m.ID)
+	p := w.promote(m, digest)
+	p.Signature = signature
+	w.put(p)
+	return p
+}
+
+func trusting(keys ...store.Signer) func(*Deps, *Config) {
+	return func(d *Deps, _ *Config) {
+		for _, k := range keys {
+			d.Keys = append(d.Keys, k.Public())
+		}
+	}
+}
+
+func (r *replica) serves(id string) bool {
+	return r.follow.holder.id() == id
+}
+
+// A snapshot that somebody with access to the bucket put in place of ours, manifest, pointer and files consistent, is
+// refused, and said; what is served stays. A key that is changed leaves no gap.
+func TestOnlySignedSnapshotsAreServed(t *testing.T) {
+	ours, next, attacker := signer(t), signer(t), signer(t)
+	w := newWorld(t)
+	first := w.signed(ours, catalogue())
+	r := w.start(t, trusting(ours, next))
+	eventually(t, "the snapshot is served or refused", func() bool { return r.serves(first.ID) })
+
+	unsigned := w.publish(catalogue()[:3])
+	eventually(t, "the snapshot is served or refused", func() bool { return strings.Contains(r.status(), "unsigned") })
+	forged := w.signed(attacker, catalogue()[:2])
+	eventually(t, "the snapshot is served or refused", func() bool {
+		return strings.Contains(r.status(), forged.ID) && strings.Contains(r.status(), "unsigned")
+	})
+	copied, digest := w.build(catalogue()[:1])
+	p := w.promote(copied, digest)
+	p.Signature = first.Signature // the signature of another manifest
+	w.put(p)
+	eventually(t, "the snapshot is served or refused", func() bool { return strings.Contains(r.status(), p.ID) && strings.Contains(r.status(), "unsigned") })
+	if !r.serves(first.ID) {
+		t.Errorf("something else than %s is served after %s, %s and %s", first.ID, unsigned.ID, forged.ID, p.ID)
+	}
+
+	second := w.signed(next, catalogue()[:4])
+	eventually(t, "the snapshot is served or refused", func() bool { return r.serves(second.ID) })
+}
+
+// Without keys a server takes what is not signed; with keys it starts from its cache while the store is away.
+func TestTheCacheIsCheckedToo(t *testing.T) {
+	ours := signer(t)
+	w := newWorld(t)
+	p := w.signed(ours, catalogue())
+	r := w.start(t)
+	eventually(t, "the snapshot is served or refused", func() bool { return r.serves(p.ID) })
+	local := r.local
+	r.close()
+	gone := func(d *Deps, c *Config) {
+		d.Objects = store.Hooked(d.Objects, func(context.Context, string, string, func() error) error {
+			return context.DeadlineExceeded
+		})
+		c.LocalDir = local
+		c.StoreTimeout = 50 * time.Millisecond
+	}
+	again := w.start(t, gone, trusting(ours))
+	eventually(t, "the snapshot is served or refused", func() bool { return again.serves(p.ID) })
+	again.close()
+	stranger := w.start(t, gone, trusting(signer(t)))
+	time.Sleep(300 * time.Millisecond)
+	if stranger.serves(p.ID) {
+		t.Error("a cached snapshot of an unknown key is served")
+	}
+}
+
+// status is GET /snapshot, which tells of what was refused.
+func (r *replica) status() string {
+	resp, err := http.Get(r.url + "/snapshot")
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	var b strings.Builder
+	_ = resp.Write(&b)
+	return b.String()
+}
