@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -97,12 +98,18 @@ func (silent) Done()              {}
 type Clock struct {
 	Now     func() time.Time
 	Elapsed func() time.Duration // monotonic, from any fixed start
+	Spread  func() float64       // random, 0 ≤ x < 1: where in its range a wait falls. Of several goroutines
+}
+
+// jitter spreads d by ±10 %, so that processes started together do not stay in step.
+func (c Clock) jitter(d time.Duration) time.Duration {
+	return d + time.Duration((c.Spread()-0.5)*0.2*float64(d))
 }
 
 // SystemClock is the machine's.
 func SystemClock() Clock {
 	start := time.Now()
-	return Clock{Now: time.Now, Elapsed: func() time.Duration { return time.Since(start) }}
+	return Clock{Now: time.Now, Elapsed: func() time.Duration { return time.Since(start) }, Spread: rand.Float64}
 }
 
 // Deps of a Reconciler. Objects, Layout, Embedder, Indexes and Log are required.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -257,7 +256,7 @@ const (
 func (l *lease) keep(ctx context.Context, lost func(error)) {
 	wait := l.due()
 	for {
-		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(l.ttl/pausePart)+1)))
+		timer := time.NewTimer(wait + time.Duration(l.clock.Spread()*float64(l.ttl/pausePart)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

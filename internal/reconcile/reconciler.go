@@ -58,6 +58,9 @@ func New(d Deps, cfg Config) (*Reconciler, error) {
 	if d.Clock.Elapsed == nil || d.Clock.Now == nil {
 		d.Clock = SystemClock()
 	}
+	if d.Clock.Spread == nil {
+		d.Clock.Spread = rand.Float64
+	}
 	if d.Progress == nil {
 		d.Progress = silent{}
 	}
@@ -110,10 +113,10 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		switch {
 		case err != nil:
 			r.complain(ctx, "lease unavailable", err)
-			sleep(ctx, jitter(r.cfg.LeaseTTL/3))
+			sleep(ctx, r.Clock.jitter(r.cfg.LeaseTTL/3))
 		case !held:
 			r.follow(nil)
-			sleep(ctx, jitter(r.cfg.LeaseTTL/3))
+			sleep(ctx, r.Clock.jitter(r.cfg.LeaseTTL/3))
 		default:
 			err := r.reign(ctx)
 			switch {
@@ -123,7 +126,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			case errors.Is(err, store.ErrNewer): // a newer release is to lead
 				r.Log.WarnContext(ctx, "stepped down", "error", err)
 				r.follow(err)
-				sleep(ctx, jitter(r.cfg.LeaseTTL/3))
+				sleep(ctx, r.Clock.jitter(r.cfg.LeaseTTL/3))
 			}
 		}
 	}
@@ -156,7 +159,7 @@ func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 			out := Outcome{Pass: store.Pass{Result: ResultFollower, Message: err.Error()}, ExitCode: ExitConflict, Err: err}
 			return out, err
 		}
-		sleep(ctx, min(jitter(r.cfg.LeaseTTL/10), 2*time.Second))
+		sleep(ctx, min(r.Clock.jitter(r.cfg.LeaseTTL/10), 2*time.Second))
 	}
 	var out Outcome
 	err := r.term(ctx, func(ctx context.Context) error {
@@ -264,7 +267,7 @@ func (r *Reconciler) selfTest(ctx context.Context, once bool) error {
 		} else {
 			wait = min(wait, r.cfg.ResyncInterval)
 		}
-		sleep(ctx, jitter(wait))
+		sleep(ctx, r.Clock.jitter(wait))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -295,11 +298,6 @@ func (r *Reconciler) scratch() (string, error) {
 }
 
 func (r *Reconciler) logger(id string) *slog.Logger { return r.Log.With("reconcile", id) }
-
-// jitter spreads d by ±10 %, so that processes started together do not stay in step.
-func jitter(d time.Duration) time.Duration {
-	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
-}
 
 // sleep waits d or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {

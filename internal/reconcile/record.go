@@ -59,17 +59,17 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 
 // requeue is when the next pass is due: at the resync, or earlier to try a failure again.
 func (p *pass) requeue(err error) time.Duration {
-	resync := jitter(p.cfg.ResyncInterval)
+	resync := p.Clock.jitter(p.cfg.ResyncInterval)
 	soon := false
 	for _, f := range failures(err) {
 		soon = soon || (f.class == transient && !errors.Is(f, store.ErrNotFound))
 	}
 	switch {
 	case p.conflicts:
-		return min(resync, jitter(200*time.Millisecond))
+		return min(resync, p.Clock.jitter(200*time.Millisecond))
 	case soon:
 		p.Reconciler.failures++
-		return min(resync, jitter(backoff(time.Second, p.cfg.ResyncInterval, p.Reconciler.failures)))
+		return min(resync, p.Clock.jitter(backoff(time.Second, p.cfg.ResyncInterval, p.Reconciler.failures)))
 	}
 	p.Reconciler.failures = 0
 	if m := p.memo; m.err != nil && m.until != 0 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,7 +190,7 @@ func (g *Ledger) load(ctx context.Context) error {
 	var all []opened
 	work, cctx := errgroup.WithContext(ctx)
 	work.SetLimit(ledgerLoads)
-	for name := range listing.segments {
+	for _, name := range slices.Sorted(maps.Keys(listing.segments)) { // whoever opens it reads in the same order
 		work.Go(func() error {
 			s, err := g.open(cctx, name)
 			mu.Lock()

@@ -26,6 +26,7 @@ func (w *world) launch(p *proc, disk string) {
 	r := w.reconciler(p, disk)
 	go func() {
 		defer close(p.done)
+		p.begin()
 		if err := r.Run(p.ctx); err != nil {
 			w.mu.Lock()
 			w.violate("%s gave up: %v", p.name, err)
@@ -172,6 +173,7 @@ func (a *operator) act(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		p.begin()
 		a.run(p, o, kind, pick)
 	}()
 	<-done

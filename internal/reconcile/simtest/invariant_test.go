@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,13 +159,7 @@ func gist(key string, data []byte) string {
 	return ""
 }
 
-func keysOf(m map[string]any) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	return out
-}
+func keysOf(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (s *invariants) written(p *proc, key string, old, data []byte) {
 	l := s.w.layout

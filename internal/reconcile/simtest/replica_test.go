@@ -37,6 +37,7 @@ func (w *world) startReplica(name string) *replica {
 	r := &replica{proc: w.newProc(name, false), id: name}
 	go func() {
 		defer close(r.done)
+		r.begin()
 		for r.ctx.Err() == nil {
 			r.tick(r.ctx)
 			nap(r.ctx, pollEvery)

@@ -3,6 +3,9 @@ package simtest
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +19,7 @@ type options struct {
 	mutate  mutation
 	length  time.Duration
 	servers bool // real ones, beside the reduced ones
+	trace   bool // wanted though nothing broke
 }
 
 // result of a schedule.
@@ -30,7 +34,7 @@ func runSchedule(t *testing.T, seed uint64, o options) (res result) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, seed)
 		defer w.close()
-		w.mutate = o.mutate
+		w.mutate, w.traced = o.mutate, o.trace
 		s := &schedule{w: w, people: w.people(), operator: &operator{w: w, rng: w.rng}}
 		s.play(o)
 		w.mu.Lock()
@@ -79,7 +83,7 @@ func (s *schedule) play(o options) {
 		length = time.Duration(20+rng.IntN(40)) * time.Second
 	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
-		nap(ctx, time.Duration(500+rng.IntN(6000))*time.Millisecond)
+		nap(ctx, 500*time.Millisecond+time.Duration(rng.Int64N(int64(6*time.Second))))
 		s.event(ctx)
 		w.mu.Lock()
 		w.state.purchases()
@@ -349,10 +353,7 @@ func (s *schedule) unsettled(want string) string {
 func (s *schedule) end() {
 	w := s.w
 	w.mu.Lock()
-	var all []*proc
-	for _, p := range w.procs {
-		all = append(all, p)
-	}
+	all := slices.SortedFunc(maps.Values(w.procs), func(a, b *proc) int { return strings.Compare(a.name, b.name) })
 	w.mu.Unlock()
 	for _, p := range all {
 		w.mu.Lock()

@@ -39,13 +39,14 @@ type world struct {
 	chaos  chaos
 	mutate mutation
 
-	mu    sync.Mutex
-	trace []event // the last ones, for a failing seed
-	procs map[string]*proc
-	state invariants
-	fails []string
-	tally map[string]int // faults injected and checks made, for the table
-	calm  bool           // no more faults
+	mu     sync.Mutex
+	trace  []event // the last ones, for a failing seed
+	procs  map[string]*proc
+	state  invariants
+	fails  []string
+	tally  map[string]int // faults injected and checks made, for the table
+	calm   bool           // no more faults
+	traced bool           // the trace is wanted though nothing broke, with every call
 }
 
 // chaos is how rough the store is. Probabilities are per call.
@@ -114,7 +115,7 @@ func (w *world) say(format string, args ...any) {
 // result of what was played so far; the trace only when something is broken or asked for. w.mu is held.
 func (w *world) result() result {
 	r := result{fails: w.fails, tally: w.tally}
-	if len(w.fails) > 0 || *traceFlag {
+	if len(w.fails) > 0 || w.traced {
 		for _, e := range w.trace {
 			r.trace = append(r.trace, fmt.Sprintf("%8.3fs %s", e.at.Seconds(), e.text()))
 		}
@@ -145,6 +146,7 @@ type proc struct {
 	// Guarded by w.mu.
 	calls   int
 	perKey  map[string]int
+	spreads int
 	dead    bool
 	resume  chan struct{} // not nil while stopped
 	frozen  bool          // its monotonic clock stands still while stopped, as of a suspended machine
@@ -186,6 +188,12 @@ func (p *proc) clock() reconcile.Clock {
 				now = p.since
 			}
 			return now.Sub(p.w.start) - p.lag
+		},
+		Spread: func() float64 {
+			p.w.mu.Lock()
+			defer p.w.mu.Unlock()
+			p.spreads++
+			return p.draw("spread", "", p.spreads).Float64()
 		},
 	}
 }
@@ -251,8 +259,8 @@ func (p *proc) cont() {
 	p.w.note("%s continues after %s", p.name, time.Since(p.since))
 }
 
-// waitRunning blocks while the process is stopped.
-func (p *proc) waitRunning() {
+// waitRunning blocks while the process is stopped. Those that wake up together go on one after the other.
+func (p *proc) waitRunning(r *rand.Rand) {
 	for {
 		p.w.mu.Lock()
 		ch := p.resume
@@ -261,7 +269,20 @@ func (p *proc) waitRunning() {
 			return
 		}
 		<-ch
+		time.Sleep(instant(r))
 	}
+}
+
+// instant is a wait of less than a millisecond that is nobody else's: whatever happens in a world happens at a time of
+// its own, so that no scheduler decides what is first.
+func instant(r *rand.Rand) time.Duration { return time.Duration(1 + r.IntN(999_999)) }
+
+// begin waits for the instant at which a new process does its first step.
+func (p *proc) begin() {
+	p.w.mu.Lock()
+	r := p.draw("begin", "", 0)
+	p.w.mu.Unlock()
+	time.Sleep(instant(r))
 }
 
 // draw returns reproducible numbers in 0..1 for the n-th call of this kind: they depend on the seed and on what
@@ -285,8 +306,15 @@ func generic(key string) string {
 
 // hook stands around every store call of the process.
 func (p *proc) hook(ctx context.Context, op, key string, call func() error) error {
-	p.waitRunning()
 	w := p.w
+	w.mu.Lock()
+	p.perKey[op+generic(key)]++
+	r := p.draw(op, key, p.perKey[op+generic(key)])
+	w.mu.Unlock()
+	if err := nap(ctx, instant(r)); err != nil {
+		return err
+	}
+	p.waitRunning(r)
 	w.mu.Lock()
 	if p.dead {
 		w.mu.Unlock()
@@ -294,19 +322,20 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	}
 	n := p.calls
 	p.calls++
-	p.perKey[op+key]++
+	if w.traced {
+		w.note("%s call %d %s %s", p.name, n, op, key)
+	}
 	crash, after := n == p.crashAt, p.after
 	stop, stopFor := n == p.stopAt || p.stopOn == op+" "+key, p.stopFor
 	if stop {
 		p.stopOn = ""
 	}
-	r := p.draw(op, key, p.perKey[op+key])
 	c := w.chaos
 	if w.calm || p.quiet {
 		c = chaos{}
 	}
 	before, lost := r.Float64() < c.before, r.Float64() < c.after
-	delay := time.Duration(1+r.IntN(4)) * time.Millisecond
+	delay := time.Millisecond + time.Duration(r.IntN(3_000_000))
 	if r.Float64() < c.slow {
 		delay = time.Duration(r.Float64() * float64(c.maxDelay))
 		w.tally["fault: slow request"]++
@@ -328,7 +357,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 		}
 		p.stop(frozen)
 		time.AfterFunc(stopFor, p.cont)
-		p.waitRunning() // and is sent at once, before anybody can tell it that it is late
+		p.waitRunning(r) // and is sent at once, before anybody can tell it that it is late
 	} else if err := nap(ctx, delay); err != nil {
 		return err
 	}
@@ -336,7 +365,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 		w.count("fault: request lost", op)
 		return fmt.Errorf("%s %s: %w: request lost", op, key, storetest.ErrInjected)
 	}
-	p.waitRunning()
+	p.waitRunning(r)
 	if p.isDead() {
 		return errCrashed
 	}
@@ -345,7 +374,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 		p.crash(fmt.Sprintf("after call %d: %s %s", n, op, key))
 		return errCrashed
 	}
-	p.waitRunning()
+	p.waitRunning(r)
 	if err == nil && lost {
 		w.count("fault: answer lost", op)
 		return fmt.Errorf("%s %s: %w: answer lost", op, key, storetest.ErrInjected)

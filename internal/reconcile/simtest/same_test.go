@@ -1,0 +1,34 @@
+package simtest
+
+import (
+	"maps"
+	"runtime"
+	"testing"
+	"testing/cryptotest"
+)
+
+// TestSameSeedSameRun: a seed plays the same run every time, to the byte of its trace. Time is virtual and each step has
+// an instant of its own; jitter, faults and ids are drawn from the seed.
+func TestSameSeedSameRun(t *testing.T) {
+	for seed := uint64(1); seed <= 50; seed++ {
+		first, second := playSeed(t, seed, 0, options{trace: true}), playSeed(t, seed, 0, options{trace: true})
+		for i := range min(len(first.trace), len(second.trace)) {
+			if first.trace[i] != second.trace[i] {
+				t.Fatalf("seed %d differs at event %d of %d:\n%s\n%s", seed, i, len(first.trace), first.trace[i], second.trace[i])
+			}
+		}
+		if len(first.trace) != len(second.trace) || !maps.Equal(first.tally, second.tally) || len(first.trace) < 20 {
+			t.Fatalf("seed %d: %d events and then %d; %v and then %v", seed, len(first.trace), len(second.trace), first.tally, second.tally)
+		}
+	}
+}
+
+// playSeed plays a seed alone, with ids that are drawn as well, so that it is the same run each time.
+func playSeed(t *testing.T, seed, ids uint64, o options) (res result) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // within one instant, a step runs to its end
+	t.Run("", func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, ids)
+		res = runSchedule(t, seed, o)
+	})
+	return res
+}
