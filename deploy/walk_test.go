@@ -106,7 +106,7 @@ func (w *walk) typed(command string) (printed []string, exit string) {
 		if m := done.FindStringSubmatch(l); m != nil {
 			return printed, m[1]
 		}
-		if l != "" {
+		if l != "" && !strings.HasPrefix(l, `{"time":`) { // the log is no result
 			printed = append(printed, spaces.ReplaceAllString(l, " "))
 		}
 	}
