@@ -374,6 +374,9 @@ func (s *invariants) deleting(p *proc, key string) {
 	if _, ok := doc.Deleting[id]; !ok {
 		s.w.violate("%s deletes %s, which was not announced", p.name, key)
 	}
+	if key != s.w.layout.Manifest(id) && s.w.mem.Data(s.w.layout.Manifest(id)) != nil {
+		s.w.violate("%s deletes %s before its manifest", p.name, key)
+	}
 	if s.pointer.ID == id {
 		s.w.violate("%s deletes %s of the served snapshot", p.name, key)
 	}

@@ -66,7 +66,7 @@ var invariantText = map[string]string{
 	"status":             "the epoch of status.json never falls",
 	"gc":                 "the epoch of gc.json never falls; a deletion is never taken back",
 	"announced deletion": "nothing current, pinned, held or in a live heartbeat is chosen for deletion",
-	"deletion":           "only what was announced is deleted, never what is served or pinned",
+	"deletion":           "only what was announced is deleted, its manifest first, never what is served or pinned",
 	"purchases":          "texts bought again are at most those in flight or unflushed at interruptions",
 	"swap":               "a replica takes only whole snapshots, never an older generation, and loses none under it",
 	"answer":             "every answer is of one snapshot, the one in its header",

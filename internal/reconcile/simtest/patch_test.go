@@ -1,0 +1,176 @@
+package simtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// edit replaces the only occurrence of was in a file of the module.
+type edit struct{ file, was, is string }
+
+// patch breaks one rule by a line of the real code, and names the test that notices.
+type patch struct {
+	rule  string
+	edits []edit
+	in    string // the test's package
+	test  string
+}
+
+const (
+	here   = "internal/reconcile"
+	server = "internal/serve"
+)
+
+// Whoever chooses, or whoever holds, does not see that a snapshot is being deleted.
+var (
+	adoptIgnoresDeleting = edit{here + "/verdict.go", "if deleting[s.ID] || (p.pointer", "if deleting[s.ID] && false || (p.pointer"}
+	holdIgnoresDeleting  = edit{here + "/gcdoc.go", "if _, ok := doc.Deleting[id]; ok {", "if _, ok := doc.Deleting[id]; ok && false {"}
+)
+
+var patches = []patch{
+	{"a stale hold is dropped without a fence",
+		[]edit{{here + "/gc.go", "info, err := p.fence(ctx, v.pointer, v.etag, p.lease.epoch())", "info, err := store.Info{ETag: v.etag}, error(nil)"}},
+		here, "TestStaleHoldIsFencedBeforeItGoes"},
+	{"a copy for old readers is written unconditionally",
+		[]edit{{here + "/copies.go", "_, err = store.WriteFile(ctx, p.Objects, key, path, f, cond)", "_, err = store.WriteFile(ctx, p.Objects, key, path, f, store.PutOptions{Metadata: cond.Metadata})"}},
+		here, "TestCopyThatSomebodyWroteMeanwhileStays"},
+	{"a collection announces though a pin was seen late",
+		[]edit{{here + "/gc.go", "if v.control.Suspended != nil || v.control.Pin != nil {", "if v.control.Suspended != nil {"}},
+		here, "TestIntentSeenLateStopsACollection"},
+	{"a collection announces though a suspension was seen late",
+		[]edit{{here + "/gc.go", "if v.control.Suspended != nil || v.control.Pin != nil {", "if v.control.Pin != nil {"}},
+		here, "TestIntentSeenLateStopsACollection"},
+	{"a collection does not look for an operator between deletions",
+		[]edit{{here + "/gc.go", "case c.Suspended != nil || c.Pin != nil:", "case c.Suspended != nil && false:"}},
+		here, "TestCollectionStopsBetweenDeletions"},
+	{"what is pinned may be collected",
+		[]edit{{here + "/gcplan.go", `keep(pin.ID, "pinned")`, "_ = pin"}},
+		here, "TestCollectionNeverChoosesWhatIsInUse"},
+	{"the manifest is deleted last",
+		[]edit{{here + "/gcplan.go", "case store.FileManifest:\n\t\t\treturn 0", "case store.FileManifest:\n\t\t\treturn 3"}},
+		here, "TestManifestsAreDeletedFirst"},
+	{"the manifest is deleted last, seen by the simulation",
+		[]edit{{here + "/gcplan.go", "case store.FileManifest:\n\t\t\treturn 0", "case store.FileManifest:\n\t\t\treturn 3"}},
+		here + "/simtest", "TestPromotionAgainstCollection"},
+	{"adoption ignores what is being deleted", []edit{adoptIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
+	{"a hold ignores what is being deleted", []edit{holdIgnoresDeleting}, here, "TestHoldComesTooLateForWhatIsBeingDeleted"},
+	{"adoption and hold ignore what is being deleted", []edit{adoptIgnoresDeleting, holdIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
+	{"what replicas fetch may be collected",
+		[]edit{{here + "/gcplan.go", `keep(b.Fetching, "fetched by "+b.ID)`, ""}},
+		here, "TestCollectionKeepsWhatIsInUse"},
+	{"what replicas use may be collected",
+		[]edit{{here + "/gcplan.go", `keep(b.Using, "used by "+b.ID)`, ""}},
+		here + "/simtest", "TestStuckReplicaKeepsItsSnapshot"},
+	{"a collection goes by a pointer that was put back",
+		[]edit{{here + "/gc.go", "if v.pointer.Lineage != p.pointer.Lineage || v.pointer.Generation < p.pointer.Generation {", "if false {"}},
+		here, "TestCollectionDoesNotGoByAPointerThatWasPutBack"},
+	{"a held verdict is ignored by adoption",
+		[]edit{{here + "/verdict.go", "\tif v.Result == VerdictHeld {", "\tif false {"}},
+		here, "TestCatalogueThatShrankIsHeldUntilForced"},
+	{"control is read before the pointer",
+		[]edit{{here + "/pass.go", "p.readPointer, p.readControl, p.lookAround", "p.readControl, p.readPointer, p.lookAround"}},
+		here, "TestNoPromotionAfterAnAcknowledgedSuspension"},
+	{"a suspension is not fenced",
+		[]edit{{here + "/operator.go", "if err := o.enforce(ctx); err != nil {", "if err := error(nil); err != nil {"}},
+		here, "TestPromotionThatMissedAnIntentFails"},
+	{"an operator does not look again after the pointer's write",
+		[]edit{{here + "/operator.go", "return o.stands(ctx, id, m.pin)", "return nil"}},
+		here, "TestIntentThatWasOverruledIsAConflict"},
+	{"the pointer is written unconditionally",
+		[]edit{{here + "/publish.go", "cond := store.PutOptions{IfMatch: c.etag}", "cond := store.PutOptions{}"}},
+		here, "TestPromotionThatMissedAnIntentFails"},
+	{"a server downloads without a heartbeat",
+		[]edit{{server + "/follow.go", "if err := f.beat(ctx, true); err != nil {", "if err := error(nil); err != nil {"}},
+		server, "TestNothingIsFetchedThatCouldNotBeAnnounced"},
+	{"a server downloads without a second look",
+		[]edit{{server + "/follow.go", "if !f.poll(ctx) {", "if false {"}},
+		server, "TestNothingIsFetchedThatCouldNotBeAnnounced"},
+	{"a server accepts a lower generation",
+		[]edit{{server + "/follow.go", "case p.Generation < f.floor.Generation:", "case false:"}},
+		server, "TestOlderGenerationIsNotFollowed"},
+	{"a server publishes what was rolled back from meanwhile",
+		[]edit{{server + "/swap.go", "if f.overtaken(l.snapshot) {", "if false {"}},
+		server, "TestWhatBecomesOfALoadThatThePointerLeft"},
+}
+
+// TestPatches: each rule is a line of the code, and a test notices when it is missing. The tests are run with
+// VECTORSTORE_SOAK=1; otherwise it is seen that each patch still applies and that its test is there.
+func TestPatches(t *testing.T) {
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range patches {
+		t.Run(p.rule, func(t *testing.T) {
+			overlay := p.apply(t, root)
+			if !p.exists(t, root) {
+				t.Fatalf("%s has no %s", p.in, p.test)
+			}
+			if os.Getenv("VECTORSTORE_SOAK") == "" || os.Getenv("VECTORSTORE_PATCHED") != "" {
+				return
+			}
+			cmd := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-failfast", "-run", "^"+p.test+"$", "./"+p.in)
+			cmd.Dir, cmd.Env = root, append(os.Environ(), "VECTORSTORE_SOAK=", "VECTORSTORE_SOAK_TIME=", "VECTORSTORE_PATCHED=1")
+			out, err := cmd.CombinedOutput()
+			switch {
+			case err == nil:
+				t.Errorf("%s did not notice", p.test)
+			case !strings.Contains(string(out), "--- FAIL: "+p.test):
+				t.Errorf("%s did not run: %v\n%.3000s", p.test, err, out)
+			default:
+				seen.catch(p.rule, fmt.Sprintf("`%s` of %s", p.test, p.in))
+			}
+		})
+	}
+}
+
+// apply writes the patched files and an overlay that puts them in their place, and returns its path.
+func (p patch) apply(t *testing.T, root string) string {
+	dir, replace := t.TempDir(), map[string]string{}
+	for i, e := range p.edits {
+		file := filepath.Join(root, e.file)
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(data), e.was); n != 1 {
+			t.Fatalf("%s has %d times: %s", e.file, n, e.was)
+		}
+		replace[file] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
+		if err := os.WriteFile(replace[file], []byte(strings.Replace(string(data), e.was, e.is, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}
+
+// exists says whether the package has the test.
+func (p patch) exists(t *testing.T, root string) bool {
+	files, err := filepath.Glob(filepath.Join(root, p.in, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), "\nfunc "+p.test+"(t *testing.T)") {
+			return true
+		}
+	}
+	return false
+}
