@@ -25,7 +25,7 @@ func (r *rig) newerSpec() store.Pointer {
 		data, err := json.Marshal(spec)
 		must(r.t, err)
 		sum := sha256.Sum256(data)
-		doc["spec_digest"], doc["generation"], doc["signature"] = hex.EncodeToString(sum[:]), 2, "abc"
+		doc["spec_digest"], doc["generation"], doc["endorsement"] = hex.EncodeToString(sum[:]), 2, "abc"
 	})
 	return r.pointer()
 }
@@ -42,7 +42,7 @@ func TestSpecOfANewerReleaseIsLeftAlone(t *testing.T) {
 			t.Errorf("generation %d, spec digest kept: %v", q.Generation, q.SpecDigest == p.SpecDigest)
 		}
 		raw := string(r.mem.Data(r.layout.Pointer()))
-		if !strings.Contains(raw, "quantisation") || !strings.Contains(raw, "signature") {
+		if !strings.Contains(raw, "quantisation") || !strings.Contains(raw, "endorsement") {
 			t.Error("what the newer release wrote is gone")
 		}
 		r.condition(reconcile.Built, reconcile.False, "NewerSpec")
@@ -58,7 +58,7 @@ func TestSpecOfANewerReleaseIsLeftAlone(t *testing.T) {
 		r.want(r.onceWith(reconcile.OnceOptions{Force: true, Yes: true}), reconcile.ResultPromoted, 0)
 		r.want(r.once(), reconcile.ResultUnchanged, 0)
 		r.condition(reconcile.Ready, reconcile.True, "")
-		if p := r.pointer(); p.Spec.Unknown != "" || strings.Contains(string(r.mem.Data(r.layout.Pointer())), "signature") {
+		if p := r.pointer(); p.Spec.Unknown != "" || strings.Contains(string(r.mem.Data(r.layout.Pointer())), "endorsement") {
 			t.Errorf("spec %+v", p.Spec)
 		}
 	})

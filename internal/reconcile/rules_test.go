@@ -226,3 +226,30 @@ func TestNoPromotionAfterAnAcknowledgedSuspension(t *testing.T) {
 		}
 	}
 }
+
+// What is pinned stays in the plan that people see, though it is neither served nor young.
+func TestWhatIsPinnedIsKeptByThePlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		ids := r.many(4)
+		time.Sleep(2 * time.Hour)
+		r.put(r.layout.Control(), store.Control{FormatVersion: 1, Nonce: store.NewNonce(), Pin: &store.Intent{ID: ids[0], By: "somebody"}})
+		lines, err := r.operator().GCPlan(t.Context(), 1, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := 0
+		for _, l := range lines {
+			if l.Delete {
+				gone++
+			}
+			if l.Delete && strings.HasPrefix(l.Key, r.layout.Snapshot(ids[0])) {
+				t.Errorf("%s", l)
+			}
+		}
+		if gone == 0 {
+			t.Error("nothing would go")
+		}
+	})
+}

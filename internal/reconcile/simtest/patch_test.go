@@ -50,7 +50,7 @@ var patches = []patch{
 		here, "TestCollectionStopsBetweenDeletions"},
 	{"what is pinned may be collected",
 		[]edit{{here + "/gcplan.go", `keep(pin.ID, "pinned")`, "_ = pin"}},
-		here, "TestCollectionNeverChoosesWhatIsInUse"},
+		here, "TestWhatIsPinnedIsKeptByThePlan"},
 	{"the manifest is deleted last",
 		[]edit{{here + "/gcplan.go", "case store.FileManifest:\n\t\t\treturn 0", "case store.FileManifest:\n\t\t\treturn 3"}},
 		here, "TestManifestsAreDeletedFirst"},
