@@ -60,7 +60,7 @@ func (s *schedule) play(o options) {
 	w, rng := s.w, s.w.rng
 	w.chaos = chaos{
 		before: []float64{0, .01, .05}[rng.IntN(3)], after: []float64{0, .01, .05}[rng.IntN(3)],
-		slow: []float64{0, .02, .1}[rng.IntN(3)], maxDelay: time.Duration(1+rng.IntN(20)) * time.Second,
+		denied: []float64{0, 0, .01}[rng.IntN(3)], slow: []float64{0, .02, .1}[rng.IntN(3)], maxDelay: time.Duration(1+rng.IntN(20)) * time.Second,
 	}
 	if rng.IntN(4) == 0 {
 		w.cfg.RetainGrace = time.Duration(2+rng.IntN(8)) * time.Second
@@ -172,9 +172,12 @@ func (s *schedule) event(ctx context.Context) {
 			r.setStuck(false)
 		}
 	case 15:
-		if rng.IntN(3) == 0 {
+		switch rng.IntN(5) {
+		case 0, 1:
 			s.losePointer()
-		} else {
+		case 2:
+			s.loseDocument()
+		default:
 			s.damage()
 		}
 	}
@@ -260,6 +263,28 @@ func (s *schedule) losePointer() {
 	for g := st.Pointer.Generation + 1; g <= old.Generation; g++ {
 		delete(w.state.once, fmt.Sprintf("%s|%d", old.Lineage, g))
 	}
+}
+
+// loseDocument deletes status.json or control.json, as people who tidy up do. What operators wanted may have to be said
+// again; while the pointer is there, nothing else is lost.
+func (s *schedule) loseDocument() {
+	w := s.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now, ok := decode[store.Pointer](w.mem.Data(w.layout.Pointer())); !ok || now.Kind != store.KindPointer {
+		return
+	}
+	key, name := w.layout.Status(), "fault: status lost"
+	if w.rng.IntN(2) == 0 {
+		key, name = w.layout.Control(), "fault: control lost"
+		w.state.intent = intent{}
+	}
+	if w.mem.Data(key) == nil {
+		return
+	}
+	_ = w.mem.Delete(context.Background(), key)
+	w.note("chaos deletes %s", key)
+	w.tally[name]++
 }
 
 // calm ends all faults, takes back what operators asked for, and waits for everything to converge.

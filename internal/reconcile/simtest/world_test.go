@@ -51,8 +51,8 @@ type world struct {
 
 // chaos is how rough the store is. Probabilities are per call.
 type chaos struct {
-	before, after, slow float64
-	maxDelay            time.Duration
+	before, after, slow, denied float64
+	maxDelay                    time.Duration
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -334,7 +334,7 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 	if w.calm || p.quiet {
 		c = chaos{}
 	}
-	before, lost := r.Float64() < c.before, r.Float64() < c.after
+	before, lost, denied := r.Float64() < c.before, r.Float64() < c.after, r.Float64() < c.denied
 	delay := time.Millisecond + time.Duration(r.IntN(3_000_000))
 	if r.Float64() < c.slow {
 		delay = time.Duration(r.Float64() * float64(c.maxDelay))
@@ -360,6 +360,10 @@ func (p *proc) hook(ctx context.Context, op, key string, call func() error) erro
 		p.waitRunning(r) // and is sent at once, before anybody can tell it that it is late
 	} else if err := nap(ctx, delay); err != nil {
 		return err
+	}
+	if denied {
+		w.count("fault: request denied", op)
+		return fmt.Errorf("%s %s: %w: %w", op, key, store.ErrDenied, storetest.ErrInjected)
 	}
 	if before {
 		w.count("fault: request lost", op)
