@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -141,14 +142,15 @@ func (e *people) write(ctx context.Context, data []byte) {
 
 // operator is a person at the command line: each command is a process of its own.
 type operator struct {
-	w   *world
-	rng *rand.Rand
-	n   int
+	w    *world
+	rng  *rand.Rand
+	n    int
+	name string // "operator" when empty
 }
 
 func (a *operator) command(name string) (*proc, *reconcile.Operator) {
 	a.n++
-	p := a.w.newProc(fmt.Sprintf("operator-%d-%s", a.n, name), false)
+	p := a.w.newProc(fmt.Sprintf("%s-%d-%s", cmp.Or(a.name, "operator"), a.n, name), false)
 	o := reconcile.NewOperator(p.objects(), a.w.layout, p.name)
 	o.Clock = p.clock()
 	return p, o
@@ -171,6 +173,8 @@ func (a *operator) act(ctx context.Context) {
 	}
 	context.AfterFunc(ctx, p.kill)
 	done := make(chan struct{})
+	a.busy(1)
+	defer a.busy(-1)
 	go func() {
 		defer close(done)
 		p.begin()
@@ -227,12 +231,24 @@ func (a *operator) run(p *proc, o *reconcile.Operator, kind int, pick string) {
 	a.w.say("%s: %v", p.name, err)
 }
 
+// busy counts the commands that run; the intent is nobody's while there are two.
+func (a *operator) busy(n int) {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	if a.w.state.intent.busy += n; a.w.state.intent.busy > 1 {
+		a.w.state.intent.pin, a.w.state.intent.suspended = "", false
+	}
+}
+
 // clearPin: from the moment an operator starts to change the pin, nobody relies on the old one.
 func (a *operator) clearPin() { a.pinned("") }
 
 func (a *operator) pinned(id string) {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
+	if id != "" && a.w.state.intent.busy > 1 {
+		id = "" // the other may undo it
+	}
 	a.w.state.intent.pin = id
 }
 
@@ -240,7 +256,7 @@ func (a *operator) suspended(v bool) {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
 	// Without a pointer there is nothing to fence: a first promotion under way may still land.
-	a.w.state.intent.suspended = v && a.w.mem.Data(a.w.layout.Pointer()) != nil
+	a.w.state.intent.suspended = v && a.w.state.intent.busy <= 1 && a.w.mem.Data(a.w.layout.Pointer()) != nil
 }
 
 // ids of stored snapshots, as `list` would show them.

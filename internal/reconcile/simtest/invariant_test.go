@@ -40,6 +40,7 @@ type invariants struct {
 type intent struct {
 	suspended bool
 	pin       string
+	busy      int // commands that run
 }
 
 func newInvariants(w *world) invariants {

@@ -19,9 +19,9 @@ type duel struct {
 }
 
 // playDuel sets the scene, plays, and returns what broke and how many calls the leader made meanwhile.
-func playDuel(t *testing.T, m mutation, play func(d *duel)) (calls int, res result) {
+func playDuel(t *testing.T, seed uint64, m mutation, play func(d *duel)) (calls int, res result) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 7)
+		w := newWorld(t, seed)
 		defer w.close()
 		w.mutate = m
 		d := &duel{w: w, s: &schedule{w: w, people: w.people(), operator: &operator{w: w, rng: w.rng}}}
@@ -96,7 +96,7 @@ func suspension(k int) func(*duel) {
 // to spare: jitter moves the pass among them.
 func aPass(t *testing.T) int {
 	var n int
-	playDuel(t, nil, func(d *duel) {
+	playDuel(t, 7, nil, func(d *duel) {
 		d.s.promoted(d.w.state.pointer.ID)
 		nap(d.w.t.Context(), time.Second)
 		n = d.made() - d.before
@@ -108,7 +108,7 @@ func aPass(t *testing.T) int {
 func eachCall(t *testing.T, m mutation, play func(k int) func(*duel)) result {
 	var res result
 	for k, n := atPromotion, aPass(t); k < n && len(res.fails) == 0; k++ {
-		_, res = playDuel(t, m, play(k))
+		_, res = playDuel(t, 7, m, play(k))
 		if m == nil {
 			seen.add("leader interrupted at every call, with a rival", res)
 		}
@@ -136,8 +136,8 @@ func TestLeaderAgainstRivalsAndOperators(t *testing.T) {
 // byTakeover stops the leader's promotion on its way until a rival has taken over.
 func byTakeover(t *testing.T, m mutation) []string {
 	// Whether the successor writes the pointer for another reason before the old leader wakes is a matter of jitter.
-	for range 200 {
-		if _, res := playDuel(t, m, takeover(atPromotion, false)); len(res.fails) > 0 {
+	for seed := range uint64(200) {
+		if _, res := playDuel(t, seed, m, takeover(atPromotion, false)); len(res.fails) > 0 {
 			return res.fails
 		}
 	}
@@ -153,7 +153,7 @@ func bySuspension(t *testing.T, m mutation) []string { return eachCall(t, m, sus
 
 // byStuckReplica leaves a replica on an old snapshot while newer ones are promoted and the old one grows old.
 func byStuckReplica(t *testing.T, m mutation) []string {
-	_, res := playDuel(t, m, func(d *duel) {
+	_, res := playDuel(t, 7, m, func(d *duel) {
 		ctx := d.w.t.Context()
 		r := d.w.startReplica("server")
 		nap(ctx, 20*time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -131,7 +132,11 @@ func (s *schedule) event(ctx context.Context) {
 	case 5:
 		s.people.revert(ctx)
 	case 6, 7, 8:
-		s.operator.act(ctx)
+		if rng.IntN(3) == 0 {
+			s.twoOperators(ctx)
+		} else {
+			s.operator.act(ctx)
+		}
 	case 9, 10:
 		if p := s.anyIndexer(); p != nil {
 			s.arm(p)
@@ -182,6 +187,20 @@ func (s *schedule) event(ctx context.Context) {
 		}
 	}
 	s.reap()
+}
+
+// twoOperators give a command each at the same time. What they were told in between binds nobody.
+func (s *schedule) twoOperators(ctx context.Context) {
+	s.w.tallied("fault: two operators at once")
+	s.n++
+	other := &operator{w: s.w, rng: rand.New(rand.NewPCG(s.w.seed, uint64(s.n))), name: fmt.Sprintf("other-%d", s.n)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		other.act(ctx)
+	}()
+	s.operator.act(ctx)
+	<-done
 }
 
 // arm makes an indexer crash or stop at one of its next calls.
@@ -277,7 +296,7 @@ func (s *schedule) loseDocument() {
 	key, name := w.layout.Status(), "fault: status lost"
 	if w.rng.IntN(2) == 0 {
 		key, name = w.layout.Control(), "fault: control lost"
-		w.state.intent = intent{}
+		w.state.intent.pin, w.state.intent.suspended = "", false
 	}
 	if w.mem.Data(key) == nil {
 		return
