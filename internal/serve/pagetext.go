@@ -39,7 +39,7 @@ func japanese() pageText {
 		Found: "%d 件（%s ミリ秒）", FoundFiltered: "絞り込みに合う %d 件（%s ミリ秒）",
 		Score: "スコア", Similarity: "類似度", Attributes: "属性", Record: "登録内容を見る",
 		Snapshot: "配信中のデータ", SnapshotID: "スナップショット", Generation: "世代", Vendors: "ベンダー数",
-		Age: "作成から", Source: "取得元", Model: "埋め込みモデル", Index: "索引",
+		Age: "作成から", Source: "取得元", Model: "埋め込みモデル", Index: "インデックス",
 		Refused: "新しいデータを読み込めません", PollError: "保存先に問い合わせできません", History: "切り替えの履歴",
 		Details: "詳細", WhyHash: "内容が壊れています（ハッシュの不一致）。", WhyMissing: "ファイルが見つかりません。",
 		WhyMemory: "メモリが足りません。", WhyEmbedding: "このサーバーでは埋め込みモデルを呼び出せません。", WhyDisk: "ディスクに書き込めません。", WhyUnsigned: "信頼する鍵の署名がありません。", WhyOpen: "ファイルを開けません。",
