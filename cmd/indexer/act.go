@@ -78,7 +78,7 @@ type promoteCmd struct {
 func (c promoteCmd) Run(a *app) error {
 	return a.act(func(o *reconcile.Operator) (string, error) {
 		if err := o.Promote(a.ctx, c.ID, c.Force); err != nil {
-			return "", a.unknown(c.ID, err)
+			return "", a.unknown(err, c.ID)
 		}
 		return "promoted " + c.ID + pinned(a, o), nil
 	})
@@ -102,7 +102,7 @@ func (c rollbackCmd) Run(a *app) error {
 	return a.act(func(o *reconcile.Operator) (string, error) {
 		id, err := o.Rollback(a.ctx, c.ID)
 		if err != nil {
-			return "", a.unknown(c.ID, err)
+			return "", a.unknown(err, c.ID)
 		}
 		return "rolled back to " + id + pinned(a, o), nil
 	})
@@ -116,7 +116,7 @@ type pinCmd struct {
 func (c pinCmd) Run(a *app) error {
 	return a.act(func(o *reconcile.Operator) (string, error) {
 		if err := o.Pin(a.ctx, c.ID); err != nil {
-			return "", a.unknown(c.ID, err)
+			return "", a.unknown(err, c.ID)
 		}
 		return "pinned " + c.ID, nil
 	})

@@ -49,7 +49,7 @@ func (c showCmd) Run(a *app) error {
 	}
 	d, err := o.Show(a.ctx, c.ID)
 	if err != nil {
-		return a.unknown(c.ID, err)
+		return a.unknown(err, c.ID)
 	}
 	return c.Output.print(a.stdout, d, func(w io.Writer) { printSnapshot(w, d, time.Now()) })
 }
@@ -111,7 +111,7 @@ func (c diffCmd) Run(a *app) error {
 	defer os.RemoveAll(dir)
 	d, err := o.Diff(a.ctx, c.From, c.To, dir)
 	if err != nil {
-		return a.unknown(c.From+" or "+c.To, err)
+		return a.unknown(err, c.From, c.To)
 	}
 	return c.Output.print(a.stdout, d, func(w io.Writer) { printDiff(w, d) })
 }
@@ -158,7 +158,7 @@ func (c verifyCmd) Run(a *app) error {
 	signature, err := o.Verify(a.ctx, c.ID, func(done, _ int64) { progress.Add(done - last); last = done })
 	progress.Done()
 	if err != nil {
-		return a.unknown(c.ID, err)
+		return a.unknown(err, c.ID)
 	}
 	result := struct {
 		ID     string `json:"id"`
@@ -180,9 +180,14 @@ func (c verifyCmd) Run(a *app) error {
 }
 
 // unknown tells where to look when a snapshot is not there.
-func (a *app) unknown(id string, err error) error {
+func (a *app) unknown(err error, ids ...string) error {
+	for _, id := range ids {
+		if _, wrong := store.ParseSnapshotID(id); id != "" && wrong != nil {
+			return fmt.Errorf("%w: `indexer list` shows the ids", wrong)
+		}
+	}
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("%w (no snapshot %s? `indexer list` shows what there is)", err, id)
+		return fmt.Errorf("%w (no snapshot %s? `indexer list` shows what there is)", err, strings.Join(ids, " or "))
 	}
 	return err
 }

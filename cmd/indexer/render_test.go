@@ -35,7 +35,7 @@ func exampleStatus() statusReport {
 	}
 	p := store.Pointer{Kind: store.KindPointer, Generation: 12, Epoch: 3, PromotedAt: ago(6 * time.Minute), Reason: "source changed"}
 	p.ID, p.Stats.Vectors = served, 92
-	return statusReport{store.Status{
+	return statusReport{Status: store.Status{
 		FormatVersion: 1, Epoch: 3, Host: "task-7f", At: ago(4 * time.Minute), Pointer: &p, Held: heldID,
 		Conditions: []store.Condition{
 			condition("Ready", "True", "Serving", "", 6*time.Minute),
@@ -49,7 +49,7 @@ func exampleStatus() statusReport {
 			{Heartbeat: store.Heartbeat{ID: "ip-10-0-1-5", Using: served, LoadedAt: ago(5 * time.Minute)}, AgeSeconds: 3, State: "current"},
 			{Heartbeat: store.Heartbeat{ID: "ip-10-0-2-9", Using: older, LoadedAt: ago(25 * time.Hour), Rejected: &store.Rejection{ID: served, Reason: "memory", Message: "needs 310 MiB beside 300 MiB of 512 MiB"}}, AgeSeconds: 8, State: "behind"},
 		},
-	}, reconcile.Leadership{Host: "task-7f", Epoch: 3, Alive: true, AgeSeconds: 11, PassedAt: ago(2 * time.Second)}}
+	}, Leader: reconcile.Leadership{Host: "task-7f", Epoch: 3, Alive: true, AgeSeconds: 11, PassedAt: ago(2 * time.Second)}}
 }
 
 func exampleDetail() reconcile.SnapshotDetail {
@@ -82,12 +82,16 @@ func TestTablesReadAsBefore(t *testing.T) {
 	}
 	quiet := exampleStatus()
 	quiet.Held, quiet.Replicas, quiet.Conditions = "", quiet.Replicas[:1], quiet.Conditions[:2]
+	moved, to := exampleStatus(), *exampleStatus().Pointer
+	to.ID, to.Generation, to.PromotedAt, to.Reason = older, 13, now.Add(-2*time.Second), "rollback"
+	moved.moved = &to
 	for name, c := range map[string]struct {
 		value any
 		table func(io.Writer)
 	}{
 		"status":       {exampleStatus(), func(w io.Writer) { printStatus(w, exampleStatus(), now) }},
 		"status-quiet": {quiet, func(w io.Writer) { printStatus(w, quiet, now) }},
+		"status-moved": {moved, func(w io.Writer) { printStatus(w, moved, now) }},
 		"list":         {rows, func(w io.Writer) { printList(w, rows, now) }},
 		"show":         {exampleDetail(), func(w io.Writer) { printSnapshot(w, exampleDetail(), now) }},
 		"diff":         {diff, func(w io.Writer) { printDiff(w, diff) }},

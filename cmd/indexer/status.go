@@ -31,7 +31,10 @@ func (c statusCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	r := statusReport{s, leader}
+	r := statusReport{Status: s, Leader: leader}
+	if p, _, err := store.ReadPointer(a.ctx, o.Objects, o.Layout, ""); err == nil && s.Pointer != nil && p.Generation > s.Pointer.Generation {
+		r.moved = &p // by an operator; what cannot be read is the leader's to say
+	}
 	return c.Output.print(a.stdout, r, func(w io.Writer) { printStatus(w, r, time.Now()) })
 }
 
@@ -39,6 +42,8 @@ func (c statusCmd) Run(a *app) error {
 type statusReport struct {
 	store.Status
 	Leader reconcile.Leadership `json:"leader"`
+
+	moved *store.Pointer // the pointer, when it is newer than the one of the last pass
 }
 
 func printStatus(w io.Writer, s statusReport, now time.Time) {
@@ -46,6 +51,9 @@ func printStatus(w io.Writer, s statusReport, now time.Time) {
 		row(w, "serving", p.ID, fmt.Sprintf("generation %d, %d vectors, promoted %s ago: %s", p.Generation, p.Stats.Vectors, age(now, p.PromotedAt), dash(p.Reason)))
 	} else {
 		row(w, "serving", "nothing yet")
+	}
+	if p := s.moved; p != nil {
+		row(w, "moved to", p.ID, fmt.Sprintf("generation %d, %s ago: %s; the next pass says the rest", p.Generation, age(now, p.PromotedAt), dash(p.Reason)))
 	}
 	if l := s.Leader; l.Alive {
 		row(w, "leader", dash(l.Host), fmt.Sprintf("epoch %d, renewed %.0fs ago", l.Epoch, l.AgeSeconds))
