@@ -65,7 +65,7 @@ func keyOf(p store.Pointer) quarantineKey { return quarantineKey{p.ID, p.Manifes
 type refusal struct {
 	ID         string    `json:"id"`
 	Generation int64     `json:"generation"`
-	Reason     string    `json:"reason" doc:"hash_mismatch, missing, memory, open, embedding, disk or store, then what happened"`
+	Reason     string    `json:"reason" doc:"hash_mismatch, missing, memory, open, embedding, disk, unsigned or store, then what happened"`
 	Since      time.Time `json:"since"`
 	RetryAt    time.Time `json:"retry_at"`
 
@@ -342,11 +342,15 @@ func (f *follower) todo() (target store.Pointer, ok bool) {
 	}
 	if h, ok := f.holder.look(); ok && h.pointer.ID == d.ID && h.pointer.ManifestSHA256 == d.ManifestSHA256 {
 		if h.cached || h.fallback || h.pointer.Nonce != d.Nonce || h.pointer.Generation != d.Generation || h.pointer.Lineage != d.Lineage {
-			f.holder.confirm(*d)
-			f.raise(*d)
-			f.m.served(*d)
+			next := *d
+			if h.pointer.Signature != nil {
+				next.Signature = h.pointer.Signature // the one that was checked
+			}
+			f.holder.confirm(next)
+			f.raise(next)
+			f.m.served(next)
 			f.beatAt = time.Time{}
-			if err := f.cache.commit(*d); err != nil {
+			if err := f.cache.commit(next); err != nil {
 				f.log.Warn("local cache not updated", "error", err)
 			}
 		}

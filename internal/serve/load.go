@@ -104,7 +104,7 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 			return nil, err
 		}
 	}
-	if err := l.signed(ctx, p, m); err != nil {
+	if p.Signature, err = l.signed(ctx, p, m, dir, offline); err != nil {
 		return nil, err
 	}
 	if !m.Spec.EmbeddingKnown() {
@@ -139,26 +139,31 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 	return s, nil
 }
 
-// signed sees that a known key signed the manifest, before anything that it names is read. The pointer carries a copy of
-// the signature, so that the local cache can be checked while the store is away; an entry of its history does not.
-func (l *loader) signed(ctx context.Context, p store.Pointer, m store.Manifest) error {
-	if len(l.deps.Keys) == 0 {
-		return nil
+// signed sees that a known key signed the manifest, before anything that it names is read, and returns the signature. The
+// pointer carries a copy of it, so that the local cache can be checked while the store is away. An entry of its history
+// does not, nor does the pointer of a release that knows no signatures, and a copy may be wrong: manifest.sig has the last
+// word. dir is of the cached snapshot, "" for none.
+func (l *loader) signed(ctx context.Context, p store.Pointer, m store.Manifest, dir string, offline bool) (*store.Signature, error) {
+	keys := l.deps.Keys
+	if len(keys) == 0 {
+		return p.Signature, nil
 	}
-	data, err := l.manifestBytes(ctx, p, m)
+	data, err := l.manifestBytes(ctx, p, m, dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	signature := p.Signature
-	if signature == nil {
+	err = keys.Verify(data, signature)
+	if err != nil && !offline {
 		if signature, err = store.ReadSignature(ctx, l.deps.Objects, l.deps.Layout, p.ID); err != nil {
-			return err
+			return nil, err
 		}
+		err = keys.Verify(data, signature)
 	}
-	if err := l.deps.Keys.Verify(data, signature); err != nil {
-		return &loadError{reasonUnsigned, err}
+	if err != nil {
+		return nil, &loadError{reasonUnsigned, err}
 	}
-	return nil
+	return signature, nil
 }
 
 // room checks the predicted memory of m, beside everything this process holds now, against the limit.
@@ -212,7 +217,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 		}
 		return "", err
 	}
-	data, err := l.manifestBytes(ctx, p, m)
+	data, err := l.manifestBytes(ctx, p, m, "")
 	if err != nil {
 		return "", err
 	}
@@ -222,9 +227,16 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 	return l.cache.adopt(tmp, p)
 }
 
-// manifestBytes returns the bytes that p names. A newer indexer's manifest may hold fields that this binary does not
-// know, so its own marshalling is right only when the digest says so.
-func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Manifest) ([]byte, error) {
+// manifestBytes returns the bytes that p names, from the cached snapshot in dir unless that is "". A newer indexer's
+// manifest may hold fields that this binary does not know, so its own marshalling is right only when the digest says so.
+func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Manifest, dir string) ([]byte, error) {
+	if dir != "" {
+		data, err := os.ReadFile(filepath.Join(dir, store.FileManifest))
+		if err != nil {
+			return nil, err
+		}
+		return data, named(data, p)
+	}
 	data, err := store.MarshalManifest(m)
 	if err != nil || store.ManifestDigest(data) == p.ManifestSHA256 {
 		return data, err
@@ -237,10 +249,15 @@ func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Man
 	if data, err = io.ReadAll(io.LimitReader(body, store.MaxDocument)); err != nil {
 		return nil, err
 	}
+	return data, named(data, p)
+}
+
+// named returns store.ErrCorrupt unless p names these bytes of a manifest.
+func named(data []byte, p store.Pointer) error {
 	if store.ManifestDigest(data) != p.ManifestSHA256 {
-		return nil, fmt.Errorf("manifest of %s: %w: its digest is not the pointer's", m.ID, store.ErrCorrupt)
+		return fmt.Errorf("manifest of %s: %w: its digest is not the pointer's", p.ID, store.ErrCorrupt)
 	}
-	return data, nil
+	return nil
 }
 
 // open opens the index and the documents in dir and checks that they belong together.

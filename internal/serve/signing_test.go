@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,6 +107,48 @@ func TestTheCacheIsCheckedToo(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	if stranger.serves(p.ID) {
 		t.Error("a cached snapshot of an unknown key is served")
+	}
+}
+
+// The pointer's copy of a signature may be missing, as in that of a release which knows none, or wrong: manifest.sig has
+// the last word. What was found there is kept with the cached snapshot, through a pointer that is only written anew: a start
+// without the store needs nothing of it, and asks it for nothing.
+func TestTheSignatureBesideTheManifestCounts(t *testing.T) {
+	ours := signer(t)
+	for name, copied := range map[string]*store.Signature{
+		"no copy":    nil,
+		"wrong copy": {FormatVersion: 1, Key: ours.Public().ID, Algorithm: store.AlgorithmEd25519, Value: []byte("not a signature")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.signed(ours, catalogue())
+			p.Signature = copied
+			w.put(p)
+			r := w.start(t, trusting(ours))
+			eventually(t, "the snapshot is served", func() bool { return r.serves(p.ID) })
+			p.Nonce = store.NewNonce() // fenced by a leader
+			w.put(p)
+			eventually(t, "the pointer is confirmed", func() bool {
+				kept := r.follow.cache.pointers()
+				return len(kept) > 0 && kept[0].Nonce == p.Nonce
+			})
+			local := r.local
+			r.close()
+			var asked atomic.Int64
+			again := w.start(t, trusting(ours), func(d *Deps, c *Config) {
+				d.Objects = store.Hooked(d.Objects, func(_ context.Context, _, key string, _ func() error) error {
+					if key == d.Layout.Signature(p.ID) || key == d.Layout.Manifest(p.ID) {
+						asked.Add(1)
+					}
+					return context.DeadlineExceeded
+				})
+				c.LocalDir, c.StoreTimeout = local, 50*time.Millisecond
+			})
+			eventually(t, "the cached snapshot is served", func() bool { return again.serves(p.ID) })
+			if n := asked.Load(); n != 0 {
+				t.Errorf("a store that is away was asked %d times for what the cache holds", n)
+			}
+		})
 	}
 }
 

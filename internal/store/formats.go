@@ -302,7 +302,7 @@ type Pass struct {
 type Rejection struct {
 	ID             string    `json:"id"`
 	ManifestSHA256 string    `json:"manifest_sha256"`
-	Reason         string    `json:"reason"` // hash_mismatch, memory, open, embedding, missing, …
+	Reason         string    `json:"reason"` // hash_mismatch, memory, open, embedding, missing, unsigned, …
 	Message        string    `json:"message"`
 	Since          time.Time `json:"since"`
 	Unknown        Unknown   `json:"-"`
