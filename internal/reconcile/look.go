@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -9,7 +10,7 @@ import (
 // none of them a listing. The rest of what is there — the heartbeats, the files of the served snapshot, the copies for
 // old readers — is looked at when the pointer or control.json is not what the last look saw, when somebody asks, and
 // now and then: soon while something is unsettled, else every few minutes, within which damage and a replica that came
-// or went are noticed.
+// or went are noticed, and before a replica is taken for dead.
 const (
 	unsettledPasses = 2  // 10 s at the default resync
 	settledPasses   = 36 // 3 min
@@ -39,7 +40,10 @@ func (p *pass) lookDue() bool {
 	if last.settled {
 		wait = max(resync, min(settledPasses*resync, mostSettled))
 	}
-	return elapsed-last.at >= wait
+	passed := elapsed - last.at
+	return passed >= wait || slices.ContainsFunc(last.replicas, func(r replica) bool {
+		return r.live() && !r.older(passed).live() // or it has beaten since
+	})
 }
 
 // lookAround reads the fleet and the served snapshot, or takes over what the last look saw.
@@ -48,8 +52,7 @@ func (p *pass) lookAround(ctx context.Context) error {
 	if !p.lookDue() {
 		passed := p.Clock.Elapsed() - last.at
 		for _, r := range last.replicas {
-			r.age += passed
-			p.replicas = append(p.replicas, r)
+			p.replicas = append(p.replicas, r.older(passed))
 		}
 		p.broken = last.broken
 		return nil

@@ -105,3 +105,30 @@ func TestStatusSaysWhatChangesAndNothingElse(t *testing.T) {
 		}
 	})
 }
+
+// A look around may come less often than heartbeats count for: a replica that goes on beating is never taken for dead in
+// between, whatever the resync.
+func TestNoReplicaDiesOfNotBeingLookedAt(t *testing.T) {
+	for _, resync := range []time.Duration{5 * time.Second, 10 * time.Second, time.Minute} {
+		t.Run(resync.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.cfg.ResyncInterval = resync
+				r.catalogue(0, 5, "a")
+				_, stop := r.run()
+				defer stop()
+				time.Sleep(2 * resync)
+				p := r.pointer()
+				for i := range 600 { // two and a half hours
+					if i%7 == 0 { // a third of its time, and a little
+						r.beat(store.Heartbeat{ID: "s1", Using: p.ID, Generation: p.Generation, Lineage: p.Lineage, TTLSeconds: 300})
+					}
+					time.Sleep(15 * time.Second)
+					if i > 60 && len(r.status().Replicas) != 1 {
+						t.Fatalf("after %d s the status has no replica", (i+1)*15)
+					}
+				}
+			})
+		})
+	}
+}

@@ -43,6 +43,12 @@ func (r replica) live() bool {
 	return r.age <= r.TTL()
 }
 
+// older is the replica d later, as far as is known.
+func (r replica) older(d time.Duration) replica {
+	r.age += d
+	return r
+}
+
 // readHeartbeats lists every heartbeat and reads those that may count, the newest maxReplicas of them: of the others it
 // is only known that they are there. One that vanished meanwhile is left out; one that is no heartbeat carries its
 // error; a store that does not answer is an error. Those that status.json knows are read though a listing lacks them.
