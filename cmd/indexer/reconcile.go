@@ -25,6 +25,9 @@ func (c reconcileCmd) Run(a *app) error {
 	case c.DryRun:
 		return c.plan(a)
 	case c.Once:
+		if err := c.Building.signs(a); err != nil {
+			return err
+		}
 		return c.Building.once(a, reconcile.OnceOptions{Force: c.Force, Yes: c.Yes})
 	default:
 		return c.Building.ask(a, reconcile.VerbReconcile, c.Force)

@@ -21,6 +21,9 @@ func (c runCmd) Validate() error { return wire.CheckAddr("ADMIN_ADDR", c.AdminAd
 
 // Run is the daemon: it holds or waits for the lease and reconciles until a signal.
 func (c runCmd) Run(a *app) error {
+	if err := c.Building.signs(a); err != nil {
+		return err
+	}
 	log := a.log.Logger(a.stderr)
 	return c.Building.withReconciler(a, log, wire.Daemon, func(r *reconcile.Reconciler, reg *prometheus.Registry) error {
 		adm, err := newAdmin(c.AdminAddr, reg, r.Status, log)

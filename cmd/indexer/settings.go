@@ -94,6 +94,14 @@ func (s building) config(e embed.Embedder, build wire.Build, dir string) reconci
 	return cfg
 }
 
+// signs refuses to build what could not be promoted: a snapshot at every pass, for good.
+func (s building) signs(a *app) error {
+	if keys, err := a.keys.Open(); err == nil && len(keys) > 0 && s.Signing.Key == "" {
+		return usage(wire.SettingError("SIGNING_KEY", "is not set, and with MANIFEST_KEYS an indexer promotes only what is signed"))
+	}
+	return nil
+}
+
 // newRegistry carries what every process shows of itself.
 func newRegistry(b wire.Build) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
