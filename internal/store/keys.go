@@ -182,8 +182,8 @@ func CheckEndpoint(endpoint string) error {
 	if err == nil && u.User != nil {
 		return errors.New("holds a user name or password; credentials have variables of their own")
 	}
-	if err != nil && strings.Contains(endpoint, "@") {
-		return errors.New("is not a URL")
+	if strings.Contains(endpoint, "@") && (err != nil || u.Host == "") { // name:password@host is a URL of the scheme name:
+		return errors.New("is not a URL; want http://host:port or https://host, and credentials have variables of their own")
 	}
 	switch {
 	case !strings.Contains(endpoint, "://"):
@@ -195,7 +195,7 @@ func CheckEndpoint(endpoint string) error {
 	case u.Hostname() == "":
 		return fmt.Errorf("%.80q names no host", endpoint)
 	case u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(endpoint, "?"):
-		return fmt.Errorf("%.80q: nothing may come after the path", endpoint)
+		return fmt.Errorf("%.80q: nothing may come after the path", u.Scheme+"://"+u.Host+u.Path) // a signature may have come
 	}
 	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
 		return fmt.Errorf("%.80q: the port must be 1 to 65535", endpoint)
