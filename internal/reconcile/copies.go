@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,11 @@ func (p *pass) copyLegacy(ctx context.Context) error {
 	if p.pointer == nil || p.broken != "" {
 		return nil
 	}
-	if p.cfg.LegacyCopies == CopiesOff {
+	form, err := p.formOfCopies(ctx)
+	if err != nil {
+		return err
+	}
+	if form == CopiesOff {
 		return p.leaveCopies(ctx)
 	}
 	for _, name := range []string{store.FileIndex, store.FilePickle} {
@@ -38,7 +43,7 @@ func (p *pass) copyLegacy(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		if err := p.keepCopy(ctx, f); err != nil {
+		if err := p.keepCopy(ctx, f, form); err != nil {
 			p.facts.legacy = err.Error()
 			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("copy %s to current/: %w", name, err)))
 		}
@@ -46,28 +51,52 @@ func (p *pass) copyLegacy(ctx context.Context) error {
 	return nil
 }
 
+// formOfCopies is the configured form. A command without --yes, whose shell need not have the deployment's setting, keeps
+// the one that is there, and makes no copies where there are none but of a first snapshot.
+func (p *pass) formOfCopies(ctx context.Context) (string, error) {
+	own := p.cfg.LegacyCopies
+	if !p.opts.once || p.opts.override || own == CopiesOff || p.pointer.Generation == 1 {
+		return own, nil
+	}
+	form, key := CopiesOff, p.Layout.Current(store.FileIndex)
+	switch there, err := p.Objects.Head(ctx, key); {
+	case err == nil:
+		form = formOf(there)
+	case !errors.Is(err, store.ErrNotFound):
+		p.facts.legacy = err.Error()
+		return "", fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("look at the copies in current/: %w", err)))
+	}
+	if form != own {
+		p.log.WarnContext(ctx, "copies for old readers stay as they are, --yes makes them by this command's setting",
+			"url", p.Objects.URL(key), "form", form, "setting", own)
+	}
+	return form, nil
+}
+
+// formOf is what a copy of the index says that it is.
+func formOf(there store.Info) string {
+	return cmp.Or(there.Metadata[metaCopies], CopiesIP) // written before there was a choice
+}
+
 // keepCopy writes the copy of f where it is missing, of another snapshot or of another form.
-func (p *pass) keepCopy(ctx context.Context, f store.File) error {
+func (p *pass) keepCopy(ctx context.Context, f store.File, want string) error {
 	key := p.Layout.Current(f.Name)
 	there, err := p.Objects.Head(ctx, key)
 	missing := errors.Is(err, store.ErrNotFound)
 	if err != nil && !missing {
 		return err
 	}
-	form := there.Metadata[metaCopies]
-	if form == "" {
-		form = CopiesIP // written before there was a choice
-	}
-	other := f.Name == store.FileIndex && form != p.cfg.LegacyCopies
+	form := formOf(there)
+	other := f.Name == store.FileIndex && form != want
 	switch {
 	case missing:
-		return p.copyFile(ctx, f, store.PutOptions{IfAbsent: true})
+		return p.copyFile(ctx, f, want, store.PutOptions{IfAbsent: true})
 	case there.Metadata[metaSnapshot] == p.pointer.ID && there.Size == f.Size && !other:
 		return nil
 	case other:
-		p.log.WarnContext(ctx, "copies for old readers change", "url", p.Objects.URL(key), "from", form, "to", p.cfg.LegacyCopies)
+		p.log.WarnContext(ctx, "copies for old readers change", "url", p.Objects.URL(key), "from", form, "to", want)
 	}
-	return p.copyFile(ctx, f, store.PutOptions{IfMatch: there.ETag})
+	return p.copyFile(ctx, f, want, store.PutOptions{IfMatch: there.ETag})
 }
 
 // leaveCopies says once that copies which nobody updates any more lie where old readers look. No role here may delete them.
@@ -88,7 +117,7 @@ func (p *pass) leaveCopies(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) copyFile(ctx context.Context, f store.File, cond store.PutOptions) error {
+func (p *pass) copyFile(ctx context.Context, f store.File, form string, cond store.PutOptions) error {
 	key := p.Layout.Current(f.Name)
 	p.step("copy "+f.Name, 0)
 	path, err := p.localCopy(ctx, f)
@@ -97,8 +126,8 @@ func (p *pass) copyFile(ctx context.Context, f store.File, cond store.PutOptions
 	}
 	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
 	if f.Name == store.FileIndex {
-		cond.Metadata[metaCopies] = p.cfg.LegacyCopies
-		if p.Distances != nil && p.cfg.LegacyCopies == CopiesL2 {
+		cond.Metadata[metaCopies] = form
+		if p.Distances != nil && form == CopiesL2 {
 			if path, f, err = p.distances(ctx, path, f); err != nil {
 				return err
 			}

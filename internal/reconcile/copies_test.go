@@ -152,3 +152,44 @@ func TestCopiesSettingIsChecked(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A command's shell need not have the deployment's LEGACY_COPIES: without --yes it keeps the copies as they are, of the
+// form that they have, and none where there are none.
+func TestACommandKeepsTheCopiesAsTheyAre(t *testing.T) {
+	r := newRig(t)
+	r.distances = mirrored
+	r.catalogue(0, 5, "a")
+	r.want(r.onceWith(reconcile.OnceOptions{}), reconcile.ResultPromoted, 0)
+	if got := r.copies(); got != "l2" {
+		t.Fatalf("the first snapshot's copies are %q", got)
+	}
+	r.cfg.LegacyCopies = "ip" // the deployment's
+	r.want(r.once(), reconcile.ResultUnchanged, 0)
+	r.cfg.LegacyCopies = "l2" // a shell's
+	r.catalogue(0, 6, "a")
+	r.want(r.onceWith(reconcile.OnceOptions{}), reconcile.ResultPromoted, 0)
+	if got := r.copies(); got != "ip" {
+		t.Errorf("after another snapshot the copies are %q", got)
+	}
+	r.want(r.onceWith(reconcile.OnceOptions{GC: true}), reconcile.ResultCollected, 0)
+	if got := r.copies(); got != "ip" {
+		t.Errorf("after a collection the copies are %q", got)
+	}
+	for _, name := range []string{store.FileIndex, store.FilePickle} { // as DEPLOY tells people who turn them off
+		if err := r.mem.Delete(t.Context(), r.layout.Current(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.catalogue(0, 7, "a")
+	r.want(r.onceWith(reconcile.OnceOptions{}), reconcile.ResultPromoted, 0)
+	if got := r.copies(); got != "" {
+		t.Errorf("copies that were deleted are back: %q", got)
+	}
+	if n := r.warnings("copies for old readers stay as they are"); n != 3 {
+		t.Errorf("%d warnings, want one for each command that differed\n%s", n, r.logs)
+	}
+	r.want(r.once(), reconcile.ResultUnchanged, 0) // --yes
+	if got := r.copies(); got != "l2" {
+		t.Errorf("with --yes the copies are %q", got)
+	}
+}
