@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -69,6 +70,33 @@ func TestAnswersAreBoundedInBytes(t *testing.T) {
 		t.Errorf("a small answer meanwhile: %d", code)
 	}
 	r.answers.leave(maxAnswers)
+}
+
+// A panic while an answer is rendered ends that answer; what it had claimed is there for others again.
+func TestAnswerThatPanicsClaimsNothing(t *testing.T) {
+	w := newWorld(t)
+	p := w.publish(catalogue())
+	r := w.start(t)
+	r.serving(p.ID)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		rec, req := httptest.NewRecorder(), httptest.NewRequest("POST", "/search", strings.NewReader("{}"))
+		r.handle(rec, req, time.Now(), &r.searches, maxBody, func([]byte) (answerFunc, error) {
+			return func(context.Context, *snapshot) (int, func([]byte) ([]byte, error), error) {
+				return 1 << 20, func([]byte) ([]byte, error) { panic("a record that nobody foresaw") }, nil
+			}, nil
+		})
+	}()
+	if n := r.answers.used.Load(); n != 0 {
+		t.Errorf("%d bytes of answers are still claimed", n)
+	}
+	if n := r.searches.used.Load(); n != 0 {
+		t.Errorf("%d searches are still under way", n)
+	}
 }
 
 // dial opens a connection and sends text.

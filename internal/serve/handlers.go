@@ -139,8 +139,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 	defer under.leave(1)
 	out := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(out)
-	a, err := s.respond(w, r, limit, parse, out.AvailableBuffer())
-	defer s.answers.leave(a.claimed)
+	var a rendered
+	defer func() { s.answers.leave(a.claimed) }() // after a panic too
+	err := s.respond(w, r, limit, parse, out.AvailableBuffer(), &a)
 	if a.snapshot != "" {
 		w.Header()[headerSnapshot] = []string{a.snapshot}
 	}
@@ -164,22 +165,22 @@ type rendered struct {
 	claimed  int64 // bytes of Server.answers, to be given back when the answer is written
 }
 
-// respond reads a body and returns its answer.
-func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, parse func([]byte) (answerFunc, error), b []byte) (a rendered, err error) {
+// respond reads a body and renders its answer to a, in b where there is room.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, parse func([]byte) (answerFunc, error), b []byte, a *rendered) error {
 	body := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(body)
 	if limit != noBody {
 		if err := readBody(w, r, limit, body); err != nil {
-			return a, err
+			return err
 		}
 	}
 	answer, err := parse(body.Bytes())
 	if err != nil {
-		return a, err
+		return err
 	}
 	snap := s.holder.acquire()
 	if snap == nil {
-		return a, errNoSnapshot
+		return errNoSnapshot
 	}
 	defer s.holder.release(snap)
 	a.snapshot = snap.id()
@@ -190,19 +191,19 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, pa
 		if ctx.Err() != nil && r.Context().Err() == nil {
 			err = errDeadline
 		}
-		return a, err
+		return err
 	}
 	if size += tailSize; size > maxAnswer {
-		return a, wrong("body", "asks for an answer of %d MiB, the limit is %d: ask for fewer results at a time", size>>20, maxAnswer>>20)
+		return wrong("body", "asks for an answer of %d MiB, the limit is %d: ask for fewer results at a time", size>>20, maxAnswer>>20)
 	}
 	if size > keepBuffer {
 		if !s.answers.enter(int64(size)) {
-			return a, errBusy
+			return errBusy
 		}
 		a.claimed = int64(size)
 	}
 	a.data, err = render(slices.Grow(b, size))
-	return a, err
+	return err
 }
 
 // readBody reads at most limit bytes; more is a *http.MaxBytesError.
