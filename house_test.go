@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +74,27 @@ func room(path string) string {
 		}
 	}
 	return ""
+}
+
+// The walk through the sources that CONTRIBUTING.md offers leads through files that are there.
+func TestTheWalkLeadsThroughFilesThatExist(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, files := "", 0
+	for _, m := range regexp.MustCompile("`((?:internal|cmd)/[a-z]+/)?([a-z0-9]+\\.go)`").FindAllStringSubmatch(string(text), -1) {
+		if m[1] != "" {
+			folder = m[1]
+		}
+		if _, err := os.Stat(folder + m[2]); err != nil {
+			t.Errorf("CONTRIBUTING.md: %v", err)
+		}
+		files++
+	}
+	if files < 10 {
+		t.Errorf("only %d files found in CONTRIBUTING.md", files)
+	}
 }
 
 func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {

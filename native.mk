@@ -16,6 +16,7 @@ export CGO_LDFLAGS := -L$(NATIVE_PREFIX)/lib
 
 ## native: build the C++ library into NATIVE_PREFIX (only what changed)
 native:
+	@[ -e $(NATIVE_PREFIX)/lib/libfaiss_c.a ] || echo "native: compiling the C++ library; the first time takes minutes" >&2
 	@$(MAKE) --no-print-directory -s -j$$(nproc) -C $(NATIVE_DIR) PREFIX=$(NATIVE_PREFIX)
 
 ## install-native: install it under PREFIX, so that plain `go build` works

@@ -53,8 +53,9 @@ type cli struct {
 	GC       gcCmd       `cmd:"" name:"gc" group:"act" help:"Delete what nobody uses; --dry-run says what and why."`
 
 	ImportLangchain importCmd `cmd:"" name:"import-langchain" group:"move" help:"Take over a LangChain FAISS folder (index.faiss, index.pkl) without buying a vector again."`
-	Keygen          keygenCmd `cmd:"" group:"move" help:"Make a pair of keys for SIGNING_KEY and MANIFEST_KEYS."`
 	Forget          forgetCmd `cmd:"" group:"move" help:"Drop a model's vectors from the embedding ledger, such as those imported under a wrong name."`
+
+	Keygen keygenCmd `cmd:"" group:"sign" help:"Make a pair of keys for SIGNING_KEY and MANIFEST_KEYS."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
