@@ -11,7 +11,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// Plan says what a pass would do now: it reads the catalogue, the ledger and the served snapshot's ids, needs no
+// Plan says what a pass would do now: it reads the catalogue, the ledger and what is served, needs no
 // lease and writes nothing to the store. A build that the token budget would hold is reported in Held.
 func (r *Reconciler) Plan(ctx context.Context) (PlanReport, error) {
 	p := &pass{Reconciler: r, id: uuid.NewString()[:8], now: r.Clock.Now()}
@@ -32,7 +32,7 @@ func (r *Reconciler) Plan(ctx context.Context) (PlanReport, error) {
 	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid):
 		return PlanReport{}, fmt.Errorf("read pointer: %w", err)
 	}
-	for _, step := range []func(context.Context) error{p.parse, p.compare, p.budget} {
+	for _, step := range []func(context.Context) error{p.readServed, p.parse, p.compare, p.budget} {
 		if err := step(ctx); err != nil && !errors.Is(err, ErrHeld) {
 			return PlanReport{}, stopped(ctx, err)
 		}

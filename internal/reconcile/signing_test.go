@@ -124,3 +124,34 @@ func TestForeignSnapshotsAreNotTakenOver(t *testing.T) {
 		}
 	})
 }
+
+// A plan says that a served snapshot which no longer counts would be built again: one that is not signed, or lacks a file.
+func TestAPlanSeesWhatIsServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.catalogue(0, 5, "a")
+		r.want(r.once(), reconcile.ResultPromoted, 0)
+		upToDate := func() bool {
+			t.Helper()
+			p, err := r.indexer().Plan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.UpToDate
+		}
+		if !upToDate() {
+			t.Error("nothing changed, and the plan would build")
+		}
+		r.signer = newSigner(t)
+		if upToDate() {
+			t.Error("the plan keeps what is not signed")
+		}
+		r.signer = nil
+		if err := r.mem.Delete(t.Context(), r.layout.File(r.pointer().ID, store.FileOffsets)); err != nil {
+			t.Fatal(err)
+		}
+		if upToDate() {
+			t.Error("the plan keeps what lacks a file")
+		}
+	})
+}
