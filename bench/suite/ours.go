@@ -144,6 +144,9 @@ func (s *Suite) publish(ctx context.Context, ix *vecindex.Index, root, scratch s
 	if err := os.RemoveAll(root); err != nil {
 		return store.Manifest{}, err
 	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return store.Manifest{}, err
+	}
 	objects, err := store.NewDir(root)
 	if err != nil {
 		return store.Manifest{}, err

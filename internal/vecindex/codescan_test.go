@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 )
@@ -138,80 +136,4 @@ func reference(rows, query []float32, k int) []float64 {
 
 func distinct(pos []int64) int {
 	return len(slices.Compact(slices.Sorted(slices.Values(pos))))
-}
-
-// Where codes cannot tell the vectors apart a scan goes on without them: at most one row in twenty is looked at twice
-// once a first scan has seen the data, or one in five where codes help with the others. At full size the times are compared too, both sides in turn, the
-// least of each.
-func TestAScanByCodesIsHardlySlowerWhateverTheData(t *testing.T) {
-	n, dims, rounds := 40_000, 128, 2
-	soak := os.Getenv("VECTORSTORE_SOAK") != ""
-	if soak {
-		n, dims, rounds = 100_000, 384, 40
-	}
-	for name, rows := range map[string][]float32{
-		"clusters":  clustered(n, dims),
-		"identical": copies(n, dims, 0),
-		"near":      copies(n, dims, 1e-4),
-		"nearer":    copies(n, dims, 1e-6),
-		"outlier":   withOutlier(copies(n, dims, 1e-3), dims),
-		"few zeros": sparse(n, dims),
-		"sorted":    slices.Concat(copies(n/2, dims, 1e-5), clustered(n/2, dims)),
-	} {
-		t.Run(name, func(t *testing.T) {
-			x := build(t, Params{Kind: Flat}, rows, dims)
-			h, err := handle(x.ix)
-			if err != nil {
-				t.Fatal(err)
-			}
-			floats, err := newSearcher(h, nobody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer floats.free()
-			for _, nq := range []int{1, 8} {
-				queries := clustered(nq, dims)
-				vain := scanTime(t, x.s, queries, nq, n).vain
-				least := [2]time.Duration{time.Hour, time.Hour}
-				for range rounds {
-					codes, plain := scanTime(t, x.s, queries, nq, n), scanTime(t, floats, queries, nq, n)
-					least[0], least[1] = min(least[0], codes.took), min(least[1], plain.took)
-					vain = codes.vain
-				}
-				ratio := float64(least[0]) / float64(least[1])
-				t.Logf("%d queries: %d of %d rows twice; %.2f of the time without codes", nq, vain, n, ratio)
-				most := n / 20
-				if name == "few zeros" || name == "sorted" { // partly of use
-					most = n / 5
-				}
-				if vain > most {
-					t.Errorf("%d queries: %d of %d rows were scanned twice", nq, vain, n)
-				}
-				if soak && ratio > 1.1 {
-					t.Errorf("%d queries: %.2f of the time without codes", nq, ratio)
-				}
-			}
-		})
-	}
-}
-
-type scanned struct {
-	took time.Duration
-	vain int
-}
-
-func scanTime(t *testing.T, s searcher, queries []float32, nq, n int) (done scanned) {
-	t.Helper()
-	const k = 10
-	out := newHits(nq * k)
-	start := time.Now()
-	sc, err := s.scan(queries, nq, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sc.end()
-	if err := sc.part(0, n, out); err != nil {
-		t.Fatal(err)
-	}
-	return scanned{time.Since(start), sc.vain()}
 }

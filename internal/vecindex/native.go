@@ -225,9 +225,6 @@ func (s searcher) scan(queries []float32, nq, k int) (scan, error) {
 
 func (s scan) end() { C.vs_scan_end(s.c) }
 
-// vain is how many rows were scanned twice, by their codes and by themselves.
-func (s scan) vain() int { return int(C.vs_scan_vain(s.c)) }
-
 // part searches the positions [begin, end).
 func (s scan) part(begin, end int, out hits) error {
 	return searchError(C.vs_scan(s.c, C.int64_t(s.nq), fptr(s.queries), C.int64_t(s.k),

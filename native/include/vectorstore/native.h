@@ -107,10 +107,6 @@ typedef struct vs_scan_state vs_scan_state;
 int vs_scan_begin(const vs_searcher* s, int64_t nq, const float* queries, vs_scan_state** out);
 void vs_scan_end(vs_scan_state* state);
 
-/* Of the rows scanned so far, how many were looked at by their codes and then by
- * their floats all the same: what codes cost where they tell too little. */
-int64_t vs_scan_vain(const vs_scan_state* state);
-
 /* One part: the positions [begin, end). The queries are those of the beginning. */
 int vs_scan(
         vs_scan_state* state,

@@ -75,10 +75,6 @@ void vs_scan_end(vs_scan_state* state) {
     delete state;
 }
 
-int64_t vs_scan_vain(const vs_scan_state* state) {
-    return state->impl.vain;
-}
-
 int vs_scan_selected(
         const vs_searcher* s, int64_t nq, const float* rows, int64_t k, const uint32_t* selected,
         size_t n_selected, float* scores, int64_t* positions) {

@@ -91,14 +91,6 @@ class Candidates {
 public:
     Candidates(const BoundedQuery& q, size_t k) : q_(q), k_(k) {}
 
-    size_t size() const {
-        return all_.size();
-    }
-    // Forgets the last ones, down to n.
-    void forget(size_t n) {
-        all_.resize(n);
-    }
-
     // Sums of the vectors from at on. floor is a score that k vectors reach.
     void look(const int32_t* sums, size_t n, int64_t at, float floor) {
         constexpr size_t kChunk = 64;
@@ -122,19 +114,31 @@ public:
                                  : reached_by(q_, best_.front());
     }
 
-    // Scores what is left by exact, best sums first, into top.
+    // Scores what is left by exact, best sums first and some at a time, into top.
     template <class Exact>
     void settle(float floor, TopK& top, Exact&& exact) {
         std::sort(all_.begin(), all_.end(), [](const Candidate& a, const Candidate& b) {
             return a.sum > b.sum || (a.sum == b.sum && a.position < b.position);
         });
-        for (const Candidate& c : all_) {
-            if (c.sum < least_sum(q_, std::max(floor, top.threshold()))) {
+        int64_t positions[kTogether];
+        float scores[kTogether];
+        for (size_t at = 0; at < all_.size();) {
+            const int32_t least = least_sum(q_, std::max(floor, top.threshold()));
+            size_t n = 0;
+            for (; n < kTogether && at < all_.size() && all_[at].sum >= least; at++) {
+                positions[n++] = all_[at].position;
+            }
+            if (n == 0) {
                 break;
             }
-            top.push(exact(c.position), c.position);
+            exact(positions, n, scores);
+            for (size_t i = 0; i < n; i++) {
+                top.push(scores[i], positions[i]);
+            }
         }
     }
+
+    static constexpr size_t kTogether = 8; // rows of a gather: four are scored while four are fetched
 
 private:
     struct Candidate {
@@ -180,42 +184,9 @@ SharedScan Searcher::share(const float* rows, int64_t n) const {
     return s;
 }
 
-namespace {
-
-// A block whose candidates are more than the k best and a share of the rest cost
-// more by codes than without: their floats lie anywhere, and are ranked twice.
-constexpr size_t kShare = 64;
-constexpr int64_t kLongestWait = 64; // blocks: trying again costs less than 1 % then
-
-bool told_too_little(size_t candidates, size_t nq, size_t k, size_t n) {
-    return candidates > nq * (k + n / kShare);
-}
-
-// Whether the next block is looked at by its codes.
-bool by_codes(SharedScan& shared) {
-    const int64_t block = __atomic_fetch_add(&shared.blocks, 1, __ATOMIC_RELAXED);
-    return block >= __atomic_load_n(&shared.plain, __ATOMIC_RELAXED);
-}
-
-// What a block taught: whether codes help with what comes next. Two threads may
-// both say so of the same stretch; it is a matter of speed only.
-void learn(SharedScan& shared, std::atomic<int64_t>& wait, bool useless) {
-    if (!useless) {
-        wait.store(1, std::memory_order_relaxed);
-        return;
-    }
-    const int64_t blocks = wait.load(std::memory_order_relaxed);
-    const int64_t now = __atomic_load_n(&shared.blocks, __ATOMIC_RELAXED);
-    __atomic_store_n(&shared.plain, now + blocks, __ATOMIC_RELAXED);
-    wait.store(std::min(2 * blocks, kLongestWait), std::memory_order_relaxed);
-}
-
-} // namespace
-
 // Every vector is looked at by its code, a quarter of the memory and of the
 // arithmetic. Only those that may be among the k best, for all that the code
 // leaves open, are scored by their floats: the result is that of the full scan.
-// Where codes cannot tell the vectors apart it is the full scan.
 void Searcher::scan_codes(const Queries& q, SharedScan& shared, std::vector<TopK>& best,
                           int64_t begin, int64_t end) const {
     const size_t nq = size_t(q.n), step = 4 * block_rows(d_), wd = (d_ + 63) / 64 * 64;
@@ -225,43 +196,22 @@ void Searcher::scan_codes(const Queries& q, SharedScan& shared, std::vector<TopK
         candidates.emplace_back(p, size_t(q.k));
     }
     std::vector<int32_t> sums(nq * step);
-    std::vector<size_t> before(nq);
     for (int64_t at = begin; at < end; at += int64_t(step)) {
         const size_t n = std::min<size_t>(step, size_t(end - at));
-        const bool coded = by_codes(shared);
-        bool plain = !coded;
-        if (coded) {
-            kernels().u8_block(shared.weights.data(), nq, wd, codes_->row(size_t(at)), n, d_,
-                               sums.data(), step);
-            size_t found = 0;
-            for (size_t j = 0; j < nq; j++) {
-                before[j] = candidates[j].size();
-                candidates[j].look(sums.data() + j * step, n, at, known(shared, j));
-                raise(shared, j, candidates[j].reached());
-                found += candidates[j].size() - before[j];
-            }
-            plain = told_too_little(found, nq, size_t(q.k), n);
-            learn(shared, wait_, plain);
-            for (size_t j = 0; plain && j < nq; j++) {
-                candidates[j].forget(before[j]);
-            }
-        }
-        if (plain) {
-            if (coded) {
-                __atomic_fetch_add(&shared.vain, int64_t(n), __ATOMIC_RELAXED);
-            }
-            scan_block(q.rows, nq, best, at, at + int64_t(n));
-            for (size_t j = 0; j < nq; j++) {
-                raise(shared, j, best[j].threshold());
-            }
+        kernels().u8_block(shared.weights.data(), nq, wd, codes_->row(size_t(at)), n, d_,
+                           sums.data(), step);
+        for (size_t j = 0; j < nq; j++) {
+            candidates[j].look(sums.data() + j * step, n, at, known(shared, j));
+            raise(shared, j, candidates[j].reached());
         }
     }
     for (size_t j = 0; j < nq; j++) {
-        candidates[j].settle(known(shared, j), best[j], [&](int64_t p) {
-            const float* row = floats + size_t(p) * d_;
-            float score;
-            kernels().ip_gather(q.rows + j * d_, &row, 1, d_, &score);
-            return score;
+        candidates[j].settle(known(shared, j), best[j], [&](const int64_t* positions, size_t m, float* scores) {
+            const float* rows[Candidates::kTogether];
+            for (size_t i = 0; i < m; i++) {
+                rows[i] = floats + size_t(positions[i]) * d_;
+            }
+            kernels().ip_gather(q.rows + j * d_, rows, m, d_, scores);
         });
         raise(shared, j, best[j].threshold());
     }

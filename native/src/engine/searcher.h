@@ -13,7 +13,6 @@
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVF.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -57,12 +56,6 @@ struct SharedScan {
     std::vector<BoundedQuery> queries; // with codes: prepared once
     std::vector<int8_t> weights;       // theirs, one row after the other
     std::vector<float> floor;          // scores that k vectors are known to reach; raised atomically
-
-    // With codes: blocks are numbered in the order they are begun. Those before
-    // `plain` are scanned by their floats, because codes told too little of a
-    // block before them.
-    int64_t blocks = 0, plain = 0;
-    int64_t vain = 0; // rows that were looked at by codes first and by floats then
 };
 
 // One byte per vector, reset every 255 searches instead of every search.
@@ -188,7 +181,6 @@ private:
 
     size_t d_ = 0;
     int64_t n_ = 0;
-    mutable std::atomic<int64_t> wait_{1}; // blocks until codes are tried again, of the last scan too
     bool floats_ = true;
     size_t stride_ = 0;                // bytes stored of a vector
     const uint8_t* base_ = nullptr;    // vectors in order of position, or
