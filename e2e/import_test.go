@@ -124,7 +124,7 @@ func TestImportReadsWhatLangChainSaved(t *testing.T) {
 			for _, m := range s.Metadatas {
 				m["vendor_id"], m["name"] = "V-1", "株式会社一"
 			}
-		}, nil, "11 documents kept under an id like V-1~2", nil},
+		}, nil, "11 documents kept under an id like V-1~2 by the indexer;", nil},
 		"the last of each id": {func(s *oldSpec) { s.Metadatas[3]["vendor_id"], s.Metadatas[7]["vendor_id"] = "V-1", "V-1" }, []string{"--duplicates", "last"}, "2 documents left out", func(t *testing.T, records []map[string]any) {
 			if len(records) != 10 || records[5]["_text"] != oldName(7) {
 				t.Errorf("%d records: %v", len(records), records)

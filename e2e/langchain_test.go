@@ -118,7 +118,7 @@ func TestMovingFromLangChainBuysNothingAndOldReadersKeepReading(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("import: exit %d %s", code, stderr)
 	}
-	for _, want := range []string{"13 ids of several documents: V-000, V-001, ", " and 3 more", "12 documents kept under an id like V-004~2", "4 documents left out",
+	for _, want := range []string{"13 ids of several documents: V-000, V-001, ", " and 3 more", "12 documents kept under an id like V-004~2 by the indexer;", "4 documents left out",
 		"verified: openai text-embedding-3-small embeds 3 of the texts as they are in the index (cosine 1.0000 or more)", "imported 107 documents"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the import does not say %q:\n%s", want, stdout)

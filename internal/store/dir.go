@@ -69,7 +69,7 @@ func NewDir(root string) (*Dir, error) {
 // absent is why something is not found: it does not exist, or the whole store does not.
 func (d *Dir) absent() error {
 	if _, err := os.Stat(d.root); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: the directory %s does not exist", ErrRefused, d.root)
+		return fmt.Errorf("%w: the directory %s does not exist: create it, or name another", ErrRefused, d.root)
 	}
 	return ErrNotFound
 }
