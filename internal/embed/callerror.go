@@ -103,7 +103,10 @@ func unitRow(dst, vec []float32, size int) error {
 	return nil
 }
 
-const reasonDims = "dims" // no vector of the right length has come yet
+const (
+	reasonDims  = "dims"  // no vector of the right length has come yet
+	reasonEmpty = "empty" // an answer with a list of no vectors
+)
 
 // unusable words the failure of one vector.
 func (w *worker) unusable(what string, length int, cause error) error {

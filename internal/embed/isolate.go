@@ -20,7 +20,7 @@ import (
 //   - a text refused when alone is cut while it is long; it is given up after isolateAfter equal refusals, each followed
 //     by an accepted probe. Refusals of different kinds are no sign of a text that cannot be embedded.
 //
-// A 5xx, or vectors that cannot be used, may also be a server in trouble: then a refused probe only counts as a failed try.
+// A 5xx, a list without a vector, or vectors that cannot be used, may also be a server in trouble: then a refused probe only counts as a failed try.
 const (
 	probeText    = "test"
 	isolateAfter = 5   // refusals of a text alone
@@ -116,7 +116,7 @@ func (w *worker) unprobed(ctx context.Context, ce, why *CallError) error {
 		return w.stall(why)
 	case why.Kind != Refused && why.Kind != Unusable:
 		return w.again(ctx, why, w.cfg.MaxTries)
-	case ce.Kind == Refused && ce.Status < 500 && why.Kind == Refused && why.Status < 500,
+	case ce.Kind == Refused && ce.Status < 500 && why.Kind == Refused && why.Status < 500 && why.Reason != reasonEmpty,
 		ce.Reason == reasonDims && why.Reason == reasonDims:
 		return &CallError{Kind: Terminal, Reason: ce.Reason, Status: ce.Status, Err: fmt.Errorf("refused for every text: %w", ce.Err)}
 	}

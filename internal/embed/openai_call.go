@@ -100,7 +100,11 @@ func (x *exchange) read(res *http.Response) error {
 	case place.entries == x.want:
 		return nil
 	case place.entries == 0 && (err == nil || errors.Is(err, errSyntax)):
-		return x.o.refused(res.StatusCode, res.Header, body.head, x.sent, x.want)
+		ce := x.o.refused(res.StatusCode, res.Header, body.head, x.sent, x.want)
+		if err == nil && a.list {
+			ce.Reason = reasonEmpty
+		}
+		return ce
 	case err == nil:
 		return &CallError{Kind: Transient, Reason: "wrong_count", Doubt: !place.gap(),
 			Err: fmt.Errorf("%s: %d vectors for %d texts", x.o.endpoint, place.entries, x.want)}

@@ -34,6 +34,7 @@ type answerDecoder struct {
 // answer is what a complete body said beside the vectors.
 type answer struct {
 	entries int
+	list    bool // data is a list, be it empty
 	tokens  int
 }
 
@@ -53,6 +54,7 @@ func (d *answerDecoder) decode(entry func(index int, vec []float32, size int) er
 		switch string(key) {
 		case `"data"`:
 			if d.Peek() == '[' {
+				a.list = true
 				return d.Array(func() error {
 					a.entries++
 					return d.entry(entry)
