@@ -23,6 +23,7 @@ import (
 // A 5xx, a list without a vector, or vectors that cannot be used, may also be a server in trouble: then a refused probe only counts as a failed try.
 const (
 	probeText    = "test"
+	adaptMost    = 4   // forms of the request that one probe tries: each leaves out one parameter more
 	isolateAfter = 5   // refusals of a text alone
 	isolateMost  = 16  // texts given up in one Run, before the caller is asked
 	troubleTries = 6   // rounds of 5xx to the texts and to the probe
@@ -76,11 +77,17 @@ func (w *worker) probe(ctx context.Context, ce *CallError) error {
 	}
 	started := time.Now()
 	err := w.askProbe(ctx)
-	if w.probed = err == nil; w.probed {
+	// A request that is made otherwise now, without a parameter that may have been at fault, is asked for again at once:
+	// the others wait for the answer instead of each finding out with its texts.
+	adapted := 0
+	for ; adapted < adaptMost && err != nil && asCall(err).Kind == Adapted; adapted++ {
+		err = w.askProbe(ctx)
+	}
+	if err == nil {
 		w.accepted, w.troubles = started, 0
 	}
 	w.probing.Unlock()
-	if err == nil {
+	if w.probed = err == nil && adapted == 0; err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
