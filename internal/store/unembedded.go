@@ -49,6 +49,9 @@ func WriteUnembedded(dir string, records []Unembedded) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", FileUnembedded, err)
 	}
+	if len(data) > maxUnembedded {
+		return fmt.Errorf("write %s: %w: %d records without a vector are %d bytes, at most %d can be read", FileUnembedded, ErrInvalid, len(records), len(data), maxUnembedded)
+	}
 	return os.WriteFile(filepath.Join(dir, FileUnembedded), data, 0o644)
 }
 
