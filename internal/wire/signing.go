@@ -56,21 +56,26 @@ func (s Signing) Validate() error {
 		}
 		return nil
 	}
-	_, err := s.Open(context.Background())
+	_, err := s.local()
 	return err
 }
 
 // Open returns the signer, nil for none. A key in KMS is asked for its public half.
 func (s Signing) Open(ctx context.Context) (store.Signer, error) {
-	if s.Key == "" {
-		return nil, nil
-	}
 	if id, ok := strings.CutPrefix(s.Key, kmsScheme); ok {
 		cfg, err := config.LoadDefaultConfig(ctx)
 		if err != nil {
 			return nil, SettingError("SIGNING_KEY", "%w", err)
 		}
 		return newKMSSigner(ctx, kms.NewFromConfig(cfg), id)
+	}
+	return s.local()
+}
+
+// local is the signer of a key that is given itself.
+func (s Signing) local() (store.Signer, error) {
+	if s.Key == "" {
+		return nil, nil
 	}
 	signer, err := store.NewSigner(s.Key)
 	if err != nil {
