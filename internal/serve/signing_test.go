@@ -1,7 +1,9 @@
 package serve
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -50,6 +52,14 @@ func trusting(keys ...store.Signer) func(*Deps, *Config) {
 			d.Keys = append(d.Keys, k.Public())
 		}
 	}
+}
+
+// writerFunc sees each line of a log.
+type writerFunc func(line []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
 }
 
 func (r *replica) serves(id string) bool {
@@ -103,8 +113,15 @@ func TestTheCacheIsCheckedToo(t *testing.T) {
 	again := w.start(t, gone, trusting(ours))
 	eventually(t, "the snapshot is served or refused", func() bool { return again.serves(p.ID) })
 	again.close()
-	stranger := w.start(t, gone, trusting(signer(t)))
-	time.Sleep(300 * time.Millisecond)
+	var refused atomic.Bool
+	stranger := w.start(t, gone, trusting(signer(t)), func(_ *Deps, c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
+			if bytes.Contains(line, []byte("cached snapshot not usable")) && bytes.Contains(line, []byte(store.ErrUnsigned.Error())) {
+				refused.Store(true)
+			}
+		}), nil))
+	})
+	eventually(t, "the cached snapshot is refused", refused.Load)
 	if stranger.serves(p.ID) {
 		t.Error("a cached snapshot of an unknown key is served")
 	}
