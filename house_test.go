@@ -2,11 +2,14 @@
 package vectorstore_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,5 +130,98 @@ func TestRoomsImportOnlyWhatTheyMay(t *testing.T) {
 		if !seen[r] {
 			t.Errorf("no package in %s: has the room moved?", r)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "draw the picture in docs/ARCHITECTURE.md anew")
+
+// The picture in docs/ARCHITECTURE.md is drawn from the imports. An arrow that others imply is left out.
+func TestThePictureShowsTheImports(t *testing.T) {
+	arrows := map[string]map[string]bool{"cmd": {}}
+	for r := range rooms {
+		arrows[r] = map[string]bool{}
+	}
+	for _, p := range packages(t) {
+		from := room(p.ImportPath)
+		if strings.HasPrefix(p.ImportPath, "cmd/") {
+			from = "cmd"
+		}
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, module)
+			if to = room(to); ours && from != "" && to != "" && to != from {
+				arrows[from][to] = true
+			}
+		}
+	}
+	var reaches func(from, to string) bool
+	reaches = func(from, to string) bool {
+		for via := range arrows[from] {
+			if via == to || reaches(via, to) {
+				return true
+			}
+		}
+		return false
+	}
+	var lines []string
+	for from := range arrows {
+		for to := range arrows[from] {
+			implied := false
+			for via := range arrows[from] {
+				implied = implied || via != to && reaches(via, to)
+			}
+			if !implied {
+				lines = append(lines, "    "+path.Base(from)+" --> "+path.Base(to))
+			}
+		}
+	}
+	slices.Sort(lines)
+	const begin, end = "```mermaid\nflowchart TD\n", "\n```\n"
+	text, err := os.ReadFile("docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	drawn, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatal("docs/ARCHITECTURE.md has no picture")
+	}
+	want := strings.Join(lines, "\n")
+	if *update {
+		if err := os.WriteFile("docs/ARCHITECTURE.md", []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if drawn != want {
+		t.Errorf("the picture in docs/ARCHITECTURE.md is not the imports; draw it anew with go test -run Picture -update .\ngot\n%s\nwant\n%s", drawn, want)
+	}
+}
+
+// Editors that read .vscode/settings.json can build with cgo after `make native`.
+func TestEditorsFindTheNativeLibrary(t *testing.T) {
+	text, err := os.ReadFile(".vscode/settings.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := regexp.MustCompile(`(?m)^\s*//.*$`).ReplaceAll(text, nil)
+	var settings struct {
+		Env map[string]string `json:"go.toolsEnvVars"`
+	}
+	if err := json.Unmarshal(bytes.ReplaceAll(plain, []byte("${workspaceFolder}"), []byte(here)), &settings); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "./internal/vecindex")
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "CGO_") {
+			build.Env = append(build.Env, v)
+		}
+	}
+	for name, value := range settings.Env {
+		build.Env = append(build.Env, name+"="+value)
+	}
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

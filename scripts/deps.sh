@@ -6,6 +6,7 @@ set -eu
 build="g++ make libfaiss-dev libopenblas-pthread-dev ca-certificates"
 # What `make test` checks the product against: real readers, proxies, scrapers and browsers.
 test="$build git curl jq python3 python3-venv python3-faiss haproxy prometheus chromium shellcheck fonts-ipafont-gothic spin"
+command -v npm >/dev/null || test="$test nodejs npm"
 case "${1:-}" in
 build) want=$build ;;
 test) want=$test ;;

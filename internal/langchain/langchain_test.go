@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/taksuehiro/vectorstore/e2e/harness"
 )
 
 func sample() []Document {
@@ -181,43 +183,17 @@ func TestWhatPythonWritesIsRead(t *testing.T) {
 }
 
 func TestLangChainJSReadsWhatIsWritten(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("node is not installed")
-	}
-	docs := sample()
+	modules, docs := harness.Node(t), sample()
 	// pickleparser reads every long integer as unsigned, from any pickle.
 	docs[2].Metadata = bytes.ReplaceAll(docs[2].Metadata, []byte("-2147483649"), []byte("2147483649"))
 	file := filepath.Join(t.TempDir(), "index.pkl")
 	if err := os.WriteFile(file, pickled(t, docs), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := run(t, nil, node, "testdata/read.js", pickleparser(t), file)
+	out := run(t, nil, "node", "testdata/read.js", modules, file)
 	if diff := cmp.Diff(want(t, docs, true), canonical(t, out, true)); diff != "" {
 		t.Error(diff)
 	}
-}
-
-// pickleparser installs the npm package once a machine.
-func pickleparser(t *testing.T) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	dir := filepath.Join(cache, "vectorstore-test", "pickleparser-0.2.1")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "pickleparser", "package.json")); err == nil {
-		return dir
-	}
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		t.Skip("npm is not installed")
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	run(t, nil, npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir, "pickleparser@0.2.1")
-	return dir
 }
 
 func TestMemoryIsFlatHoweverManyDocumentsAreWritten(t *testing.T) {

@@ -1,8 +1,8 @@
 // Reads index.pkl the way LangChain.js does: pickleparser with a registry of the two classes.
-// usage: node read.js DIR_WITH_NODE_MODULES FILE; one JSON line a document: [position, id, page_content, metadata]
+// usage: node read.js NODE_MODULES FILE; one JSON line a document: [position, id, page_content, metadata]
 const { createRequire } = require("node:module");
 const fs = require("node:fs");
-const { Parser, NameRegistry } = createRequire(process.argv[2] + "/")("pickleparser");
+const { Parser, NameRegistry } = createRequire(process.argv[2] + "/../")("pickleparser");
 
 class PydanticDocument extends Map {} // filled by pickleparser from __dict__
 class InMemoryDocstore {

@@ -17,15 +17,26 @@ import (
 func Python(t testing.TB) string {
 	t.Helper()
 	path, err := python()
+	return wanted(t, path, err)
+}
+
+// Node returns a directory of node_modules that tools/node/build fills, and says why not as Python does.
+func Node(t testing.TB) string {
+	t.Helper()
+	path, err := node()
+	return wanted(t, path, err)
+}
+
+func wanted(t testing.TB, path string, err error) string {
+	t.Helper()
 	switch {
 	case err == nil:
-		return path
 	case os.Getenv("TEST_STRICT") != "":
-		t.Fatalf("the Python environment: %v", err)
+		t.Fatal(err)
 	default:
-		t.Skipf("the Python environment: %v", err)
+		t.Skip(err)
 	}
-	return ""
+	return path
 }
 
 // RunPython runs a script of the repository in that environment and returns what it printed.
@@ -45,17 +56,24 @@ func RunPython(t testing.TB, script string, args ...string) []byte {
 var python = sync.OnceValues(func() (string, error) {
 	switch path := os.Getenv("TEST_PYTHON"); path {
 	case "":
+		return made("python")
 	case "none":
 		return "", fmt.Errorf("tools/python/build failed before the tests began")
 	default:
 		return path, nil
 	}
+})
+
+var node = sync.OnceValues(func() (string, error) { return made("node") })
+
+// made runs tools/<name>/build, which prints where its environment is.
+func made(name string) (string, error) {
 	var stderr bytes.Buffer
-	cmd := exec.Command(filepath.Join(Root(), "tools", "python", "build"))
+	cmd := exec.Command(filepath.Join(Root(), "tools", name, "build"))
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, stderr.Bytes())
+		return "", fmt.Errorf("tools/%s/build: %w: %s", name, err, stderr.Bytes())
 	}
 	return strings.TrimSpace(string(out)), nil
-})
+}
