@@ -22,14 +22,15 @@ const module = "github.com/taksuehiro/vectorstore/"
 var rooms = map[string][]string{
 	"internal/jsonread":  {},
 	"internal/vendors":   {"internal/jsonread"},
+	"internal/filter":    {"internal/jsonread"},
 	"internal/spelling":  {},
 	"internal/embed":     {"internal/jsonread", "internal/spelling"},
 	"internal/vecindex":  {},
 	"internal/store":     {},
 	"internal/langchain": {},
 	"internal/lexical":   {"internal/spelling"},
-	"internal/reconcile": {"internal/vendors", "internal/store"},
-	"internal/serve":     {"internal/vendors", "internal/store", "internal/jsonread"},
+	"internal/reconcile": {"internal/vendors", "internal/filter", "internal/store"},
+	"internal/serve":     {"internal/vendors", "internal/filter", "internal/store", "internal/jsonread"},
 	"internal/wire":      {"internal/store", "internal/embed"},
 }
 

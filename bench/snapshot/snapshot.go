@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
@@ -111,7 +112,7 @@ func arrays(ctx context.Context, dir string) ([]store.File, error) {
 		return nil, err
 	}
 	defer docs.Close()
-	attrs, err := vendors.BuildAttributes(docs.Len(), docs.Metadata)
+	attrs, err := filter.Build(docs.Len(), docs.Metadata)
 	if err != nil {
 		return nil, err
 	}

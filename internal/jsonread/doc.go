@@ -1,6 +1,7 @@
 // Package jsonread is the one reader of JSON that this program has beside encoding/json: for the bodies of searches, for
 // catalogues and for the answers of embedding servers, where reading is a share of the work that can be measured.
-// It reads tokens in place, from a text in memory or from a stream through one buffer, and builds nothing.
+// [Reader] reads tokens in place, from a text in memory or from a stream through one buffer, and builds nothing. [Tree] is
+// one value read whole, for whoever looks at it more than once: a record of a catalogue, a filter.
 //
 // encoding/json stays for everything small and rare: the store's documents, settings, the answers to operators.
 //

@@ -36,13 +36,19 @@ func OverChecked(text []byte) Reader { return Reader{in: text, mode: checked} }
 type Reason uint8
 
 const (
-	Syntax     Reason = iota // not JSON
-	Truncated                // it ends too early
-	NotUTF8                  // a string holds bytes that are not UTF-8
-	TooDeep                  // nested too deep
-	TooLong                  // longer than the caller allows
-	OutOfRange               // a number beyond float32
+	Syntax       Reason = iota // not JSON
+	Truncated                  // it ends too early
+	NotUTF8                    // a string holds bytes that are not UTF-8
+	TooDeep                    // nested too deep
+	TooLong                    // longer than the caller allows
+	OutOfRange                 // a number beyond float32
+	DuplicateKey               // an object of a Tree has a key twice
 )
+
+// String names it for people.
+func (r Reason) String() string {
+	return [...]string{"not JSON", "cut off", "invalid UTF-8", "nested too deep", "too long", "number out of range", "duplicate key"}[r]
+}
 
 // SyntaxError says what is wrong with a text, and where. Of a truncated text it is an io.ErrUnexpectedEOF.
 type SyntaxError struct {
@@ -50,23 +56,33 @@ type SyntaxError struct {
 	At     int64  // offset in the text
 	Found  byte   // what stands there; of Syntax only
 	Wanted string // what should stand there; of Syntax and Truncated only
+	Key    string // of DuplicateKey only
+}
+
+// More is what the name of the reason leaves open, empty when that is nothing.
+func (e *SyntaxError) More() string {
+	switch e.Reason {
+	case Syntax:
+		return "found " + QuoteByte(e.Found) + " where " + e.Wanted + " should be"
+	case Truncated:
+		return "it ends where " + e.Wanted + " should be"
+	}
+	return e.Key
 }
 
 // Detail says it without the place.
 func (e *SyntaxError) Detail() string {
 	switch e.Reason {
-	case Truncated:
-		return "it ends where " + e.Wanted + " should be"
+	case Syntax, Truncated:
+		return e.More()
 	case NotUTF8:
 		return "a string is not UTF-8"
-	case TooDeep:
-		return "nested too deep"
-	case TooLong:
-		return "too long"
 	case OutOfRange:
 		return "a number is out of range"
+	case DuplicateKey:
+		return "duplicate key " + strconv.Quote(e.Key)
 	}
-	return "found " + QuoteByte(e.Found) + " where " + e.Wanted + " should be"
+	return e.Reason.String()
 }
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%s, at byte %d", e.Detail(), e.At) }
@@ -94,7 +110,7 @@ func (r *Reader) Unexpected(wanted string) error { return r.unexpected(r.pos, wa
 
 func (r *Reader) unexpected(i int, wanted string) error {
 	if i < len(r.in) {
-		return &SyntaxError{Syntax, r.base + int64(i), r.in[i], wanted}
+		return &SyntaxError{Reason: Syntax, At: r.base + int64(i), Found: r.in[i], Wanted: wanted}
 	}
 	if r.stopped() {
 		return r.fault(i, TooLong)
@@ -102,7 +118,7 @@ func (r *Reader) unexpected(i int, wanted string) error {
 	if r.err != nil && r.err != io.EOF {
 		return r.err
 	}
-	return &SyntaxError{Truncated, r.base + int64(len(r.in)), 0, wanted}
+	return &SyntaxError{Reason: Truncated, At: r.base + int64(len(r.in)), Wanted: wanted}
 }
 
 func (r *Reader) fault(i int, why Reason) error {

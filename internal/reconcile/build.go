@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -197,7 +198,7 @@ func (p *pass) writeWords(ctx context.Context) error {
 // writeFilters writes the values that replicas filter and count by.
 func (p *pass) writeFilters(ctx context.Context) error {
 	docs := p.files.docs
-	a, err := vendors.BuildAttributes(docs.Len(), func(i int) ([]byte, error) {
+	a, err := filter.Build(docs.Len(), func(i int) ([]byte, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Limits of a search.
@@ -41,7 +41,7 @@ type query struct {
 	vector []float32
 	k      int
 	mode   string
-	filter *vendors.Filter // nil for none
+	filter *filter.Filter // nil for none
 }
 
 // fieldError is a body that is JSON but not a search: 422, naming where.
@@ -280,7 +280,7 @@ func (s *bodyReader) mode(at string) (string, error) {
 	return m, nil
 }
 
-func (s *bodyReader) filter(at string) (*vendors.Filter, error) {
+func (s *bodyReader) filter(at string) (*filter.Filter, error) {
 	if s.Peek() != '{' {
 		return nil, s.mistyped(at, "an object")
 	}
@@ -288,7 +288,7 @@ func (s *bodyReader) filter(at string) (*vendors.Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := vendors.ParseFilter(json.RawMessage(raw))
+	f, err := filter.Parse(json.RawMessage(raw))
 	if err != nil {
 		return nil, wrong(at, "%v", err)
 	}

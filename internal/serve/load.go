@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -301,11 +302,11 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 // is made from the records, as long as that takes.
 func (l *loader) openFilters(s *snapshot) (err error) {
 	if arrays, ok := s.arrays(store.FileFilters); ok {
-		if s.attrs, err = vendors.AttributesFrom(arrays, s.docs.Len(), s.docs.Metadata); err == nil {
+		if s.attrs, err = filter.Open(arrays, s.docs.Len(), s.docs.Metadata); err == nil {
 			return nil
 		}
 	}
-	s.attrs, err = vendors.BuildAttributes(s.docs.Len(), s.docs.Metadata)
+	s.attrs, err = filter.Build(s.docs.Len(), s.docs.Metadata)
 	return err
 }
 

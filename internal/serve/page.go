@@ -19,8 +19,8 @@ import (
 
 	"golang.org/x/text/language"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 //go:embed assets
@@ -198,7 +198,7 @@ func (s *Server) pageHits(ctx context.Context, snap *snapshot, q pageQuery) ([]h
 	if err != nil {
 		return nil, err
 	}
-	filter, err := vendors.ParseFilter(raw)
+	filter, err := filter.Parse(raw)
 	if err != nil {
 		return nil, wrong("filter", "%v", err)
 	}

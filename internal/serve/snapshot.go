@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/store"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // snapshot is everything that answers from one state of the catalogue. Immutable once published, but for pointer,
@@ -21,7 +21,7 @@ type snapshot struct {
 	index    Index
 	docs     *store.Docs
 	mapped   []*store.Arrays // that attrs and words are views of
-	attrs    *vendors.Attributes
+	attrs    *filter.Attributes
 	words    Lexical // nil: not wired
 	fuse     func(k int, semantic, lexical []int64, lexicalScores []float32) ([]int64, []float32)
 	embedder Embedder

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -120,7 +121,7 @@ func (w *world) arrays(dir string) (files []store.File) {
 	docs, err := store.OpenDocs(dir)
 	must(w.t, err)
 	defer docs.Close()
-	attrs, err := vendors.BuildAttributes(docs.Len(), docs.Metadata)
+	attrs, err := filter.Build(docs.Len(), docs.Metadata)
 	must(w.t, err)
 	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
 		id, name, raw, err := docs.Record(i)

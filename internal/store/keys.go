@@ -41,7 +41,7 @@ const (
 	FileDocuments = "documents.jsonl"
 	FileOffsets   = "documents.idx"
 	FileWords     = "words.idx"   // lexical index, of lexical.Version
-	FileFilters   = "filters.idx" // attributes, of vendors.AttributesVersion
+	FileFilters   = "filters.idx" // attributes, of filter.Version
 	FileManifest  = "manifest.json"
 	FileVerdict   = "verdict.json"
 	FileSignature = "manifest.sig"

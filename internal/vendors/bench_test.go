@@ -27,22 +27,3 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
-
-// What a replica does with the filters of a snapshot that it loads.
-func BenchmarkBuildAttributes(b *testing.B) {
-	var raws [][]byte
-	if _, err := vendors.Read(bytes.NewReader(generated(b, 5000)), strict, vendors.DefaultLimits(), nil, func(r vendors.Record) error {
-		raws = append(raws, r.Raw)
-		return nil
-	}); err != nil {
-		b.Fatal(err)
-	}
-	var a *vendors.Attributes
-	for b.Loop() {
-		var err error
-		if a, err = vendors.BuildAttributes(len(raws), func(i int) ([]byte, error) { return raws[i], nil }); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(a.SizeBytes())/float64(len(raws)), "B/record")
-}

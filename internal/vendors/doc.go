@@ -1,5 +1,5 @@
 // Package vendors knows what a catalogue of vendors is: how a file is read and refused, what its records are called, which
-// text of a record is embedded, and how records are filtered and counted.
+// text of a record is embedded, and which words find it.
 //
 // # The file
 //

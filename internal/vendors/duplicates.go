@@ -1,10 +1,16 @@
 package vendors
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"hash"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // idKey is a prefix of an id's SHA-256: 128 bits keep ids of any length apart in 16 bytes each.
@@ -76,7 +82,7 @@ type fate struct {
 }
 
 // assign gives a record, which is still in t, its final id; g is nil when its id stands once.
-func (x *ids) assign(rec *found, t *tree) (f fate, g *group) {
+func (x *ids) assign(rec *found, t *jsonread.Tree) (f fate, g *group) {
 	g = x.groups[keyOf(rec.ID)]
 	if g == nil {
 		return fate{id: rec.ID}, nil
@@ -86,7 +92,7 @@ func (x *ids) assign(rec *found, t *tree) (f fate, g *group) {
 			return fate{said: "left out, a later record has the id"}, g
 		}
 	}
-	m := t.meaning()
+	m := meaning(t)
 	if line, same := g.known[m]; same {
 		return fate{said: fmt.Sprintf("left out, it is the same as line %d", line)}, g
 	}
@@ -117,4 +123,71 @@ func unsuffixed(id string) (base string, ok bool) {
 	}
 	n, err := strconv.Atoi(id[at+1:])
 	return id[:at], err == nil && n >= 2
+}
+
+// meaning is a digest of t's JSON value: the same for two texts of the same value, whatever the order of their
+// keys and however they spell strings and numbers.
+func meaning(t *jsonread.Tree) [32]byte {
+	h := sha256.New()
+	digest(h, t, 0)
+	return [32]byte(h.Sum(nil))
+}
+
+// digest writes value i to h so that no two values write the same: what varies in length goes after its length.
+func digest(h hash.Hash, t *jsonread.Tree, i int) {
+	k := t.Kind(i)
+	h.Write([]byte{byte(k)})
+	switch k {
+	case jsonread.String:
+		writeString(h, t.Str(i))
+	case jsonread.Number:
+		writeString(h, plainNumber(string(t.Bytes(i))))
+	case jsonread.Array:
+		for c := range t.Children(i) {
+			digest(h, t, c)
+		}
+		h.Write([]byte{0xFF})
+	case jsonread.Object:
+		members := slices.Collect(t.Children(i))
+		slices.SortFunc(members, func(x, y int) int { return strings.Compare(t.Key(x), t.Key(y)) })
+		for _, c := range members {
+			h.Write([]byte{0xFE})
+			writeString(h, t.Key(c))
+			digest(h, t, c)
+		}
+		h.Write([]byte{0xFF})
+	}
+}
+
+func writeString(h hash.Hash, s string) {
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(s))))
+	h.Write([]byte(s))
+}
+
+// plainNumber spells a JSON number in one way: digits without zeros at either end, then the power of ten. A number
+// whose exponent is beyond reason stays as it is.
+func plainNumber(s string) string {
+	digits, negative := strings.CutPrefix(s, "-")
+	digits, exponent, _ := strings.Cut(strings.ToLower(digits), "e")
+	power := 0
+	if exponent != "" {
+		var err error
+		if power, err = strconv.Atoi(exponent); err != nil || power > 1e9 || power < -1e9 {
+			return s
+		}
+	}
+	whole, fraction, _ := strings.Cut(digits, ".")
+	b := []byte(whole + fraction)
+	power -= len(fraction)
+	b = bytes.TrimLeft(b, "0")
+	trimmed := bytes.TrimRight(b, "0")
+	power += len(b) - len(trimmed)
+	if len(trimmed) == 0 {
+		return "0"
+	}
+	sign := ""
+	if negative {
+		sign = "-"
+	}
+	return sign + string(trimmed) + "e" + strconv.Itoa(power)
 }

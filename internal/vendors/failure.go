@@ -1,9 +1,12 @@
 package vendors
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // What can be wrong with a catalogue: the values of CatalogueError.Kind.
@@ -63,4 +66,25 @@ func (e *CatalogueError) Error() string {
 		fmt.Fprintf(&b, " (line %d, byte %d)", e.Line, e.Offset)
 	}
 	return b.String()
+}
+
+// flaw is what is wrong with a record or its text, and where, as an offset into the text.
+type flaw struct {
+	kind   string
+	at     int
+	detail string
+}
+
+// flawOf is what err, which reading a JSON text that began at offset start ended with, says about the text; nil when
+// that is nothing.
+func flawOf(err error, start int64) *flaw {
+	s, ok := errors.AsType[*jsonread.SyntaxError](err)
+	if !ok {
+		return nil
+	}
+	f := &flaw{kind: s.Reason.String(), at: int(s.At - start), detail: s.More()}
+	if s.Reason == jsonread.TooLong {
+		f.kind = KindRecordSize
+	}
+	return f
 }

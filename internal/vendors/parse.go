@@ -25,11 +25,6 @@ func DefaultLimits() Limits {
 }
 
 const (
-	// maxRecord and maxDepth bound Limits and what stored records may have: offsets in a tree are 32 bits, and each level
-	// of nesting is two stack frames.
-	maxRecord = 1 << 30
-	maxDepth  = 1000
-
 	// maxIgnored bounds the value of one ignored key beside "vendors", maxKeys and maxKeyLen the keys.
 	maxIgnored = 64 << 20
 	maxKeys    = 1000
@@ -104,7 +99,7 @@ func (c *catalogue) member(keys map[string]bool) (last bool, err error) {
 	if err := c.value(maxKeyLen, false); err != nil {
 		return false, err
 	}
-	key := c.build.str(0)
+	key := c.build.Str(0)
 	if keys[key] {
 		return false, &CatalogueError{Kind: KindDuplicateKey, Line: line, Offset: at, Detail: key}
 	}
@@ -184,7 +179,7 @@ func (c *catalogue) value(limit int, ignore bool) error {
 		if ignore {
 			return r.Skip(c.lim.Depth - 1)
 		}
-		return c.build.read(r, c.lim.Depth)
+		return c.build.Read(r, c.lim.Depth)
 	})
 }
 

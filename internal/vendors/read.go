@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // What was put right in a catalogue: the values of Repair.Kind.
@@ -64,8 +66,8 @@ type Report struct {
 // that is an offence of single records, Read reads on to name the first ten of the same kind. each has then already
 // seen some records, and the caller discards them: there is no partial catalogue. The Report is then of what was seen.
 func Read(f io.ReadSeeker, rules Rules, lim Limits, begin func() error, each func(Record) error) (Report, error) {
-	lim.Record = min(lim.Record, maxRecord)
-	lim.Depth = min(lim.Depth, maxDepth)
+	lim.Record = min(lim.Record, jsonread.MaxTree)
+	lim.Depth = min(lim.Depth, jsonread.MaxDepth)
 	c := &catalogue{
 		file: f, lim: lim, each: each, ids: newIDs(rules.Normal()),
 		where: where{pathsOf(rules.ID), pathsOf(rules.Name)}, repairs: make(map[string]*Repair),
@@ -178,7 +180,7 @@ func (c *catalogue) repeated(rec *found, first int) {
 
 // hand gives a record its final id and hands it on, and says what was put right.
 func (c *catalogue) hand(rec *found) error {
-	f, g := c.ids.assign(rec, &c.build.tree)
+	f, g := c.ids.assign(rec, &c.build.Tree)
 	if g != nil {
 		c.repaired(RepairDuplicateID, Example{rec.Line, g.id, f.said})
 	}

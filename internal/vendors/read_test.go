@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
 func gzipped(s string) string {
@@ -154,7 +155,7 @@ func TestIDsAndNamesAreFoundByRules(t *testing.T) {
 // What is embedded must not depend on how records are called: a setting would make everything be bought again.
 func TestTheTextDoesNotDependOnTheRules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		in := "[" + strings.Join(recordTexts(t, 2), ",") + "]"
+		in := "[" + strings.Join(vendorstest.RecordTexts(t, 2), ",") + "]"
 		path := rapid.SampledFrom([]string{"a", "b", "a.b", "c", "name", "型"})
 		rules := vendors.Rules{
 			Duplicates: rapid.SampledFrom([]string{"suffix", "last"}).Draw(t, "duplicates"),

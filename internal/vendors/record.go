@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // Record is one vendor.
@@ -49,7 +51,7 @@ func TextOf(raw []byte) (string, error) {
 
 // builder turns one tree after the other into Records, reusing its memory.
 type builder struct {
-	tree
+	jsonread.Tree
 	order []ordered
 	text  []byte
 	runes int                                // characters in text
@@ -60,13 +62,10 @@ type builder struct {
 
 // load reads a stored record, which must be an object.
 func (b *builder) load(raw []byte) error {
-	if len(raw) > maxRecord {
-		return &CatalogueError{Kind: KindRecordSize}
-	}
-	if f := b.parse(raw, maxDepth); f != nil {
+	if f := flawOf(b.Parse(raw, jsonread.MaxDepth), 0); f != nil {
 		return &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail}
 	}
-	if k := b.nodes[0].kind; k != kindObject {
+	if k := b.Kind(0); k != jsonread.Object {
 		return &CatalogueError{Kind: KindShape, Detail: "a record is " + k.String()}
 	}
 	b.readHead()
@@ -87,7 +86,7 @@ type where struct{ id, name []string }
 
 // record makes a Record of the tree. With a flaw, it holds the id if there is one.
 func (b *builder) record(w where) (found, *flaw) {
-	if k := b.nodes[0].kind; k != kindObject {
+	if k := b.Kind(0); k != jsonread.Object {
 		return found{}, &flaw{kind: KindShape, detail: "a record is " + k.String()}
 	}
 	b.readHead()
@@ -99,14 +98,14 @@ func (b *builder) record(w where) (found, *flaw) {
 		}
 		rec.ID, rec.own, idAt = v.text, true, v.node
 		if v.rounded {
-			rec.number = string(b.bytesOf(v.node))
+			rec.number = string(b.Bytes(v.node))
 		}
 	}
 	var f *flaw
 	if rec.Text, f = b.embedded(); f != nil {
 		return rec, f
 	}
-	rec.Raw = append([]byte(nil), b.raw...)
+	rec.Raw = append([]byte(nil), b.Raw()...)
 	rec.Digest = sha256.Sum256(rec.Raw)
 	v, named := b.present(w.name, visible)
 	rec.Name, rec.named = strings.TrimSpace(v.text), named
@@ -148,24 +147,24 @@ func (b *builder) present(paths []string, good func(string) bool) (v value, ok b
 		if ok {
 			return
 		}
-		switch n := b.nodes[i]; n.kind {
-		case kindString:
-			s := b.str(i)
+		switch b.Kind(i) {
+		case jsonread.String:
+			s := b.Str(i)
 			if ok = strings.TrimSpace(s) != "" && good(s); ok {
 				v = value{text: s, node: i}
 			}
-		case kindNumber:
-			whole, fraction, _ := strings.Cut(string(b.bytesOf(i)), ".")
+		case jsonread.Number:
+			whole, fraction, _ := strings.Cut(string(b.Bytes(i)), ".")
 			if ok = isInteger(whole) && strings.Trim(fraction, "0") == ""; ok {
 				v = value{text: whole, node: i, rounded: fraction != ""}
 			}
 		}
 	}
 	for _, path := range paths {
-		if i, direct := b.member(0, path); direct {
+		if i, direct := b.Member(0, path); direct {
 			consider(i)
 		} else if strings.Contains(path, ".") {
-			b.follow(0, path, consider)
+			b.Follow(0, path, consider)
 		}
 		if ok {
 			return v, true
@@ -229,16 +228,16 @@ func (b *builder) first(keys, places []string) (s string, at int) {
 		parent := 0
 		if place != "" {
 			var ok bool
-			if parent, ok = b.member(0, place); !ok {
+			if parent, ok = b.Member(0, place); !ok {
 				continue
 			}
 		}
 		for _, key := range keys {
-			i, ok := b.member(parent, key)
-			if !ok || b.nodes[i].kind != kindString {
+			i, ok := b.Member(parent, key)
+			if !ok || b.Kind(i) != jsonread.String {
 				continue
 			}
-			if s := strings.TrimSpace(b.str(i)); s != "" {
+			if s := strings.TrimSpace(b.Str(i)); s != "" {
 				return s, i
 			}
 		}
@@ -252,11 +251,11 @@ func (b *builder) anyName(id int) string {
 	if at := b.skip[0]; at >= 0 && at != id {
 		return b.head.name
 	}
-	for i := range b.nodes {
-		if b.nodes[i].kind != kindString || i == id {
+	for i := range b.Len() {
+		if b.Kind(i) != jsonread.String || i == id {
 			continue
 		}
-		if s := strings.TrimSpace(b.str(i)); visible(s) && !meaningless(tidy(s)) && !isDate(tidy(s)) {
+		if s := strings.TrimSpace(b.Str(i)); visible(s) && !meaningless(tidy(s)) && !isDate(tidy(s)) {
 			s, _, _ = strings.Cut(s, "\n")
 			return cutRunes(strings.TrimSpace(s), maxFoundName)
 		}

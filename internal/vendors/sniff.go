@@ -163,7 +163,7 @@ func (c *catalogue) objects() error {
 		if err == nil && b == '}' && first {
 			break
 		}
-		if err != nil || b != '"' || c.value(maxKeyLen, false) != nil || c.build.str(0) == "vendors" {
+		if err != nil || b != '"' || c.value(maxKeyLen, false) != nil || c.build.Str(0) == "vendors" {
 			return nil
 		}
 		if b, err = c.src.token(); err != nil || b != ':' {

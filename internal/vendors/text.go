@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // TextTemplate is the version of the text that is made of a record. Vectors of texts of different versions are not
@@ -55,18 +57,20 @@ type ordered struct {
 // embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record. No provider
 // embeds nothing, and what was left out stays out: of a record without a word it is the names of its fields.
 func (b *builder) embedded() (string, *flaw) {
-	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind != kindNull {
-		if k := b.nodes[i].kind; k != kindString {
+	if i, ok := b.Member(0, "_text"); ok && b.Kind(i) != jsonread.Null {
+		if k := b.Kind(i); k != jsonread.String {
 			return "", &flaw{kind: KindShape, detail: `"_text" is ` + k.String() + ", not a string"}
 		}
-		if s := b.str(i); strings.TrimSpace(s) != "" {
+		if s := b.Str(i); strings.TrimSpace(s) != "" {
 			return cutBytes(s, MaxVerbatimText), nil
 		}
 	}
 	b.template()
 	if len(b.text) == 0 {
 		b.put("-")
-		b.children(0, func(c int) { b.put(" " + tidy(b.key(c))) })
+		for c := range b.Children(0) {
+			b.put(" " + tidy(b.Key(c)))
+		}
 	}
 	return string(b.text), nil
 }
@@ -115,8 +119,8 @@ func (b *builder) put(s string) {
 // sorted appends the members of object i to b.order in the order of the text and returns where they start.
 func (b *builder) sorted(i int) (start int) {
 	start = len(b.order)
-	for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
-		key := b.keyBytes(c)
+	for c := range b.Children(i) {
+		key := b.KeyText(c)
 		if c != b.skip[0] && c != b.skip[1] && !silent(key) {
 			b.order = append(b.order, ordered{c, fieldOrder(key)})
 		}
@@ -125,16 +129,9 @@ func (b *builder) sorted(i int) (start int) {
 		if x.rank != y.rank {
 			return x.rank - y.rank
 		}
-		return bytes.Compare(b.keyBytes(x.node), b.keyBytes(y.node))
+		return bytes.Compare(b.KeyText(x.node), b.KeyText(y.node))
 	})
 	return start
-}
-
-func (b *builder) keyBytes(i int) []byte {
-	if n := &b.nodes[i]; !n.keyEscaped {
-		return b.raw[n.key.lo:n.key.hi]
-	}
-	return []byte(b.key(i))
 }
 
 // lines writes a line for each field of object i that holds text, and the lines of the objects within.
@@ -143,11 +140,11 @@ func (b *builder) lines(i int) {
 	end := len(b.order)
 	for at := start; at < end && b.runes < MaxTextRunes; at++ {
 		c := b.order[at].node
-		if b.nodes[c].kind == kindObject {
+		if b.Kind(c) == jsonread.Object {
 			b.lines(c)
 			continue
 		}
-		b.line(b.key(c), c)
+		b.line(b.Key(c), c)
 	}
 	b.order = b.order[:start]
 }
@@ -162,12 +159,12 @@ func (b *builder) label(key string) string {
 // line writes "label: values" for a string or a list; objects in a list get a line each.
 func (b *builder) line(label string, i int) {
 	sep := b.label(label)
-	switch b.nodes[i].kind {
-	case kindString:
+	switch b.Kind(i) {
+	case jsonread.String:
 		b.leaf(&sep, i)
-	case kindArray:
-		for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
-			if b.nodes[c].kind == kindObject {
+	case jsonread.Array:
+		for c := range b.Children(i) {
+			if b.Kind(c) == jsonread.Object {
 				own := b.label(label)
 				b.flat(&own, c)
 				continue
@@ -179,14 +176,14 @@ func (b *builder) line(label string, i int) {
 
 // flat writes every text below i into the current line.
 func (b *builder) flat(sep *string, i int) {
-	switch b.nodes[i].kind {
-	case kindString:
+	switch b.Kind(i) {
+	case jsonread.String:
 		b.leaf(sep, i)
-	case kindArray:
-		for c := i + 1; c < int(b.nodes[i].next); c = int(b.nodes[c].next) {
+	case jsonread.Array:
+		for c := range b.Children(i) {
 			b.flat(sep, c)
 		}
-	case kindObject:
+	case jsonread.Object:
 		start := b.sorted(i)
 		end := len(b.order)
 		for at := start; at < end; at++ {
@@ -201,7 +198,7 @@ func (b *builder) leaf(sep *string, i int) {
 	if b.runes >= MaxTextRunes {
 		return
 	}
-	s := tidy(b.str(i))
+	s := tidy(b.Str(i))
 	if meaningless(s) {
 		return
 	}

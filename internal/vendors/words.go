@@ -3,6 +3,8 @@ package vendors
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // Words is what a record is found by when people type words: for a lexical index.
@@ -36,8 +38,8 @@ func WordsOf(id, name string, raw []byte) (Words, error) {
 		b.put(tidy(b.head.description))
 	}
 	b.lines(0)
-	if i, ok := b.member(0, "_text"); ok && b.nodes[i].kind == kindString {
-		b.text = append(append(b.text, '\n'), cutBytes(b.str(i), MaxVerbatimText)...)
+	if i, ok := b.Member(0, "_text"); ok && b.Kind(i) == jsonread.String {
+		b.text = append(append(b.text, '\n'), cutBytes(b.Str(i), MaxVerbatimText)...)
 	}
 	w.Text = string(b.text)
 	b.keywords(0, false, func(s string) {
@@ -50,19 +52,21 @@ func WordsOf(id, name string, raw []byte) (Words, error) {
 
 // keywords calls found with the strings at and below i that are names or codes; named says that i itself is one.
 func (b *builder) keywords(i int, named bool, found func(string)) {
-	switch b.nodes[i].kind {
-	case kindString:
+	switch b.Kind(i) {
+	case jsonread.String:
 		if named {
-			found(b.str(i))
+			found(b.Str(i))
 		}
-	case kindArray:
-		b.children(i, func(c int) { b.keywords(c, named, found) })
-	case kindObject:
-		b.children(i, func(c int) {
-			if key := b.key(c); key != "contact" && key != "contacts" {
+	case jsonread.Array:
+		for c := range b.Children(i) {
+			b.keywords(c, named, found)
+		}
+	case jsonread.Object:
+		for c := range b.Children(i) {
+			if key := b.Key(c); key != "contact" && key != "contacts" {
 				b.keywords(c, namesThings(key), found)
 			}
-		})
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-package vendors
+package filter
 
 import (
 	"cmp"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // Select returns the positions of the records that match f. The bitmap is the caller's.
@@ -32,9 +34,9 @@ func (a *Attributes) Select(f Filter) *roaring.Bitmap {
 
 // scan keeps in among what meets a condition on a path that is not indexed. A record that cannot be read does not.
 func (a *Attributes) scan(among *roaring.Bitmap, c *condition) {
-	var t tree
+	var t jsonread.Tree
 	for _, pos := range among.ToArray() {
-		if t.load(a.raw, int(pos)) != nil || !c.matches(&t) {
+		if load(&t, a.raw, int(pos)) != nil || !c.matches(&t) {
 			among.Remove(pos)
 		}
 	}
@@ -68,7 +70,7 @@ func (a *Attributes) meeting(at *field, c *condition) *roaring.Bitmap {
 // equal returns the records that have s at the path, nil for none.
 func (a *Attributes) equal(at *field, s scalar) *roaring.Bitmap {
 	switch s.kind {
-	case kindString:
+	case jsonread.String:
 		hash := xxhash.Sum64String(s.text)
 		texts := a.texts[at.texts.from:at.texts.to]
 		if i, ok := slices.BinarySearchFunc(texts, hash, func(t text, hash uint64) int { return cmp.Compare(t.hash, hash) }); ok {
@@ -78,7 +80,7 @@ func (a *Attributes) equal(at *field, s scalar) *roaring.Bitmap {
 			return a.records(rare)
 		}
 		return nil
-	case kindNumber:
+	case jsonread.Number:
 		key := numberKey(s.number)
 		return a.numbered(at, key, key)
 	default:
@@ -127,4 +129,48 @@ func (a *Attributes) records(e []entry) *roaring.Bitmap {
 	}
 	slices.Sort(pos)
 	return roaring.BitmapOf(pos...)
+}
+
+// matches evaluates the condition on one record. It defines what a condition means; Attributes.meeting is the fast way.
+func (c *condition) matches(t *jsonread.Tree) bool {
+	found := false
+	t.Follow(0, c.path, func(i int) {
+		found = found || c.exists != nil || c.accepts(t, i)
+	})
+	if c.exists != nil {
+		return found == *c.exists
+	}
+	return found
+}
+
+// accepts tells whether value i, or an element of the list that it is, is wanted.
+func (c *condition) accepts(t *jsonread.Tree, i int) bool {
+	switch k := t.Kind(i); k {
+	case jsonread.Array:
+		for e := range t.Children(i) {
+			if c.accepts(t, e) {
+				return true
+			}
+		}
+		return false
+	case jsonread.Object:
+		return false
+	case jsonread.Number:
+		return c.acceptsNumber(t.Float(i))
+	case jsonread.String:
+		s := t.Str(i)
+		if x, ok := numeral([]byte(s)); ok && c.acceptsNumber(x) {
+			return true
+		}
+		return slices.Contains(c.any, scalar{kind: jsonread.String, text: s})
+	default:
+		return slices.Contains(c.any, scalar{kind: k})
+	}
+}
+
+func (c *condition) acceptsNumber(x float64) bool {
+	if c.within != nil {
+		return x >= c.within.lo && x <= c.within.hi
+	}
+	return slices.Contains(c.any, scalar{kind: jsonread.Number, number: x})
 }

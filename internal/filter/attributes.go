@@ -1,20 +1,22 @@
-package vendors
+package filter
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"unsafe"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
-// AttributesVersion is raised when the meaning of the arrays of Attributes changes. Others are not opened: whoever
+// Version is raised when the meaning of the arrays of Attributes changes. Others are not opened: whoever
 // has the records builds them again.
-const AttributesVersion = 2
+const Version = 2
 
 // Attributes answers filters and counts values over the records of one catalogue. It is immutable and safe for
 // concurrent use. It keeps the function it was made with, and calls it for paths and texts beyond the bounds.
@@ -89,86 +91,37 @@ func keyNumber(key uint64) float64 {
 	return math.Float64frombits(^key)
 }
 
-// finish lays everything out in the flat arrays.
-func (b *attributesBuilder) finish(raw func(i int) ([]byte, error)) (*Attributes, error) {
-	a := &Attributes{n: b.n, raw: raw, partial: b.partial}
-	for _, path := range slices.Sorted(maps.Keys(b.paths)) {
-		at := b.paths[path]
-		at.finish()
-		f := field{name: a.addChars(path)}
-		var err error
-		if f.present, err = a.addBitmap(at.present); err != nil {
-			return nil, err
-		}
-		for k, set := range at.simple {
-			if set == nil {
-				continue
-			}
-			if f.simple[k], err = a.addBitmap(set); err != nil {
-				return nil, err
-			}
-		}
-		f.texts.from = uint64(len(a.texts))
-		for _, hash := range slices.Sorted(maps.Keys(at.common)) {
-			c := at.common[hash]
-			t := text{hash: hash, count: c.records.GetCardinality(), chars: a.addChars(c.text)}
-			if t.records, err = a.addBitmap(c.records); err != nil {
-				return nil, err
-			}
-			a.texts = append(a.texts, t)
-		}
-		f.texts.to = uint64(len(a.texts))
-		f.rare, f.numbers, f.numerals = a.addEntries(at.rare), a.addEntries(at.numbers), a.addEntries(at.numerals)
-		a.fields = append(a.fields, f)
-		delete(b.paths, path)
+// numeral is the number that a string wholly is, written as JSON writes numbers: 007 and "7 " are none.
+func numeral(s []byte) (x float64, ok bool) {
+	if len(s) == 0 || s[0] != '-' && (s[0] < '0' || s[0] > '9') {
+		return 0, false
 	}
-	a.entries, a.bitmaps = slices.Clip(a.entries), slices.Clip(a.bitmaps)
-	return a, nil
-}
-
-func (a *Attributes) addChars(s string) extent {
-	from := uint64(len(a.chars))
-	a.chars = append(a.chars, s...)
-	return extent{from, uint64(len(a.chars))}
-}
-
-func (a *Attributes) addEntries(e []entry) extent {
-	from := uint64(len(a.entries))
-	a.entries = append(a.entries, e...)
-	return extent{from, uint64(len(a.entries))}
-}
-
-func (a *Attributes) addBitmap(b *roaring.Bitmap) (extent, error) {
-	data, err := b.ToBytes()
-	if err != nil {
-		return extent{}, fmt.Errorf("write bitmap: %w", err)
+	r := jsonread.Over(s)
+	if whole, err := r.Number(); err != nil || len(whole) != len(s) {
+		return 0, false
 	}
-	for len(a.bitmaps)%8 != 0 {
-		a.bitmaps = append(a.bitmaps, 0)
-	}
-	from := uint64(len(a.bitmaps))
-	a.bitmaps = append(a.bitmaps, data...)
-	return extent{from, uint64(len(a.bitmaps))}, nil
+	x, _ = strconv.ParseFloat(string(s), 64) // out of range gives ±Inf
+	return x + 0, true
 }
 
-// Arrays returns the arrays that AttributesFrom takes: views, not to be changed.
+// Arrays returns the arrays that Open takes: views, not to be changed.
 func (a *Attributes) Arrays() [][]byte {
-	head := []uint64{AttributesVersion, uint64(a.n), 0}
+	head := []uint64{Version, uint64(a.n), 0}
 	if a.partial {
 		head[2] = 1
 	}
 	return [][]byte{bytesOf(head), bytesOf(a.fields), bytesOf(a.texts), bytesOf(a.entries), a.chars, a.bitmaps}
 }
 
-// AttributesFrom opens what Arrays returned, for the same records. The arrays are kept, as raw is: both must stay as
+// Open opens what Arrays returned, for the same records. The arrays are kept, as raw is: both must stay as
 // they are for as long as the Attributes is used. Arrays of another version or of other records are an error.
-func AttributesFrom(arrays [][]byte, n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
+func Open(arrays [][]byte, n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
 	if len(arrays) != 6 {
 		return nil, fmt.Errorf("attributes: %d arrays, want 6", len(arrays))
 	}
 	head, err := viewOf[uint64](arrays[0])
-	if err != nil || len(head) != 3 || head[0] != AttributesVersion {
-		return nil, fmt.Errorf("attributes: not of version %d", AttributesVersion)
+	if err != nil || len(head) != 3 || head[0] != Version {
+		return nil, fmt.Errorf("attributes: not of version %d", Version)
 	}
 	if head[1] != uint64(n) {
 		return nil, fmt.Errorf("attributes of %d records, want %d", head[1], n)
@@ -219,6 +172,18 @@ func (a *Attributes) SizeBytes() int64 {
 	return n
 }
 
+// load reads record i into t.
+func load(t *jsonread.Tree, raw func(i int) ([]byte, error), i int) error {
+	in, err := raw(i)
+	if err != nil {
+		return fmt.Errorf("read record %d: %w", i, err)
+	}
+	if err := t.Parse(in, jsonread.MaxDepth); err != nil {
+		return fmt.Errorf("record %d: %w", i, err)
+	}
+	return nil
+}
+
 // field finds a path, nil for none.
 func (a *Attributes) field(path string) *field {
 	i, ok := slices.BinarySearchFunc(a.fields, path, func(f field, path string) int {
@@ -230,7 +195,7 @@ func (a *Attributes) field(path string) *field {
 	return &a.fields[i]
 }
 
-// str is a view: see AttributesFrom for how long it lives.
+// str is a view: see Open for how long it lives.
 func (a *Attributes) str(e extent) string {
 	return unsafe.String(unsafe.SliceData(a.chars[e.from:e.to]), int(e.to-e.from))
 }

@@ -1,12 +1,15 @@
-package vendors
+package filter
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // Bounds of what is indexed. Whatever lies beyond them is still answered rightly, only slower.
@@ -27,8 +30,8 @@ const (
 	fewRecords = 8
 )
 
-// attributesBuilder collects the values of every path, record after record.
-type attributesBuilder struct {
+// builder collects the values of every path, record after record.
+type builder struct {
 	n       int
 	paths   map[string]*attribute
 	partial bool // there are paths beyond maxPaths
@@ -57,95 +60,74 @@ type step struct {
 	to     *attribute // nil at the root and for a path beyond maxPaths
 }
 
-// BuildAttributes indexes n records, of which raw(i) is the JSON in catalogue order. It reads each record once and keeps
+// Build indexes n records, of which raw(i) is the JSON in catalogue order. It reads each record once and keeps
 // no slice that raw returned. raw itself is kept and must stay usable, from any goroutine, for as long as the Attributes
 // is used.
-func BuildAttributes(n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
+func Build(n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
 	if n < 0 || n > math.MaxUint32 {
 		return nil, fmt.Errorf("attributes of %d records: want 0..%d", n, uint32(math.MaxUint32))
 	}
-	a := &attributesBuilder{n: n, paths: make(map[string]*attribute)}
+	b := &builder{n: n, paths: make(map[string]*attribute)}
 	root := &step{next: make(map[string]*step)}
-	var t tree
+	var t jsonread.Tree
 	for i := range n {
-		if err := t.load(raw, i); err != nil {
+		if err := load(&t, raw, i); err != nil {
 			return nil, err
 		}
-		a.object(root, &t, 0, uint32(i))
+		b.object(root, &t, 0, uint32(i))
 	}
-	return a.finish(raw)
+	return b.finish(raw)
 }
 
-// load reads record i into t.
-func (t *tree) load(raw func(i int) ([]byte, error), i int) error {
-	in, err := raw(i)
-	if err != nil {
-		return fmt.Errorf("read record %d: %w", i, err)
-	}
-	if len(in) > maxRecord {
-		return fmt.Errorf("record %d: %s", i, KindRecordSize)
-	}
-	if f := t.parse(in, maxDepth); f != nil {
-		return fmt.Errorf("record %d: %w", i, &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail})
-	}
-	return nil
-}
-
-func (a *attributesBuilder) object(s *step, t *tree, i int, pos uint32) {
-	if t.nodes[i].kind != kindObject {
+func (b *builder) object(s *step, t *jsonread.Tree, i int, pos uint32) {
+	if t.Kind(i) != jsonread.Object {
 		return
 	}
-	for c := i + 1; c < int(t.nodes[i].next); c = int(t.nodes[c].next) {
-		next := a.step(s, t, c)
+	for c := range t.Children(i) {
+		next := b.step(s, t, c)
 		if next.to != nil {
 			next.to.present.Add(pos)
 		}
-		a.value(next, t, c, pos)
+		b.value(next, t, c, pos)
 	}
 }
 
 // step finds the step from s by the key of member i. Keys with dots and nested keys may be the same path.
-func (a *attributesBuilder) step(s *step, t *tree, i int) *step {
-	n := &t.nodes[i]
-	if !n.keyEscaped {
-		if next := s.next[string(t.raw[n.key.lo:n.key.hi])]; next != nil {
-			return next
-		}
-	}
-	key := t.key(i)
-	if next := s.next[key]; next != nil {
+func (b *builder) step(s *step, t *jsonread.Tree, i int) *step {
+	key := t.KeyText(i)
+	if next := s.next[string(key)]; next != nil {
 		return next
 	}
-	path := s.prefix + key
-	next := &step{prefix: path + ".", next: make(map[string]*step), to: a.paths[path]}
+	path := s.prefix + string(key)
+	next := &step{prefix: path + ".", next: make(map[string]*step), to: b.paths[path]}
 	switch {
 	case next.to != nil:
-	case len(a.paths) < maxPaths:
+	case len(b.paths) < maxPaths:
 		next.to = &attribute{present: roaring.New(), common: make(map[uint64]*commonText)}
-		a.paths[path] = next.to
+		b.paths[path] = next.to
 	default:
-		a.partial = true
+		b.partial = true
 		return next // not remembered: there may be any number of these
 	}
-	s.next[key] = next
+	s.next[string(key)] = next
 	return next
 }
 
-func (a *attributesBuilder) value(s *step, t *tree, i int, pos uint32) {
-	switch k := t.nodes[i].kind; k {
-	case kindObject:
-		a.object(s, t, i, pos)
-	case kindArray:
-		for c := i + 1; c < int(t.nodes[i].next); c = int(t.nodes[c].next) {
-			a.value(s, t, c, pos)
+func (b *builder) value(s *step, t *jsonread.Tree, i int, pos uint32) {
+	switch k := t.Kind(i); k {
+	case jsonread.Object:
+		b.object(s, t, i, pos)
+	case jsonread.Array:
+		for c := range t.Children(i) {
+			b.value(s, t, c, pos)
 		}
-	case kindString:
+	case jsonread.String:
 		if s.to != nil {
-			a.text(s.to, t, i, pos)
+			b.text(s.to, t, i, pos)
 		}
-	case kindNumber:
+	case jsonread.Number:
 		if s.to != nil {
-			s.to.numbers = append(s.to.numbers, newEntry(numberKey(t.number(i)), pos))
+			s.to.numbers = append(s.to.numbers, newEntry(numberKey(t.Float(i)), pos))
 		}
 	default:
 		if s.to != nil {
@@ -157,27 +139,86 @@ func (a *attributesBuilder) value(s *step, t *tree, i int, pos uint32) {
 	}
 }
 
-func (a *attributesBuilder) text(at *attribute, t *tree, i int, pos uint32) {
-	b := t.bytesOf(i)
-	if t.nodes[i].escaped {
-		b = []byte(t.str(i))
-	}
-	if x, ok := numeral(b); ok {
+func (b *builder) text(at *attribute, t *jsonread.Tree, i int, pos uint32) {
+	s := t.Text(i)
+	if x, ok := numeral(s); ok {
 		at.numerals = append(at.numerals, newEntry(numberKey(x), pos))
 	}
-	hash := xxhash.Sum64(b)
+	hash := xxhash.Sum64(s)
 	if c := at.common[hash]; c != nil {
 		c.records.Add(pos)
 		return
 	}
-	if len(b) > maxFacetText || len(at.common) >= maxDistinct || a.bitmaps >= maxBitmaps {
+	if len(s) > maxFacetText || len(at.common) >= maxDistinct || b.bitmaps >= maxBitmaps {
 		at.rare = append(at.rare, newEntry(hash, pos))
 		return
 	}
-	c := &commonText{text: string(b), records: roaring.New()}
+	c := &commonText{text: string(s), records: roaring.New()}
 	c.records.Add(pos)
 	at.common[hash] = c
-	a.bitmaps++
+	b.bitmaps++
+}
+
+// finish lays everything out in the flat arrays.
+func (b *builder) finish(raw func(i int) ([]byte, error)) (*Attributes, error) {
+	a := &Attributes{n: b.n, raw: raw, partial: b.partial}
+	for _, path := range slices.Sorted(maps.Keys(b.paths)) {
+		at := b.paths[path]
+		at.finish()
+		f := field{name: a.addChars(path)}
+		var err error
+		if f.present, err = a.addBitmap(at.present); err != nil {
+			return nil, err
+		}
+		for k, set := range at.simple {
+			if set == nil {
+				continue
+			}
+			if f.simple[k], err = a.addBitmap(set); err != nil {
+				return nil, err
+			}
+		}
+		f.texts.from = uint64(len(a.texts))
+		for _, hash := range slices.Sorted(maps.Keys(at.common)) {
+			c := at.common[hash]
+			t := text{hash: hash, count: c.records.GetCardinality(), chars: a.addChars(c.text)}
+			if t.records, err = a.addBitmap(c.records); err != nil {
+				return nil, err
+			}
+			a.texts = append(a.texts, t)
+		}
+		f.texts.to = uint64(len(a.texts))
+		f.rare, f.numbers, f.numerals = a.addEntries(at.rare), a.addEntries(at.numbers), a.addEntries(at.numerals)
+		a.fields = append(a.fields, f)
+		delete(b.paths, path)
+	}
+	a.entries, a.bitmaps = slices.Clip(a.entries), slices.Clip(a.bitmaps)
+	return a, nil
+}
+
+func (a *Attributes) addChars(s string) extent {
+	from := uint64(len(a.chars))
+	a.chars = append(a.chars, s...)
+	return extent{from, uint64(len(a.chars))}
+}
+
+func (a *Attributes) addEntries(e []entry) extent {
+	from := uint64(len(a.entries))
+	a.entries = append(a.entries, e...)
+	return extent{from, uint64(len(a.entries))}
+}
+
+func (a *Attributes) addBitmap(b *roaring.Bitmap) (extent, error) {
+	data, err := b.ToBytes()
+	if err != nil {
+		return extent{}, fmt.Errorf("write bitmap: %w", err)
+	}
+	for len(a.bitmaps)%8 != 0 {
+		a.bitmaps = append(a.bitmaps, 0)
+	}
+	from := uint64(len(a.bitmaps))
+	a.bitmaps = append(a.bitmaps, data...)
+	return extent{from, uint64(len(a.bitmaps))}, nil
 }
 
 // finish sorts what was collected and makes it small.

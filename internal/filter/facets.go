@@ -1,4 +1,4 @@
-package vendors
+package filter
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
 // maxFacetReads bounds how many records are read to put values of equal count in order, about 5 us each. When more
@@ -95,7 +97,7 @@ func (a *Attributes) rareFacets(at *field, path string, limit int, others []Face
 	}
 	slices.SortFunc(perhaps, func(x, y []entry) int { return cmp.Compare(x[0].pos, y[0].pos) })
 	perhaps = perhaps[:min(len(perhaps), maxFacetReads)]
-	var t tree
+	var t jsonread.Tree
 	var counts []FacetCount
 	for _, run := range append(surely, perhaps...) {
 		if text, ok := a.rareText(&t, path, run[0]); ok {
@@ -106,14 +108,14 @@ func (a *Attributes) rareFacets(at *field, path string, limit int, others []Face
 }
 
 // rareText finds the text with the entry's hash in the entry's record.
-func (a *Attributes) rareText(t *tree, field string, e entry) (text string, ok bool) {
-	if t.load(a.raw, int(e.pos)) != nil {
+func (a *Attributes) rareText(t *jsonread.Tree, field string, e entry) (text string, ok bool) {
+	if load(t, a.raw, int(e.pos)) != nil {
 		return "", false
 	}
-	t.follow(0, field, func(i int) {
-		t.leaves(i, func(i int) {
-			if !ok && t.nodes[i].kind == kindString {
-				text = t.str(i)
+	t.Follow(0, field, func(i int) {
+		leaves(t, i, func(i int) {
+			if !ok && t.Kind(i) == jsonread.String {
+				text = t.Str(i)
 				ok = xxhash.Sum64String(text) == e.key()
 			}
 		})
@@ -122,26 +124,28 @@ func (a *Attributes) rareText(t *tree, field string, e entry) (text string, ok b
 }
 
 // leaves calls visit with value i, or with the elements of the list that it is.
-func (t *tree) leaves(i int, visit func(i int)) {
-	if t.nodes[i].kind != kindArray {
+func leaves(t *jsonread.Tree, i int, visit func(i int)) {
+	if t.Kind(i) != jsonread.Array {
 		visit(i)
 		return
 	}
-	t.children(i, func(c int) { t.leaves(c, visit) })
+	for c := range t.Children(i) {
+		leaves(t, c, visit)
+	}
 }
 
 // scanFacets counts the values of a path that is not indexed.
 func (a *Attributes) scanFacets(field string) []FacetCount {
-	var t tree
+	var t jsonread.Tree
 	counts := make(map[any]int)
 	for i := range a.n {
-		if t.load(a.raw, i) != nil {
+		if load(&t, a.raw, i) != nil {
 			continue
 		}
 		seen := make(map[any]bool)
-		t.follow(0, field, func(i int) {
-			t.leaves(i, func(i int) {
-				if v, ok := t.scalar(i); ok && !seen[v] {
+		t.Follow(0, field, func(i int) {
+			leaves(&t, i, func(i int) {
+				if v, ok := value(&t, i); ok && !seen[v] {
 					seen[v] = true
 					counts[v]++
 				}
@@ -155,17 +159,17 @@ func (a *Attributes) scanFacets(field string) []FacetCount {
 	return out
 }
 
-func (t *tree) scalar(i int) (v any, ok bool) {
-	switch t.nodes[i].kind {
-	case kindNull:
+func value(t *jsonread.Tree, i int) (v any, ok bool) {
+	switch t.Kind(i) {
+	case jsonread.Null:
 		return nil, true
-	case kindFalse, kindTrue:
-		return t.nodes[i].kind == kindTrue, true
-	case kindNumber:
-		x := t.number(i)
+	case jsonread.False, jsonread.True:
+		return t.Kind(i) == jsonread.True, true
+	case jsonread.Number:
+		x := t.Float(i)
 		return x, !math.IsInf(x, 0)
-	case kindString:
-		return t.str(i), true
+	case jsonread.String:
+		return t.Str(i), true
 	}
 	return nil, false
 }

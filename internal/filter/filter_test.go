@@ -1,4 +1,4 @@
-package vendors_test
+package filter_test
 
 import (
 	"encoding/json"
@@ -10,10 +10,11 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/filter"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
-func attributes(t testing.TB, raws ...string) *vendors.Attributes {
+func attributes(t testing.TB, raws ...string) *filter.Attributes {
 	t.Helper()
 	a, err := stored(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
 	if err != nil {
@@ -23,8 +24,8 @@ func attributes(t testing.TB, raws ...string) *vendors.Attributes {
 }
 
 // stored builds attributes and opens a copy of their arrays, as a replica does.
-func stored(n int, raw func(i int) ([]byte, error)) (*vendors.Attributes, error) {
-	built, err := vendors.BuildAttributes(n, raw)
+func stored(n int, raw func(i int) ([]byte, error)) (*filter.Attributes, error) {
+	built, err := filter.Build(n, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -32,14 +33,14 @@ func stored(n int, raw func(i int) ([]byte, error)) (*vendors.Attributes, error)
 	for _, a := range built.Arrays() {
 		arrays = append(arrays, slices.Clone(a))
 	}
-	return vendors.AttributesFrom(arrays, n, raw)
+	return filter.Open(arrays, n, raw)
 }
 
-func selected(t testing.TB, a *vendors.Attributes, filter string) []uint32 {
+func selected(t testing.TB, a *filter.Attributes, text string) []uint32 {
 	t.Helper()
-	f, err := vendors.ParseFilter(json.RawMessage(filter))
+	f, err := filter.Parse(json.RawMessage(text))
 	if err != nil {
-		t.Fatalf("ParseFilter(%s): %v", filter, err)
+		t.Fatalf("Parse(%s): %v", text, err)
 	}
 	return a.Select(f).ToArray()
 }
@@ -110,7 +111,7 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 }
 
 func TestBadFiltersAreRefused(t *testing.T) {
-	for filter, want := range map[string]string{
+	for text, want := range map[string]string{
 		``:                                 "cut off",
 		`null`:                             "filter is null",
 		`[]`:                               "filter is an array",
@@ -133,8 +134,8 @@ func TestBadFiltersAreRefused(t *testing.T) {
 		`{"a":[` + numbers(0, 1001) + `]}`: "lists 1001 values",
 		manyConditions(65):                 "65 conditions",
 	} {
-		if _, err := vendors.ParseFilter(json.RawMessage(filter)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("ParseFilter(%.60s) = %v, want an error with %q", filter, err, want)
+		if _, err := filter.Parse(json.RawMessage(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Parse(%.60s) = %v, want an error with %q", text, err, want)
 		}
 	}
 }
@@ -257,16 +258,16 @@ func decode(t *rapid.T, s string) map[string]any {
 
 func TestSelectAgreesWithEvaluatingEveryRecord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		raws := recordTexts(t, rapid.IntRange(0, 12).Draw(t, "n"))
+		raws := vendorstest.RecordTexts(t, rapid.IntRange(0, 12).Draw(t, "n"))
 		a, err := stored(len(raws), func(i int) ([]byte, error) { return []byte(raws[i]), nil })
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 5 {
 			text := filterText().Draw(t, "filter")
-			f, err := vendors.ParseFilter(json.RawMessage(text))
+			f, err := filter.Parse(json.RawMessage(text))
 			if err != nil {
-				t.Fatalf("ParseFilter(%s): %v", text, err)
+				t.Fatalf("Parse(%s): %v", text, err)
 			}
 			var wanted []uint32
 			for i, raw := range raws {
@@ -356,18 +357,18 @@ func TestFacetsCountRecordsByValue(t *testing.T) {
 
 func TestAttributesNeedEveryRecord(t *testing.T) {
 	broken := errors.New("disk")
-	if _, err := vendors.BuildAttributes(2, func(i int) ([]byte, error) { return []byte(`{}`), []error{nil, broken}[i] }); !errors.Is(err, broken) {
-		t.Errorf("BuildAttributes() = %v, want %v", err, broken)
+	if _, err := filter.Build(2, func(i int) ([]byte, error) { return []byte(`{}`), []error{nil, broken}[i] }); !errors.Is(err, broken) {
+		t.Errorf("Build() = %v, want %v", err, broken)
 	}
-	if _, err := vendors.BuildAttributes(1, func(int) ([]byte, error) { return []byte(`{"a":`), nil }); err == nil {
-		t.Error("BuildAttributes() of a broken record gave no error")
+	if _, err := filter.Build(1, func(int) ([]byte, error) { return []byte(`{"a":`), nil }); err == nil {
+		t.Error("Build() of a broken record gave no error")
 	}
 }
 
 // Arrays of another version, of other records, cut short or with ranges that lead elsewhere are refused.
 func TestAttributesRefuseArraysThatDoNotFit(t *testing.T) {
 	raw := func(i int) ([]byte, error) { return fmt.Appendf(nil, `{"a":"x%d","n":%d}`, i%2, i), nil }
-	built, err := vendors.BuildAttributes(4, raw)
+	built, err := filter.Build(4, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +388,7 @@ func TestAttributesRefuseArraysThatDoNotFit(t *testing.T) {
 		for _, a := range built.Arrays() {
 			arrays = append(arrays, slices.Clone(a))
 		}
-		if _, err := vendors.AttributesFrom(change(arrays), 4, raw); err == nil {
+		if _, err := filter.Open(change(arrays), 4, raw); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -399,11 +400,11 @@ func FuzzAttributeArrays(f *testing.F) {
 		return fmt.Appendf(nil, `{"a":"x%d","n":[%d,1.5],"b":[true,null],"u":"unique %d"}`, i%3, i, i), nil
 	}
 	const n = 300
-	built, err := vendors.BuildAttributes(n, raw)
+	built, err := filter.Build(n, raw)
 	if err != nil {
 		f.Fatal(err)
 	}
-	filter, err := vendors.ParseFilter(json.RawMessage(`{"a":["x1","x2"],"n":{"gte":1,"lt":200},"b":[true,null],"u":{"exists":true}}`))
+	conditions, err := filter.Parse(json.RawMessage(`{"a":["x1","x2"],"n":{"gte":1,"lt":200},"b":[true,null],"u":{"exists":true}}`))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -416,25 +417,25 @@ func FuzzAttributeArrays(f *testing.F) {
 		}
 		in := arrays[int(array)%len(arrays)]
 		in[int(at)%len(in)] = value
-		a, err := vendors.AttributesFrom(arrays, n, raw)
+		a, err := filter.Open(arrays, n, raw)
 		if err != nil {
 			return
 		}
-		a.Select(filter).ToArray()
+		a.Select(conditions).ToArray()
 		for _, field := range []string{"a", "n", "b", "u"} {
 			a.Facets(field, 10)
 		}
 	})
 }
 
-func FuzzParseFilter(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{`{"a":1}`, `{"a.b":["x",null,true,1.5]}`, `{"a":{"gt":1,"lte":2e3}}`, `{"a":{"exists":false}}`, `{"":""}`, `{"a":-0}`} {
 		f.Add([]byte(s))
 	}
 	raws := []string{`{"a":1,"b":"x"}`, `{"a":{"b":["x",null]}}`, `{}`}
 	a := attributes(f, raws...)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		filter, err := vendors.ParseFilter(text)
+		conditions, err := filter.Parse(text)
 		if err != nil {
 			return
 		}
@@ -447,7 +448,7 @@ func FuzzParseFilter(f *testing.F) {
 			if err := json.Unmarshal([]byte(raw), &rec); err != nil {
 				t.Fatal(err)
 			}
-			if got := a.Select(filter).Contains(uint32(i)); got != want(rec, m) {
+			if got := a.Select(conditions).Contains(uint32(i)); got != want(rec, m) {
 				t.Fatalf("%s selects %s: %v", text, raw, got)
 			}
 		}
@@ -462,7 +463,7 @@ func TestSelectAcrossManyRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for filter, in := range map[string]func(i int) bool{
+	for text, in := range map[string]func(i int) bool{
 		`{"s":{"gte":50,"lt":60}}`:   func(i int) bool { return i%100 >= 50 && i%100 < 60 },
 		`{"s":{"lt":99}}`:            func(i int) bool { return i%100 < 99 },
 		`{"s":7}`:                    func(i int) bool { return i%100 == 7 },
@@ -470,7 +471,7 @@ func TestSelectAcrossManyRecords(t *testing.T) {
 		`{"s":{"gt":99},"k":["v6"]}`: func(i int) bool { return i%7 == 6 },
 		`{"k":{"exists":false}}`:     func(int) bool { return false },
 	} {
-		got := selected(t, a, filter)
+		got := selected(t, a, text)
 		var want []uint32
 		for i := range n {
 			if in(i) {
@@ -478,7 +479,7 @@ func TestSelectAcrossManyRecords(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s selects %d records, want %d", filter, len(got), len(want))
+			t.Errorf("%s selects %d records, want %d", text, len(got), len(want))
 		}
 	}
 }
