@@ -41,6 +41,7 @@ var owners = map[string]string{
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": "internal/embed",
 	"github.com/aws/aws-sdk-go-v2/service/kms":            "internal/wire",
 	"github.com/sashabaranov/go-openai":                   "internal/embed",
+	"github.com/ikawaha/kagome/v2":                        "internal/lexical",
 	"github.com/danielgtaylor/huma/v2":                    "internal/serve",
 }
 

@@ -116,7 +116,7 @@ func arrays(ctx context.Context, dir string) ([]store.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
+	words, err := lexical.Build(docs.Len(), nil, func(i int) (lexical.Fields, error) {
 		id, name, raw, err := docs.Record(i)
 		if err != nil {
 			return lexical.Fields{}, err

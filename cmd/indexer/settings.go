@@ -14,6 +14,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/langchain"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/lexical/readings"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
@@ -175,7 +176,11 @@ func observer(m *reconcile.Metrics, log *slog.Logger) embed.Observer {
 }
 
 func indexWords(n int, words func(i int) (vendors.Words, error)) ([][]byte, error) {
-	x, err := lexical.Build(n, func(i int) (lexical.Fields, error) {
+	dictionary, err := readings.Open()
+	if err != nil {
+		return nil, err
+	}
+	x, err := lexical.Build(n, dictionary, func(i int) (lexical.Fields, error) {
 		w, err := words(i)
 		return lexical.Fields(w), err
 	})

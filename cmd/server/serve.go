@@ -134,7 +134,7 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 }
 
 func buildLexical(n int, words func(i int) (vendors.Words, error)) (serve.Lexical, error) {
-	return lexical.Build(n, func(i int) (lexical.Fields, error) {
+	return lexical.Build(n, nil, func(i int) (lexical.Fields, error) {
 		w, err := words(i)
 		return lexical.Fields(w), err
 	})

@@ -10,7 +10,7 @@ import (
 
 // Version is raised when terms, hashes or the arrays of an Index change: an index of another version would be asked
 // with terms that it does not know. Whoever has the records builds it again.
-const Version = 2
+const Version = 3
 
 // Arrays returns the flat arrays that From takes: views, not to be changed. They hold the index as it is searched, so
 // that a snapshot can carry it and a replica map it.

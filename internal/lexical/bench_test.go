@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/lexical/readings"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
@@ -31,7 +32,19 @@ func generated(tb testing.TB, n int) []vendors.Words {
 	return words
 }
 
-func BenchmarkBuild20k(b *testing.B) {
+func BenchmarkBuild20k(b *testing.B)             { benchmarkBuild(b, nil) }
+func BenchmarkBuildWithReadings20k(b *testing.B) { benchmarkBuild(b, dictionary(b)) }
+
+func dictionary(tb testing.TB) lexical.Reader {
+	tb.Helper()
+	d, err := readings.Open()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return d
+}
+
+func benchmarkBuild(b *testing.B, read lexical.Reader) {
 	words := generated(b, benchRecords)
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -39,7 +52,7 @@ func BenchmarkBuild20k(b *testing.B) {
 	var x *lexical.Index
 	for b.Loop() {
 		var err error
-		if x, err = lexical.Build(len(words), fieldsOf(words)); err != nil {
+		if x, err = lexical.Build(len(words), read, fieldsOf(words)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -55,16 +68,22 @@ var benchQueries = []string{
 	"請求書の転記をなくす経費精算サービスを探しています", "ドローンで橋のひび割れを検知", "株式会社朝霧データ人事", "タレントアイ", "GT-0",
 }
 
-func BenchmarkSearch20k(b *testing.B) {
+// Questions with a slip of the pen, in kana and in romaji cost more: other spellings are tried.
+var spelledQueries = []string{"コールドレポド", "せいきゅうしょのよみとり", "reitou souko", "タレントアイイ", "monitering"}
+
+func BenchmarkSearch20k(b *testing.B)  { benchmarkSearch(b, benchQueries) }
+func BenchmarkSpelled20k(b *testing.B) { benchmarkSearch(b, spelledQueries) }
+
+func benchmarkSearch(b *testing.B, queries []string) {
 	words := generated(b, benchRecords)
-	x, err := lexical.Build(len(words), fieldsOf(words))
+	x, err := lexical.Build(len(words), dictionary(b), fieldsOf(words))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		x.Search(benchQueries[i%len(benchQueries)], 50, nil)
+		x.Search(queries[i%len(queries)], 50, nil)
 		i++
 	}
 }

@@ -52,12 +52,16 @@ func compareNames(a, b name) int {
 }
 
 // Build indexes n records; fields(i) is called once for each, in order. It takes about twice the memory of the index
-// while it runs, on one core.
-func Build(n int, fields func(i int) (Fields, error)) (*Index, error) {
+// while it runs, on one core. With read, records are found by how their words sound too; nil leaves that to what is
+// written in katakana.
+func Build(n int, read Reader, fields func(i int) (Fields, error)) (*Index, error) {
 	if n < 0 || n > math.MaxInt32 {
 		return nil, fmt.Errorf("lexical: %d records: want 0..%d", n, math.MaxInt32)
 	}
-	b := builder{terms: make(map[uint64]uint32), index: &Index{n: n, lengths: make([]uint16, n)}}
+	b := builder{
+		read: read, phrases: make(map[string][]uint64),
+		terms: make(map[uint64]uint32), index: &Index{n: n, lengths: make([]uint16, n)},
+	}
 	for i := range n {
 		f, err := fields(i)
 		if err != nil {
@@ -70,14 +74,16 @@ func Build(n int, fields func(i int) (Fields, error)) (*Index, error) {
 
 // builder collects postings by term, in order of records.
 type builder struct {
-	index *Index
-	terms map[uint64]uint32 // hash -> its list
-	lists []list
-	arena arena
-	total int
-	forms []nameForm // of names
-	runes []rune
-	found []uint64 // terms of the record at hand; the lowest bit tells a name's from a text's
+	read    Reader
+	phrases map[string][]uint64 // how they sound
+	index   *Index
+	terms   map[uint64]uint32 // hash -> its list
+	lists   []list
+	arena   arena
+	total   int
+	forms   []nameForm // of names
+	runes   []rune
+	found   []uint64 // terms of the record at hand; the lowest bit tells a name's from a text's
 }
 
 // list is the postings of one term in a chain of blocks that double in size.
@@ -91,9 +97,12 @@ type list struct {
 
 func (b *builder) add(pos uint32, f Fields) {
 	b.found = b.found[:0]
+	inText := func(h uint64) { b.found = append(b.found, h&^1) }
 	b.fold(f.Text)
-	documentTerms(b.runes, func(h uint64) { b.found = append(b.found, h&^1) })
-	length := len(b.found)
+	documentTerms(b.runes, inText)
+	length := len(b.found) // what sounds or means the same is no further word
+	stems(b.runes, inText)
+	b.heardTerms(b.runes, inText)
 	b.names(pos, f)
 	b.index.lengths[pos] = uint16(min(length, math.MaxUint16))
 	b.total += length
@@ -120,6 +129,9 @@ func (b *builder) fold(s string) {
 func (b *builder) names(pos uint32, f Fields) {
 	b.name(pos, f.Name)
 	b.forms = appendForms(b.forms, pos, b.runes)
+	if sound := b.heardName(withoutForm(string(b.runes))); len(sound) > 1 {
+		b.forms = append(b.forms, nameForm{string(sound[:min(len(sound), maxNameRunes)]), pos})
+	}
 	for _, k := range f.Keywords[:min(len(f.Keywords), maxKeywords)] {
 		b.name(pos, k)
 	}
@@ -130,11 +142,15 @@ func (b *builder) name(pos uint32, s string) {
 	if len(b.runes) == 0 {
 		return
 	}
-	documentTerms(b.runes, func(h uint64) { b.found = append(b.found, h|1) })
+	inName := func(h uint64) { b.found = append(b.found, h|1) }
+	documentTerms(b.runes, inName)
+	stems(b.runes, inName)
+	b.heardTerms(b.runes, inName)
 	whole := compact(b.runes)
-	short := compact([]rune(withoutForm(string(b.runes))))
-	for i, n := range [][]rune{whole, short} {
-		if len(n) > 0 && (i == 0 || len(n) != len(whole)) {
+	bare := withoutForm(string(b.runes))
+	short := compact([]rune(bare))
+	for i, n := range [][]rune{whole, short, b.heardName(bare)} {
+		if len(n) > 0 && (i != 1 || len(n) != len(whole)) {
 			h := hash(n)
 			b.index.exact = append(b.index.exact, name{uint32(h >> 32), uint32(h), pos})
 		}

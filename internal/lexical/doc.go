@@ -1,9 +1,13 @@
 // Package lexical finds records by the words in them: Okapi BM25 over an inverted index of flat arrays, which is built
-// with a snapshot and mapped by the replicas that load it. It needs no dictionary: Japanese is cut into pairs of neighbouring characters and single kanji,
-// other writing into words, and both are compared in NFKC, without case, with hiragana as katakana. Names, product
-// names and codes are kept a second time as a whole, so that they are found first when they are the whole question,
-// however they are punctuated, and before the rest when the question begins them or they stand in it. What is written and
-// not seen (package spelling) takes no part.
+// with a snapshot and mapped by the replicas that load it. Japanese is cut into pairs of neighbouring characters and
+// single kanji, other writing into words, and both are compared in NFKC, without case, with hiragana as katakana. Names,
+// product names and codes are kept a second time as a whole, so that they are found first when they are the whole
+// question, however they are punctuated, and before the rest when the question begins them or they stand in it. What is
+// written and not seen (package spelling) takes no part.
+//
+// Searching needs no dictionary. Building takes one where it can (package readings), and adds how words sound: then
+// れいとうそうこ and "reitou souko" find 冷凍倉庫. A word that no record holds is taken for one that is a slip of the pen
+// away, and English words are compared by their stems, too.
 //
 // Fuse merges such a ranking with one by meaning.
 //

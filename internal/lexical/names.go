@@ -25,6 +25,9 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 	if len(exact) == 0 {
 		exact = x.named(compact([]rune(withoutForm(strings.TrimSpace(string(text))))))
 	}
+	if kana := x.heardQuery(text); len(exact) == 0 && len(kana) >= minHeard {
+		exact = x.named(loose([]rune{heardMark}, kana))
+	}
 	for _, n := range exact {
 		t.add(n.pos, exactBonus)
 	}

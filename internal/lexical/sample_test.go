@@ -51,7 +51,7 @@ func sample(t testing.TB) *collection {
 		c.words = append(c.words, w)
 		c.rows = append(c.rows, c.vector(t, r.Text))
 	}
-	if c.index, err = lexical.Build(len(c.words), fieldsOf(c.words)); err != nil {
+	if c.index, err = lexical.Build(len(c.words), dictionary(t), fieldsOf(c.words)); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "queries.json"))
@@ -211,5 +211,41 @@ func TestBeginningsOfNamesComeFirst(t *testing.T) {
 	}
 	if t.Logf("%d beginnings of %d names", asked, len(c.words)); asked < len(c.words) {
 		t.Error("hardly any")
+	}
+}
+
+// Kana, romaji and one wrong letter find what kanji and the right ones find.
+func TestSpellingsFindTheirVendors(t *testing.T) {
+	c := sample(t)
+	data, err := os.ReadFile("testdata/spellings.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var questions []struct {
+		Kind string
+		question
+	}
+	if err := json.Unmarshal(data, &questions); err != nil {
+		t.Fatal(err)
+	}
+	asked, first, third := map[string]int{}, map[string]int{}, map[string]int{}
+	for _, q := range questions {
+		asked[q.Kind]++
+		pos, _ := c.index.Search(q.Query, 10, nil)
+		r := c.rank(pos, q.Expect)
+		if r == 1 {
+			first[q.Kind]++
+		}
+		if r >= 1 && r <= 3 {
+			third[q.Kind]++
+		} else {
+			t.Logf("%s: %q finds %v at %d", q.Kind, q.Query, q.Expect, r)
+		}
+	}
+	for kind, n := range asked {
+		t.Logf("%s: hit@1 %d, hit@3 %d of %d", kind, first[kind], third[kind], n)
+		if 10*third[kind] < 9*n {
+			t.Errorf("%s: hit@3 is %d of %d", kind, third[kind], n)
+		}
 	}
 }

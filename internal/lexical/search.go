@@ -95,12 +95,20 @@ func (x *Index) tally(t *tally, text []rune) {
 // wanted finds the query's terms that occur in records, rarest first.
 func (x *Index) wanted(text []rune) []wanted {
 	var out []wanted
-	queryTerms(text, func(h uint64) {
+	gain := 1.0
+	want := func(h uint64) {
 		if at, ok := slices.BinarySearch(x.terms, h&^1); ok {
 			df := float64(x.df[at])
-			out = append(out, wanted{at, math.Log(1 + (float64(x.n)-df+0.5)/(df+0.5))})
+			out = append(out, wanted{at, gain * math.Log(1+(float64(x.n)-df+0.5)/(df+0.5))})
 		}
-	})
+	}
+	queryTerms(text, want)
+	stems(text, want)
+	if kana := x.heardQuery(text); kana != nil {
+		x.heardWords(kana, want)
+	}
+	gain = typoGain
+	x.mistyped(text, want)
 	slices.SortFunc(out, func(p, q wanted) int {
 		if c := cmp.Compare(x.df[p.at], x.df[q.at]); c != 0 {
 			return c

@@ -15,7 +15,7 @@ import (
 
 func build(t testing.TB, fields ...Fields) *Index {
 	t.Helper()
-	built, err := Build(len(fields), func(i int) (Fields, error) { return fields[i], nil })
+	built, err := Build(len(fields), nil, func(i int) (Fields, error) { return fields[i], nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,13 +179,13 @@ func TestNothingIsFoundInNothing(t *testing.T) {
 		}
 	}
 	broken := errors.New("disk")
-	if _, err := Build(1, func(int) (Fields, error) { return Fields{}, broken }); !errors.Is(err, broken) {
+	if _, err := Build(1, nil, func(int) (Fields, error) { return Fields{}, broken }); !errors.Is(err, broken) {
 		t.Errorf("Build() = %v, want %v", err, broken)
 	}
 }
 
-// naive is BM25 from its definition, over the same terms.
-func naive(fields []Fields, query string) map[int64]float64 {
+// naive is BM25 from its definition, over the terms of x.
+func naive(x *Index, fields []Fields, query string) map[int64]float64 {
 	n := float64(len(fields))
 	tfs := make([]map[uint64]float64, len(fields))
 	lengths := make([]float64, len(fields))
@@ -193,9 +193,16 @@ func naive(fields []Fields, query string) map[int64]float64 {
 	var total float64
 	for i, f := range fields {
 		tfs[i] = make(map[uint64]float64)
-		documentTerms(fold(nil, f.Text), func(h uint64) { tfs[i][h&^1]++; lengths[i]++ })
+		more := func(s string, weight float64) {
+			add := func(h uint64) { tfs[i][h&^1] += weight }
+			documentTerms(fold(nil, s), add)
+			stems(fold(nil, s), add)
+			(&builder{}).heardTerms(fold(nil, s), add)
+		}
+		documentTerms(fold(nil, f.Text), func(uint64) { lengths[i]++ })
+		more(f.Text, 1)
 		for _, s := range append([]string{f.Name}, f.Keywords...) {
-			documentTerms(fold(nil, s), func(h uint64) { tfs[i][h&^1] += nameWeight })
+			more(s, nameWeight)
 		}
 		for h := range tfs[i] {
 			df[h]++
@@ -204,7 +211,12 @@ func naive(fields []Fields, query string) map[int64]float64 {
 	}
 	mean := max(total/n, 1)
 	terms := make(map[uint64]bool)
-	queryTerms(fold(nil, query), func(h uint64) { terms[h&^1] = true })
+	want := func(h uint64) { terms[h&^1] = true }
+	queryTerms(fold(nil, query), want)
+	stems(fold(nil, query), want)
+	if kana := x.heardQuery(fold(nil, query)); kana != nil {
+		x.heardWords(kana, want) // how a question is cut is tested by itself
+	}
 	var reach float64
 	out := make(map[int64]float64)
 	for h := range terms {
@@ -236,12 +248,12 @@ func TestScoresAreThoseOfBM25(t *testing.T) {
 		for i := range fields {
 			fields[i] = Fields{Name: fmt.Sprintf("name%d %s", i, sentence.Draw(t, "name")), Text: sentence.Draw(t, "text")}
 		}
-		x, err := Build(len(fields), func(i int) (Fields, error) { return fields[i], nil })
+		x, err := Build(len(fields), nil, func(i int) (Fields, error) { return fields[i], nil })
 		if err != nil {
 			t.Fatal(err)
 		}
 		query := sentence.Draw(t, "query")
-		want := naive(fields, query)
+		want := naive(x, fields, query)
 		pos, scores := x.Search(query, len(fields), nil)
 		if len(pos) != len(want) {
 			t.Fatalf("%q finds %v, want %d records", query, pos, len(want))
@@ -264,7 +276,7 @@ func TestScoresAreThoseOfBM25(t *testing.T) {
 
 func TestLongListsSurviveTheArena(t *testing.T) {
 	const n = 70_000 // the postings of a term in every record fill many blocks
-	x, err := Build(n, func(i int) (Fields, error) {
+	x, err := Build(n, nil, func(i int) (Fields, error) {
 		return Fields{Text: fmt.Sprintf("common %d %s", i, strings.Repeat("common ", i%20))}, nil
 	})
 	if err != nil {

@@ -148,7 +148,7 @@ func gram(text string) []float32 {
 
 // buildWords and lexical.Fuse are what the server is wired to.
 func buildWords(n int, words func(i int) (vendors.Words, error)) (Lexical, error) {
-	return lexical.Build(n, func(i int) (lexical.Fields, error) {
+	return lexical.Build(n, nil, func(i int) (lexical.Fields, error) {
 		w, err := words(i)
 		return lexical.Fields{Name: w.Name, Text: w.Text, Keywords: w.Keywords}, err
 	})

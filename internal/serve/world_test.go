@@ -123,7 +123,7 @@ func (w *world) arrays(dir string) (files []store.File) {
 	defer docs.Close()
 	attrs, err := filter.Build(docs.Len(), docs.Metadata)
 	must(w.t, err)
-	words, err := lexical.Build(docs.Len(), func(i int) (lexical.Fields, error) {
+	words, err := lexical.Build(docs.Len(), nil, func(i int) (lexical.Fields, error) {
 		id, name, raw, err := docs.Record(i)
 		must(w.t, err)
 		found, err := vendors.WordsOf(id, name, raw)
