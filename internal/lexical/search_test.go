@@ -210,20 +210,21 @@ func naive(x *Index, fields []Fields, query string) map[int64]float64 {
 		total += lengths[i]
 	}
 	mean := max(total/n, 1)
-	terms := make(map[uint64]bool)
-	want := func(h uint64) { terms[h&^1] = true }
+	terms := make(map[uint64]float64) // what each counts
+	want := func(h uint64) { terms[h&^1] = 1 }
+	x.mistyped(fold(nil, query), func(h uint64) { terms[h&^1] = typoGain })
 	queryTerms(fold(nil, query), want)
 	stems(fold(nil, query), want)
 	if kana := x.heardQuery(fold(nil, query)); kana != nil {
-		x.heardWords(kana, want) // how a question is cut is tested by itself
+		x.heardWords(kana, want) // how a question is cut is tested by itself, as what slips may mean
 	}
 	var reach float64
 	out := make(map[int64]float64)
-	for h := range terms {
+	for h, gain := range terms {
 		if df[h] == 0 {
 			continue
 		}
-		idf := math.Log(1 + (n-df[h]+0.5)/(df[h]+0.5))
+		idf := gain * math.Log(1+(n-df[h]+0.5)/(df[h]+0.5))
 		reach += idf * (k1 + 1)
 		for i := range fields {
 			if tf := tfs[i][h]; tf > 0 {

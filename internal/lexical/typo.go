@@ -1,7 +1,7 @@
 package lexical
 
 // What a question can be wrong in: one letter too many, too few, another one, or two neighbours in the wrong order
-// (Damerau 1964: four of five misspellings). Words that some record holds are taken as they are.
+// (Damerau 1964: four of five misspellings). Words that some record holds are taken as they are, and so are codes: another digit is another thing.
 const (
 	minTypo  = 5   // letters of a word that may be mistyped; shorter ones are near to too many others
 	minTypoK = 4   // the same of kana
@@ -11,7 +11,7 @@ const (
 )
 
 const (
-	latinLetters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	latinLetters = "abcdefghijklmnopqrstuvwxyz"
 	kanaLetters  = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワンガギグゲゴザジズゼゾダデドバビブベボパピプペポァィェォャュョッ"
 )
 
@@ -50,7 +50,7 @@ func (x *Index) mistyped(text []rune, emit func(uint64)) {
 			continue
 		}
 		switch {
-		case s == spaced && len(word) >= minTypo && !x.has(hash(word)) && !x.has(stem(word)):
+		case s == spaced && len(word) >= minTypo && stem(word) != 0 && !x.has(hash(word)) && !x.has(stem(word)):
 			tried++
 			near(word, latinLetters, func(spelling []rune) {
 				if h := hash(spelling); x.has(h) {
