@@ -25,13 +25,11 @@ func (r *Reconciler) Plan(ctx context.Context) (PlanReport, error) {
 	}
 	p.dir = dir
 	defer p.close()
-	ptr, info, err := store.ReadPointer(ctx, p.Objects, p.Layout, "")
-	switch {
-	case err == nil:
-		p.pointer, p.pointerETag = &ptr, info.ETag
-	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid):
-		return PlanReport{}, fmt.Errorf("read pointer: %w", err)
+	var info store.Info
+	if p.pointer, info, err = readPointerIfAny(ctx, p.Objects, p.Layout); err != nil {
+		return PlanReport{}, err
 	}
+	p.pointerETag = info.ETag
 	for _, step := range []func(context.Context) error{p.readServed, p.parse, p.compare, p.budget} {
 		if err := step(ctx); err != nil && !errors.Is(err, ErrHeld) {
 			return PlanReport{}, stopped(ctx, err)

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +41,8 @@ func (p *pass) collect(ctx context.Context) error {
 	if v.controlGone {
 		v.control = p.act
 	}
-	if epoch := p.lease.epoch(); v.pointer.Epoch > epoch || v.doc.Epoch > epoch {
-		p.lease.drop()
-		return fmt.Errorf("%w: pointer or gc.json is of a later epoch than %d", ErrLeaseLost, epoch)
+	if err := cmp.Or(p.lease.yield("the pointer", v.pointer.Epoch), p.lease.yield("gc.json", v.doc.Epoch)); err != nil {
+		return err
 	}
 	if v.control.Suspended != nil || v.control.Pin != nil {
 		return nil // the operator was faster than this pass

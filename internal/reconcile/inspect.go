@@ -70,16 +70,12 @@ type overview struct {
 
 func (o *Operator) overview(ctx context.Context) (overview, error) {
 	var v overview
-	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
-	switch {
-	case err == nil:
-		v.pointer = &ptr
-	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid):
-		return v, fmt.Errorf("read pointer: %w", err)
+	var err error
+	if v.pointer, _, err = readPointerIfAny(ctx, o.Objects, o.Layout); err != nil {
+		return v, err
 	}
-	v.control, _, err = store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return v, fmt.Errorf("read control: %w", err)
+	if v.control, err = o.readControl(ctx); err != nil {
+		return v, err
 	}
 	v.status, _, err = store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

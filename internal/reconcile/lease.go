@@ -14,6 +14,9 @@ import (
 // raised at takeover by the fence write. It never compares a remote clock with the local one: a holder is
 // expired when its record was *seen unchanged* for the record's own TTL on the local monotonic clock, and
 // our own validity counts from the *sending* of the last renewal that succeeded.
+//
+// Whoever works under it knows six verbs: acquire it; keep it, which renews beside the work; check, by the local clock,
+// that work may go on; confirm, by the store, that the term is still ours; yield to a document of a later epoch; release it.
 type lease struct {
 	objects store.Objects
 	layout  store.Layout
@@ -33,7 +36,7 @@ type lease struct {
 	since time.Duration // when it was first seen
 	top   store.Height  // of the pointer, as this process or an earlier holder saw it
 
-	passed time.Time // when the last pass ended
+	passedAt time.Time // when the last pass ended
 }
 
 // epoch of the term that is held, 0 when none is.
@@ -71,33 +74,44 @@ func (l *lease) check() error {
 // acquire takes the lease when nobody holds it and says whether we hold it now. An error means that the
 // store could not tell.
 func (l *lease) acquire(ctx context.Context) (bool, error) {
-	sent := l.clock.Elapsed()
+	asked := l.clock.Elapsed()
 	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
-	cond := store.PutOptions{IfMatch: info.ETag}
+	cond, ttl := store.PutOptions{IfMatch: info.ETag}, found.TTL()
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		cond = store.PutOptions{IfAbsent: true}
+		cond, ttl = store.PutOptions{IfAbsent: true}, 0
 	case errors.Is(err, store.ErrCorrupt) && info.ETag != "":
-		// Someone wrote over it: let it grow old like a holder that does not answer.
-		if !l.expired(info.ETag, l.ttl, sent) {
-			return false, nil
-		}
+		ttl = l.ttl // someone wrote over it: let it grow old like a holder that does not answer
 	case err != nil:
 		return false, fmt.Errorf("read lease: %w", err)
 	case found.Owner == l.owner || found.Released:
-		// Our own ghost (a lost answer, or a term given up): nobody else can be using it.
-		l.note(found)
-	default:
-		l.note(found)
-		if !l.expired(info.ETag, found.TTL(), sent) {
-			return false, nil
-		}
+		ttl = 0 // our own ghost (a lost answer, or a term given up): nobody else can be using it
 	}
-	floor, err := l.floor(ctx)
+	if !l.free(found, err == nil, info.ETag, ttl, asked) {
+		return false, nil
+	}
+	highest, err := highestEpoch(ctx, l.objects, l.layout)
 	if err != nil {
 		return false, err
 	}
-	return l.take(ctx, max(found.Epoch, floor)+1, cond)
+	return l.take(ctx, max(found.Epoch, highest)+1, cond)
+}
+
+// free notes the record that a read sent at asked has found, and says whether it was seen unchanged for ttl since.
+func (l *lease) free(found store.Lease, readable bool, etag string, ttl, asked time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if readable {
+		l.record, l.top = found, higher(l.top, found.Highest)
+	}
+	if ttl == 0 {
+		return true
+	}
+	if l.seen != etag {
+		l.seen, l.since = etag, l.clock.Elapsed()
+		return false
+	}
+	return asked-l.since >= ttl
 }
 
 func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (bool, error) {
@@ -120,22 +134,24 @@ func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (b
 	return true, nil
 }
 
-// expired says whether the record under etag has been seen unchanged for ttl, up to a read sent at now.
-func (l *lease) expired(etag string, ttl time.Duration, now time.Duration) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.seen != etag {
-		l.seen, l.since = etag, l.clock.Elapsed()
-		return false
+// highestEpoch that any document carries: epochs stay monotonic even when lease.json was removed or overwritten by hand.
+func highestEpoch(ctx context.Context, o store.Objects, l store.Layout) (int64, error) {
+	p, _, err := readPointerIfAny(ctx, o, l)
+	if err != nil {
+		return 0, err
 	}
-	return now-l.since >= ttl
-}
-
-func (l *lease) note(found store.Lease) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.record = found
-	l.top = higher(l.top, found.Highest)
+	s, serr := readIfAny[store.Status](ctx, o, l.Status(), "status")
+	g, gerr := readIfAny[store.GC](ctx, o, l.GC(), "gc")
+	// Not for an epoch, but it may be of a newer release, which is to lead then.
+	_, cerr := readIfAny[store.Control](ctx, o, l.Control(), "control")
+	if !errors.Is(cerr, store.ErrNewer) {
+		cerr = nil
+	}
+	highest := max(s.Epoch, g.Epoch)
+	if p != nil {
+		highest = max(highest, p.Epoch)
+	}
+	return highest, errors.Join(serr, gerr, cerr)
 }
 
 // saw notes the height of the pointer, for the next renewal to carry.
@@ -154,29 +170,11 @@ func (l *lease) highest() store.Height {
 	return l.top
 }
 
-// floor is the highest epoch that any document carries: epochs stay monotonic even when lease.json was
-// removed or overwritten by hand.
-func (l *lease) floor(ctx context.Context) (int64, error) {
-	var highest int64
-	p, _, err := store.ReadPointer(ctx, l.objects, l.layout, "")
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid) {
-		return 0, fmt.Errorf("read pointer for its epoch: %w", err)
-	}
-	highest = max(highest, p.Epoch)
-	s, _, err := store.ReadDoc[store.Status](ctx, l.objects, l.layout.Status(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return 0, fmt.Errorf("read status for its epoch: %w", err)
-	}
-	highest = max(highest, s.Epoch)
-	g, _, err := store.ReadDoc[store.GC](ctx, l.objects, l.layout.GC(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return 0, fmt.Errorf("read gc for its epoch: %w", err)
-	}
-	// Not for an epoch, but it may be of a newer release, which is to lead then.
-	if _, _, err = store.ReadDoc[store.Control](ctx, l.objects, l.layout.Control(), store.GetOptions{}); errors.Is(err, store.ErrNewer) {
-		return 0, fmt.Errorf("read control: %w", err)
-	}
-	return max(highest, g.Epoch), nil
+// passed notes that a pass ended; the next renewal says so.
+func (l *lease) passed(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.passedAt = at.UTC()
 }
 
 // renew extends the term. ErrLeaseLost is final; any other error may be tried again while check allows.
@@ -188,21 +186,19 @@ func (l *lease) renew(ctx context.Context) error {
 		return fmt.Errorf("%w: not held", ErrLeaseLost)
 	}
 	if unsure { // it may have taken effect, and its ETag is the one to replace
-		if err := l.recall(ctx); err != nil {
+		if err := l.confirm(ctx); err != nil {
 			return err
 		}
 	}
 	nonce := store.NewNonce()
 	l.mu.Lock()
 	next, etag, sent := l.record, l.etag, l.clock.Elapsed()
-	next.Highest = l.top
-	next.PassedAt = l.passed
+	next.Nonce, next.Highest, next.PassedAt = nonce, l.top, l.passedAt
 	l.doubt[nonce] = sent
 	l.mu.Unlock()
-	next.Nonce = nonce
 	info, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-		return l.recall(ctx) // taken over, or an earlier renewal of ours landed late
+		return l.confirm(ctx) // taken over, or an earlier renewal of ours landed late
 	}
 	if err != nil {
 		return fmt.Errorf("renew lease: %w", err)
@@ -223,9 +219,10 @@ func (l *lease) believe(record store.Lease, etag string, sent time.Duration) {
 	}
 }
 
-// recall reads the record to find out what became of renewals that were not answered. One whose record is there took
-// effect: the term counts from its sending. A record that is not of our term means that it is over.
-func (l *lease) recall(ctx context.Context) error {
+// confirm asks the store whether the term is still ours: a suspended machine's clock does not know, nor does a renewal
+// that was not answered. One whose record is there took effect: the term counts from its sending. A record that is not of
+// our term, or none, means that it is over.
+func (l *lease) confirm(ctx context.Context) error {
 	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
 	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
 		return fmt.Errorf("read lease: %w", err)
@@ -243,6 +240,17 @@ func (l *lease) recall(ctx context.Context) error {
 	return nil
 }
 
+// yield ends the term when a document is of a later epoch than ours: somebody leads whom our clock does not know of.
+func (l *lease) yield(document string, epoch int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held && epoch <= l.record.Epoch {
+		return nil
+	}
+	l.held = false
+	return fmt.Errorf("%w: %s is of epoch %d, ours is %d", ErrLeaseLost, document, epoch, l.record.Epoch)
+}
+
 // renewPart of the TTL is what one attempt to renew may take, reading included. The first starts at a third of the
 // TTL, and with pauses and jitter of a hundredth three end before two thirds, where work stops:
 // 1/3 + 3 × 1/10 + 3 × 1/100 = 0.663.
@@ -254,64 +262,31 @@ const (
 // keep renews at a third of the TTL, again while renewals fail, until ctx ends or the lease is lost; then it calls
 // lost once. A stalled attempt is given up early enough for two more, each with a deadline of its own.
 func (l *lease) keep(ctx context.Context, lost func(error)) {
-	wait := l.due()
-	for {
-		timer := time.NewTimer(wait + time.Duration(l.clock.Spread()*float64(l.ttl/pausePart)))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+	var failed error
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		wait := max(0, l.sent+l.ttl/3-l.clock.Elapsed())
+		l.mu.Unlock()
+		if failed != nil {
+			wait = 0
+		}
+		if sleep(ctx, wait+time.Duration(l.clock.Spread()*float64(l.ttl/pausePart))); ctx.Err() != nil {
 			return
-		case <-timer.C:
 		}
 		attempt, cancel := context.WithTimeout(ctx, l.ttl/renewPart)
-		err := l.renew(attempt)
+		failed = l.renew(attempt)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
 		if stale := l.check(); stale != nil {
-			l.drop()
+			l.mu.Lock()
+			l.held = false
+			l.mu.Unlock()
 			lost(stale)
 			return
 		}
-		if wait = l.due(); err != nil {
-			wait = 0
-		}
 	}
-}
-
-// pass notes that a pass ended; the next renewal says so.
-func (l *lease) pass(at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.passed = at.UTC()
-}
-
-// due is the time until a third of the TTL has passed since the last renewal that counts was sent.
-func (l *lease) due() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return max(0, l.sent+l.ttl/3-l.clock.Elapsed())
-}
-
-// confirm asks the store whether the term is still ours: a suspended machine's clock does not know.
-func (l *lease) confirm(ctx context.Context) error {
-	found, _, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("read lease: %w", err)
-	}
-	if found.Owner != l.owner || found.Epoch != l.epoch() {
-		l.drop()
-		return fmt.Errorf("%w: taken over", ErrLeaseLost)
-	}
-	return nil
-}
-
-// drop forgets the term without touching the store.
-func (l *lease) drop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held = false
 }
 
 // release marks the lease free for the next indexer at once. The record is never deleted: its epoch is
@@ -334,7 +309,7 @@ func (l *lease) release(ctx context.Context) error {
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		if err := l.recall(ctx); err != nil { // or a renewal of ours landed late
+		if err := l.confirm(ctx); err != nil { // or a renewal of ours landed late
 			if errors.Is(err, ErrLeaseLost) {
 				return nil // somebody else's by now
 			}

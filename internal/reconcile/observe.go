@@ -59,10 +59,8 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 		}
 		return p.restore(ctx, info.ETag, reason, nil)
 	}
-	epoch := p.lease.epoch()
-	if ptr.Epoch > epoch {
-		p.lease.drop()
-		return false, fmt.Errorf("%w: the pointer is of epoch %d, ours is %d", ErrLeaseLost, ptr.Epoch, epoch)
+	if err := p.lease.yield("the pointer", ptr.Epoch); err != nil {
+		return false, err
 	}
 	if reason := p.memory().doubt(ptr, p.now); reason != "" {
 		if done, err := p.restore(ctx, info.ETag, reason, &ptr); !done || err != nil {
@@ -71,7 +69,7 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 		// Nothing of it is whole: what is there is served until a promotion replaces it, above what was seen.
 		p.repair(reason, "current/manifest.json was not as it was left, and no snapshot of it is whole")
 	}
-	if ptr.Epoch != epoch {
+	if epoch := p.lease.epoch(); ptr.Epoch != epoch {
 		if info, err = p.fence(ctx, ptr, info.ETag, epoch); errors.Is(err, store.ErrConflict) {
 			return false, nil
 		} else if err != nil {
@@ -115,9 +113,8 @@ func (p *pass) readStatus(ctx context.Context) error {
 	case err != nil:
 		return fail(Ready, "StatusUnreadable", transient, fmt.Errorf("read status: %w", err))
 	}
-	if epoch := p.lease.epoch(); s.Epoch > epoch {
-		p.lease.drop()
-		return fmt.Errorf("%w: status is of epoch %d, ours is %d", ErrLeaseLost, s.Epoch, epoch)
+	if err := p.lease.yield("status.json", s.Epoch); err != nil {
+		return err
 	}
 	p.Reconciler.status, p.statusETag, p.statusRead = s, info.ETag, true
 	return nil

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,32 +182,25 @@ func (o *Operator) takeBack(ctx context.Context, pin, before *store.Intent) erro
 // point moves the pointer to the snapshot, or fences it when it is there already.
 func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha string, m move) error {
 	for range operatorRounds {
-		ptr, info, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
-		if err := o.stands(ctx, manifest.ID, m.pin); err != nil { // after the pointer, as passes do
+		ptr, info, err := readPointerIfAny(ctx, o.Objects, o.Layout)
+		if err = cmp.Or(o.stands(ctx, manifest.ID, m.pin), err); err != nil { // after the pointer, as passes do
 			return err
 		}
 		c := change{
 			objects: o.Objects, layout: o.Layout, keys: o.Keys, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
-			etag: info.ETag, reason: m.reason, rollback: m.rollback,
+			pointer: ptr, etag: info.ETag, reason: m.reason, rollback: m.rollback,
 		}
-		known, doomed, rerr := o.remembered(ctx)
-		if rerr != nil {
-			return rerr
+		known, doomed, err := o.remembered(ctx)
+		if err != nil {
+			return err
 		}
-		c.highest, c.doomed = known.highest, doomed
-		switch {
-		case err == nil && ptr.ID == manifest.ID:
-			_, err = fenceWrite(ctx, o.Objects, o.Layout, ptr, info.ETag, 0)
+		c.last, c.highest, c.doomed = known.pointer, known.highest, doomed
+		if ptr != nil && ptr.ID == manifest.ID {
+			_, err = fenceWrite(ctx, o.Objects, o.Layout, *ptr, info.ETag, 0)
 			if errors.Is(err, store.ErrConflict) {
 				continue
 			}
 			return err
-		case err == nil:
-			c.pointer = &ptr
-		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrPointerInvalid):
-			c.last = known.pointer
-		default:
-			return fmt.Errorf("read pointer: %w", err)
 		}
 		if c.beats, err = readHeartbeats(ctx, o.Objects, o.Layout, nil); err != nil {
 			return err
@@ -224,34 +218,24 @@ func (o *Operator) remembered(ctx context.Context) (memory, map[string]store.Mar
 	if err != nil {
 		return memory{}, nil, err
 	}
-	l, _, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return memory{}, nil, fmt.Errorf("read lease: %w", err)
-	}
-	return recall(s, l.Highest), s.Deleting, nil
+	l, err := readIfAny[store.Lease](ctx, o.Objects, o.Layout.Lease(), "lease")
+	return recall(s, l.Highest), s.Deleting, err
 }
 
 // lastStatus is status.json, empty when there is none that can be read.
 func (o *Operator) lastStatus(ctx context.Context) (store.Status, error) {
-	s, _, err := store.ReadDoc[store.Status](ctx, o.Objects, o.Layout.Status(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return s, fmt.Errorf("read status: %w", err)
-	}
-	return s, nil
+	return readIfAny[store.Status](ctx, o.Objects, o.Layout.Status(), "status")
 }
 
 // enforce rewrites the pointer so that a promotion prepared before the intent fails. Without a pointer there is
 // nothing to fence: a first promotion that is under way may still land.
 func (o *Operator) enforce(ctx context.Context) error {
 	for range operatorRounds {
-		ptr, info, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
-		if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrPointerInvalid) {
-			return nil
+		ptr, info, err := readPointerIfAny(ctx, o.Objects, o.Layout)
+		if ptr == nil || err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("read pointer: %w", err)
-		}
-		if _, err = fenceWrite(ctx, o.Objects, o.Layout, ptr, info.ETag, 0); !errors.Is(err, store.ErrConflict) {
+		if _, err = fenceWrite(ctx, o.Objects, o.Layout, *ptr, info.ETag, 0); !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
@@ -279,25 +263,19 @@ func (o *Operator) mayPromote(ctx context.Context, m store.Manifest, force bool)
 
 // verdict is what was last said of a snapshot: its verdict.json, else the gate report in its manifest.
 func (o *Operator) verdict(ctx context.Context, m store.Manifest) (store.Verdict, error) {
-	v, _, err := store.ReadDoc[store.Verdict](ctx, o.Objects, o.Layout.Verdict(m.ID), store.GetOptions{})
-	if err == nil {
-		return v, nil
+	v, err := readIfAny[store.Verdict](ctx, o.Objects, o.Layout.Verdict(m.ID), "verdict")
+	if err == nil && v.Result == "" {
+		v = manifestVerdict(m)
 	}
-	if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return v, fmt.Errorf("read verdict: %w", err)
-	}
-	return manifestVerdict(m), nil
+	return v, err
 }
 
 // foreign says whether a snapshot was built from another source state or spec than what a pass would build
 // now: without a pin that pass would replace it.
 func (o *Operator) foreign(ctx context.Context, m store.Manifest) (bool, error) {
-	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid) {
-		return false, fmt.Errorf("read pointer: %w", err)
-	}
-	if err == nil && ptr.SpecDigest != m.SpecDigest {
-		return true, nil
+	ptr, _, err := readPointerIfAny(ctx, o.Objects, o.Layout)
+	if err != nil || ptr != nil && ptr.SpecDigest != m.SpecDigest {
+		return err == nil, err
 	}
 	info, err := o.Objects.Head(ctx, o.Layout.Source)
 	if errors.Is(err, store.ErrNotFound) {

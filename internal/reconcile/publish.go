@@ -180,9 +180,9 @@ func (p *pass) keepPin(ctx context.Context) error {
 	if err != nil {
 		return fail(Promoted, "PinNotCurrent", transient, fmt.Errorf("serve the pinned %s: %w", pin.ID, stopped(ctx, err)))
 	}
-	v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(pin.ID), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
-		return fail(Promoted, "PinNotCurrent", transient, fmt.Errorf("read verdict: %w", stopped(ctx, err)))
+	v, err := readIfAny[store.Verdict](ctx, p.Objects, p.Layout.Verdict(pin.ID), "verdict")
+	if err != nil {
+		return fail(Promoted, "PinNotCurrent", transient, stopped(ctx, err))
 	}
 	if v.Result == VerdictCorrupt {
 		return failf(Promoted, "PinNotCurrent", transient, "serve the pinned %s: %w: %s", pin.ID, store.ErrCorrupt, v.Message)

@@ -48,7 +48,7 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	if p.pointer != nil {
 		out.SnapshotID = p.pointer.ID
 	}
-	p.lease.pass(p.Clock.Now())
+	p.lease.passed(p.Clock.Now())
 	p.Metrics.passed(p, out, took)
 	p.summarise(ctx, out)
 	if p.result != ResultFollower && p.result != ResultRefused { // these have no word to say

@@ -94,14 +94,8 @@ func (o *Operator) withdraw(ctx context.Context, token string) error {
 
 // mark names the promotion that a request is asked against.
 func (o *Operator) mark(ctx context.Context) (string, error) {
-	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
-	switch {
-	case err == nil:
-		return ptr.Mark(), nil
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrPointerInvalid):
-		return (*store.Pointer)(nil).Mark(), nil
-	}
-	return "", fmt.Errorf("read pointer: %w", err)
+	ptr, _, err := readPointerIfAny(ctx, o.Objects, o.Layout)
+	return ptr.Mark(), err
 }
 
 func (o *Operator) poll() time.Duration {
