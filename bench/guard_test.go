@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
@@ -75,7 +76,7 @@ func TestFlatSearch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ix := build(t, vecindex.Flat, base)
+	ix := build(t, snapshot.Flat, base)
 	one := queries[:shape.Dims]
 
 	t.Run("uses vector instructions", func(t *testing.T) {
@@ -112,7 +113,7 @@ func TestGraphSearchBeatsTheScan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ix := build(t, vecindex.HNSW, base)
+	ix := build(t, snapshot.HNSW, base)
 	each := func(search func([]float32) error) func() error {
 		return func() error {
 			for i := range 16 {

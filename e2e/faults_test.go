@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/e2e/harness"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/s3test"
 )
@@ -111,8 +112,8 @@ func TestDamagedSnapshotIsRefusedByNewServersAndHealed(t *testing.T) {
 		name, file string
 		change     func([]byte) []byte
 	}{
-		{"flipped bit in index.faiss", store.FileIndex, func(d []byte) []byte { d[len(d)/2] ^= 1; return d }},
-		{"truncated documents", store.FileDocuments, func(d []byte) []byte { return d[:len(d)-100] }},
+		{"flipped bit in index.faiss", snapshot.FileIndex, func(d []byte) []byte { d[len(d)/2] ^= 1; return d }},
+		{"truncated documents", snapshot.FileDocuments, func(d []byte) []byte { return d[:len(d)-100] }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := dirBackend(t)
@@ -169,7 +170,7 @@ func TestPointerToMissingSnapshotIsRefusedAndHealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.ID = store.NewSnapshotID(time.Now(), p.ID, "missing")
+	p.ID = snapshot.NewID(time.Now(), p.ID, "missing")
 	p.Generation++
 	p.Nonce = store.NewNonce()
 	if _, err := store.WriteDoc(t.Context(), b.objects, b.layout.Pointer(), p, store.PutOptions{IfMatch: info.ETag}); err != nil {
@@ -246,7 +247,7 @@ func TestServerCacheHoldsNoMoreThanCurrentAndPrevious(t *testing.T) {
 	harness.Eventually(t, "at most two indexes in the cache", func() error {
 		var found []string
 		err := filepath.WalkDir(cache, func(path string, _ os.DirEntry, err error) error {
-			if filepath.Base(path) == store.FileIndex {
+			if filepath.Base(path) == snapshot.FileIndex {
 				found = append(found, path)
 			}
 			return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/e2e/harness"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/s3test"
 )
@@ -50,7 +51,7 @@ func journey(t *testing.T, b *backend) {
 	if got, want := ix.Await(t, "snapshot uploaded", 1).Str("url"), b.objects.URL(b.layout.Snapshot(first.ID)); got != want {
 		t.Errorf("snapshot uploaded to %q, want %q", got, want)
 	}
-	for _, file := range []string{store.FileManifest, store.FileIndex, store.FilePickle} {
+	for _, file := range []string{snapshot.FileManifest, snapshot.FileIndex, snapshot.FilePickle} {
 		harness.Eventually(t, "current/"+file+" for old readers", func() error {
 			if !b.exists(t, b.layout.Current(file)) {
 				return fmt.Errorf("missing")

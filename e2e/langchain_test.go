@@ -13,7 +13,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/e2e/harness"
 	"github.com/taksuehiro/vectorstore/internal/embed/embedtest"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // oldSpec is what testdata/langchain.py is told.
@@ -164,7 +164,7 @@ func TestMovingFromLangChainBuysNothingAndOldReadersKeepReading(t *testing.T) {
 func fetchCopies(t *testing.T, b *backend) string {
 	t.Helper()
 	current := t.TempDir()
-	for _, f := range []string{store.FileIndex, store.FilePickle} {
+	for _, f := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		if err := os.WriteFile(filepath.Join(current, f), b.get(t, b.layout.Current(f)), 0o600); err != nil {
 			t.Fatal(err)
 		}

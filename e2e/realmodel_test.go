@@ -69,7 +69,7 @@ func e5(t *testing.T, base, model string) *embed.OpenAI {
 func embedAll(t *testing.T, e embed.Embedder, texts []string) [][]float32 {
 	t.Helper()
 	rows := make([][]float32, len(texts))
-	dims := e.Spec().Dims
+	dims := e.Embedding().Dims
 	err := e.Embed(context.Background(), texts, func(first int, vectors []float32, _ int) error {
 		for k := range len(vectors) / dims {
 			rows[first+k] = slices.Clone(vectors[k*dims : (k+1)*dims])

@@ -88,12 +88,12 @@ func TestUsualStoreSettingsAreTaken(t *testing.T) {
 	}
 }
 
-const snapshot = "20261130T120000Z-0123abcd"
+const snapshotID = "20261130T120000Z-0123abcd"
 
 // oneShots are the commands that end.
 var oneShots = [][]string{
-	{"reconcile", "--once"}, {"reconcile", "--dry-run"}, {"reconcile"}, {"gc"}, {"gc", "--dry-run"}, {"status"}, {"list"}, {"show", snapshot}, {"diff", snapshot, snapshot},
-	{"verify", snapshot}, {"promote", snapshot}, {"rollback"}, {"pin", snapshot}, {"unpin"}, {"suspend", "--reason", "why"}, {"resume"},
+	{"reconcile", "--once"}, {"reconcile", "--dry-run"}, {"reconcile"}, {"gc"}, {"gc", "--dry-run"}, {"status"}, {"list"}, {"show", snapshotID}, {"diff", snapshotID, snapshotID},
+	{"verify", snapshotID}, {"promote", snapshotID}, {"rollback"}, {"pin", snapshotID}, {"unpin"}, {"suspend", "--reason", "why"}, {"resume"},
 }
 
 func TestCommandsEndWithAnAnswerThatWillNotChange(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/report"
 	"github.com/taksuehiro/vectorstore/bench/result"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
@@ -30,7 +31,7 @@ func (s *Suite) Codes(ctx context.Context, shape dataset.Shape) error {
 	out := result.Codes{Machine: s.machine(ctx), Data: shape.Label()}
 	var open []*vecindex.Index
 	for _, kind := range ownKinds(set.N, set.Dims) {
-		if kind == vecindex.Flat {
+		if kind == snapshot.Flat {
 			continue
 		}
 		row, ix, err := s.codesRow(ctx, set, kind, dir)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/result"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
@@ -74,7 +75,7 @@ func (s *Suite) kind(ctx context.Context, set *dataset.Set, kind, dir string) (r
 		return row, err
 	}
 	defer os.Remove(path)
-	if kind != vecindex.Flat {
+	if kind != snapshot.Flat {
 		if p, _, err = tune(path, p, set, targetRecall); err != nil {
 			return row, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/result"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
@@ -50,7 +51,7 @@ func (s *Suite) Limits(ctx context.Context, shape dataset.Shape) error {
 }
 
 func flat(ctx context.Context, set *dataset.Set, from, to int) (*vecindex.Index, error) {
-	b, err := vecindex.NewBuilder(vecindex.Params{Kind: vecindex.Flat}, set.Dims, to-from)
+	b, err := vecindex.NewBuilder(snapshot.IndexParams{Kind: snapshot.Flat}, set.Dims, to-from)
 	if err != nil {
 		return nil, err
 	}

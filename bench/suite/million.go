@@ -11,8 +11,9 @@ import (
 
 	"github.com/taksuehiro/vectorstore/bench/load"
 	"github.com/taksuehiro/vectorstore/bench/proc"
+	"github.com/taksuehiro/vectorstore/bench/publish"
 	"github.com/taksuehiro/vectorstore/bench/result"
-	"github.com/taksuehiro/vectorstore/bench/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
@@ -58,7 +59,7 @@ func (e *endToEnd) env() []string {
 
 // write puts a revision of the catalogue in place.
 func (e *endToEnd) write(rev int) error {
-	path := filepath.Join(e.store(), snapshot.Prefix, "vendors.json")
+	path := filepath.Join(e.store(), publish.Prefix, "vendors.json")
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -108,14 +109,14 @@ func (e *endToEnd) first(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, _, err := store.ReadPointer(ctx, objects, store.NewLayout(snapshot.Prefix, ""), "")
+	p, _, err := store.ReadPointer(ctx, objects, store.NewLayout(publish.Prefix, ""), "")
 	if err != nil {
 		return err
 	}
 	e.manifest = p.Manifest
 	e.out.Dims, e.out.Kind = p.Spec.Embedding.Dims, p.Index.Kind
 	e.out.VectorBytes = int64(e.out.Records) * int64(e.out.Dims) * 4
-	for _, name := range []string{store.FileIndex, store.FileDocuments, store.FileOffsets} {
+	for _, name := range []string{snapshot.FileIndex, snapshot.FileDocuments, snapshot.FileOffsets} {
 		f, _ := p.Manifest.File(name)
 		e.out.SnapshotBytes += f.Size
 	}

@@ -10,8 +10,9 @@ import (
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/proc"
+	"github.com/taksuehiro/vectorstore/bench/publish"
 	"github.com/taksuehiro/vectorstore/bench/result"
-	"github.com/taksuehiro/vectorstore/bench/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
@@ -23,7 +24,7 @@ var steps = []int{8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 1
 var ownEnv = []string{"VECTORSTORE_", "OPENAI_", "EMBEDDING_", "AWS_", "API_KEYS", "RATE_LIMIT", "INDEX_KIND", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "LOG_", "MAX_", "DEFAULT_MODE"}
 
 // buildIndex makes an index of the set; only the making is timed.
-func buildIndex(ctx context.Context, set *dataset.Set, p vecindex.Params) (*vecindex.Index, time.Duration, error) {
+func buildIndex(ctx context.Context, set *dataset.Set, p snapshot.IndexParams) (*vecindex.Index, time.Duration, error) {
 	start := time.Now()
 	b, err := vecindex.NewBuilder(p, set.Dims, set.N)
 	if err != nil {
@@ -38,8 +39,8 @@ func buildIndex(ctx context.Context, set *dataset.Set, p vecindex.Params) (*veci
 }
 
 // withBeam is p with the parameter that trades speed for recall set.
-func withBeam(p vecindex.Params, v int) vecindex.Params {
-	if p.Kind == vecindex.HNSW {
+func withBeam(p snapshot.IndexParams, v int) snapshot.IndexParams {
+	if p.Kind == snapshot.HNSW {
 		p.EfSearch = v
 	} else {
 		p.NProbe = min(v, p.NList)
@@ -71,7 +72,7 @@ func recall10(ix *vecindex.Index, set *dataset.Set) (recall, qps float64, err er
 
 // tune opens the index file with ascending beams. It returns the curve and the first setting that reaches target, or
 // the best one when none does.
-func tune(path string, p vecindex.Params, set *dataset.Set, target float64) (vecindex.Params, []result.Point, error) {
+func tune(path string, p snapshot.IndexParams, set *dataset.Set, target float64) (snapshot.IndexParams, []result.Point, error) {
 	var curve []result.Point
 	best, reached := p, 0.0
 	found := false
@@ -98,7 +99,7 @@ func tune(path string, p vecindex.Params, set *dataset.Set, target float64) (vec
 }
 
 // beam is the number that tune chose.
-func beam(p vecindex.Params) int { return max(p.EfSearch, p.NProbe) }
+func beam(p snapshot.IndexParams) int { return max(p.EfSearch, p.NProbe) }
 
 // ownBuild builds an index of kind, tunes it and publishes it as the current snapshot of a directory store.
 func (s *Suite) ownBuild(set *dataset.Set, dir, kind string) func(context.Context) (result.Built, error) {
@@ -118,7 +119,7 @@ func (s *Suite) ownBuild(set *dataset.Set, dir, kind string) func(context.Contex
 		}
 		ix.Close()
 		defer os.Remove(path)
-		if p.Kind != vecindex.Flat {
+		if p.Kind != snapshot.Flat {
 			if p, out.Curve, err = tune(path, p, set, targetRecall); err != nil {
 				return out, err
 			}
@@ -133,7 +134,7 @@ func (s *Suite) ownBuild(set *dataset.Set, dir, kind string) func(context.Contex
 		if err != nil {
 			return out, err
 		}
-		f, _ := m.File(store.FileIndex)
+		f, _ := m.File(snapshot.FileIndex)
 		out.Bytes = f.Size
 		return out, nil
 	}
@@ -151,7 +152,7 @@ func (s *Suite) publish(ctx context.Context, ix *vecindex.Index, root, scratch s
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	return snapshot.Publish(ctx, objects, ix, scratch)
+	return publish.Snapshot(ctx, objects, ix, scratch)
 }
 
 // ownServer runs bin/server on a store that ownBuild made.

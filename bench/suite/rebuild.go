@@ -3,11 +3,14 @@ package suite
 import (
 	"context"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/result"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
@@ -21,7 +24,7 @@ func (s *Suite) Rebuild(ctx context.Context, shape dataset.Shape) error {
 		return err
 	}
 	defer set.Close()
-	p, err := vecindex.Resolve(vecindex.HNSW, set.N, set.Dims)
+	p, err := vecindex.Resolve(snapshot.HNSW, set.N, set.Dims)
 	if err != nil {
 		return err
 	}
@@ -30,10 +33,19 @@ func (s *Suite) Rebuild(ctx context.Context, shape dataset.Shape) error {
 		return err
 	}
 	defer prev.Close()
+	scratch, err := os.MkdirTemp("", "vectorstore-rebuild-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	earlier := filepath.Join(scratch, snapshot.FileIndex)
+	if err := prev.WriteFile(earlier); err != nil {
+		return err
+	}
 	rows, from := edited(set)
 	out := result.Rebuild{Machine: s.machine(ctx), Data: shape.Label(), Kind: p.Kind}
 	for round := range s.Rounds {
-		full, took, err := rebuild(ctx, rows, set.Dims, p, nil, nil)
+		full, took, err := rebuild(ctx, rows, set.Dims, p, "", nil)
 		if err != nil {
 			return err
 		}
@@ -42,7 +54,7 @@ func (s *Suite) Rebuild(ctx context.Context, shape dataset.Shape) error {
 			return err
 		}
 		full.Close()
-		reused, took, err := rebuild(ctx, rows, set.Dims, p, prev, from)
+		reused, took, err := rebuild(ctx, rows, set.Dims, p, earlier, from)
 		if err != nil {
 			return err
 		}
@@ -79,15 +91,16 @@ func edited(set *dataset.Set) (rows []float32, from []int64) {
 	return rows, from
 }
 
-func rebuild(ctx context.Context, rows []float32, dims int, p vecindex.Params, prev *vecindex.Index, from []int64) (*vecindex.Index, time.Duration, error) {
+// rebuild reuses the earlier index of p in a file, unless that is "".
+func rebuild(ctx context.Context, rows []float32, dims int, p snapshot.IndexParams, earlier string, from []int64) (*vecindex.Index, time.Duration, error) {
 	start := time.Now()
 	b, err := vecindex.NewBuilder(p, dims, len(rows)/dims)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer b.Close()
-	if prev != nil {
-		if err := b.Reuse(prev, from); err != nil {
+	if earlier != "" {
+		if err := b.Reuse(earlier, p, from); err != nil {
 			return nil, 0, err
 		}
 	}

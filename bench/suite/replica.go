@@ -15,8 +15,8 @@ import (
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/bench/proc"
+	"github.com/taksuehiro/vectorstore/bench/publish"
 	"github.com/taksuehiro/vectorstore/bench/result"
-	"github.com/taksuehiro/vectorstore/bench/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -76,7 +76,7 @@ func (s *Suite) upload(ctx context.Context, g *gateway, shape dataset.Shape, dir
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	return snapshot.Publish(ctx, objects, ix, dir)
+	return publish.Snapshot(ctx, objects, ix, dir)
 }
 
 // plainDownload fetches and hashes the snapshot's files with the tools of any system.
@@ -90,7 +90,7 @@ func plainDownload(ctx context.Context, g *gateway, m store.Manifest, dir string
 	start := time.Now()
 	for _, f := range m.Files {
 		path := filepath.Join(dir, f.Name)
-		url := g.endpoint + "/" + s3Bucket + "/" + store.NewLayout(snapshot.Prefix, "").File(m.ID, f.Name)
+		url := g.endpoint + "/" + s3Bucket + "/" + store.NewLayout(publish.Prefix, "").File(m.ID, f.Name)
 		out, err := exec.CommandContext(ctx, "curl", "-sS", "--fail", "--aws-sigv4", "aws:amz:"+s3Region+":s3", "-u", s3Key+":"+s3Secret,
 			"-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-o", path, url).CombinedOutput()
 		if err != nil {

@@ -27,7 +27,7 @@ func (c forgetCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	e := store.Embedding(embedder.Spec())
+	e := embedder.Embedding()
 	e.Model = c.Model
 	n, err := store.ForgetModel(a.ctx, o.Objects, o.Layout, e, embedder.Endpoint())
 	if err != nil {

@@ -99,7 +99,7 @@ func (c importCmd) Run(a *app) error {
 	if err := c.take(a, old, &trouble); err != nil {
 		return fmt.Errorf("%w; no vector was stored, and the draft of the catalogue is kept in %s", err, c.Out)
 	}
-	s, l := embedder.Spec(), a.store.Layout()
+	s, l := embedder.Embedding(), a.store.Layout()
 	fmt.Fprintf(a.stdout, "imported %d documents and their vectors (%s %s, %d dimensions)\n", old.count(), s.Provider, s.Model, s.Dims)
 	fmt.Fprintf(a.stdout, "wrote %s: look it over, then put it at %s\n", c.Out, l.Source)
 	fmt.Fprintln(a.stdout, "while a record keeps its _text, that text is what is embedded, and nothing is bought again; without it the record moves to the standard text")
@@ -239,7 +239,7 @@ func (c importCmd) documents(out io.Writer, old *folder, said *notes) error {
 	}
 	defer f.Close()
 	w := bufio.NewWriterSize(out, 1<<20)
-	spec, endpoint := store.Embedding(old.embedder.Spec()), old.embedder.Endpoint()
+	spec, endpoint := old.embedder.Embedding(), old.embedder.Endpoint()
 	some := rand.New(rand.NewPCG(1, 1)) // the same samples every time
 	separator := "{\"vendors\":[\n"
 	err = langchain.ReadPickle(bufio.NewReaderSize(f, 1<<20), langchain.DefaultLimits(), func(pos int, d langchain.Found) error {
@@ -343,7 +343,7 @@ func (c importCmd) flat(old *folder, row func(i int, v []float32) error) error {
 		return err
 	}
 	defer f.Close()
-	s := old.embedder.Spec()
+	s := old.embedder.Embedding()
 	err = langchain.ReadFlat(bufio.NewReaderSize(f, 1<<20), func(n, dims int) error {
 		if dims == s.Dims && n == len(old.docs) {
 			return nil
@@ -393,7 +393,7 @@ func (c importCmd) inspect(a *app, old *folder) error {
 // anywhere, only an order that means nothing.
 func (c importCmd) verify(a *app, old *folder, trouble *error) error {
 	samples := slices.DeleteFunc(old.samples, func(s sample) bool { return s.vector == nil })
-	spec := old.embedder.Spec()
+	spec := old.embedder.Embedding()
 	model := spec.Provider + " " + spec.Model
 	if len(samples) == 0 {
 		a.log.Logger(a.stderr).Warn("vectors not verified", "model", model)
@@ -449,8 +449,8 @@ func (c importCmd) vectors(a *app, old *folder) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s := old.embedder.Spec()
-	ledger, err := store.OpenLedger(a.ctx, o.Objects, o.Layout, dir, store.Embedding(s), old.embedder.Endpoint())
+	s := old.embedder.Embedding()
+	ledger, err := store.OpenLedger(a.ctx, o.Objects, o.Layout, dir, s, old.embedder.Endpoint())
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -182,7 +183,7 @@ func (c verifyCmd) Run(a *app) error {
 // unknown tells where to look when a snapshot is not there.
 func (a *app) unknown(err error, ids ...string) error {
 	for _, id := range ids {
-		if _, wrong := store.ParseSnapshotID(id); id != "" && wrong != nil {
+		if _, wrong := snapshot.ParseID(id); id != "" && wrong != nil {
 			return fmt.Errorf("%w: `indexer list` shows the ids", wrong)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -57,9 +58,9 @@ func exampleDetail() reconcile.SnapshotDetail {
 	d.Manifest = store.Manifest{
 		ID: heldID, CreatedAt: now.Add(-time.Minute), Builder: "vectorstore v1.2.0 (abc)", BuiltEpoch: 3,
 		Source: store.Source{Key: "vectorstore/prod/vendors.json", Records: 37, SHA256: strings.Repeat("01", 32)},
-		Spec:   store.Spec{Embedding: store.Embedding{Provider: "local", Model: "local-ngram-v1", Dims: 512, Version: "1"}, IndexKind: "auto"},
-		Index:  store.IndexParams{Kind: "flat"},
-		Files:  []store.File{{Name: "index.faiss", Size: 75821, SHA256: strings.Repeat("cd", 32)}},
+		Spec:   snapshot.Spec{Embedding: snapshot.Embedding{Provider: "local", Model: "local-ngram-v1", Dims: 512, Version: "1"}, IndexKind: "auto"},
+		Index:  snapshot.IndexParams{Kind: "flat"},
+		Files:  []snapshot.File{{Name: "index.faiss", Size: 75821, SHA256: strings.Repeat("cd", 32)}},
 		Stats:  store.Stats{Vectors: 37, Removed: 55, Unchanged: 37, Reused: 37},
 		Gate: &store.GateReport{Result: "held", Checks: []store.GateCheck{
 			{Name: "recall", Result: "passed", Value: 1, Limit: 0.95},

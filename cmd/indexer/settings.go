@@ -16,7 +16,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/lexical/readings"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
@@ -76,14 +76,14 @@ func (r rules) Validate() error { return r.rules().Validate() }
 
 func (s building) config(e embed.Embedder, build wire.Build, dir string) reconcile.Config {
 	cfg := reconcile.DefaultConfig()
-	cfg.Embedding, cfg.EmbedHost = store.Embedding(e.Spec()), e.Endpoint()
+	cfg.Embedding, cfg.EmbedHost = e.Embedding(), e.Endpoint()
 	cfg.IndexKind, cfg.Catalogue = s.IndexKind, s.Catalogue.rules()
 	cfg.ResyncInterval, cfg.LeaseTTL = s.Resync, s.Lease
 	cfg.RetainSnapshots, cfg.RetainGrace = s.Retain, s.Grace
 	cfg.GateMaxRemoved, cfg.GateMinRecall = s.Removed, s.Recall
 	cfg.MaxEmbedTokens = s.MaxTokens
 	cfg.LegacyCopies = s.Legacy
-	if usd, known := embed.Price(e.Spec().Model, 1_000_000); known {
+	if usd, known := embed.Price(e.Embedding().Model, 1_000_000); known {
 		cfg.TokenPrice = usd
 	}
 	if s.Price >= 0 {
@@ -139,14 +139,14 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
 		Signer: signer, Keys: keys,
-		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: indexes{}, Pickle: writePickle, Distances: langchain.Distances, Lexical: indexWords,
+		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: vecindex.FAISS{}, Pickle: writePickle, Distances: langchain.Distances, Lexical: indexWords,
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))
 	if err != nil {
 		return usage(err)
 	}
 	wire.WarnOfStrangers(log, a.strangers)
-	spec := embedder.Spec()
+	spec := embedder.Embedding()
 	wire.Started(log, a.store, spec.Provider, spec.Model)
 	return use(r, reg)
 }
@@ -175,14 +175,14 @@ func observer(m *reconcile.Metrics, log *slog.Logger) embed.Observer {
 	}
 }
 
-func indexWords(n int, words func(i int) (vendors.Words, error)) ([][]byte, error) {
+func indexWords(n int, words func(i int) (snapshot.Words, error)) ([][]byte, error) {
 	dictionary, err := readings.Open()
 	if err != nil {
 		return nil, err
 	}
-	x, err := lexical.Build(n, dictionary, func(i int) (lexical.Fields, error) {
+	x, err := lexical.Build(n, dictionary, func(i int) (snapshot.Words, error) {
 		w, err := words(i)
-		return lexical.Fields(w), err
+		return w, err
 	})
 	if err != nil {
 		return nil, err

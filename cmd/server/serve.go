@@ -16,9 +16,8 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/serve"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
@@ -97,13 +96,8 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 		Objects: objects,
 		Layout:  c.Store.Layout(),
 		Keys:    keys,
-		Open: func(path string, p store.IndexParams) (serve.Index, error) {
-			return vecindex.Open(path, vecindex.Params(p))
-		},
-		Predict: func(p store.IndexParams, n, dims int) int64 {
-			return vecindex.PredictBytes(vecindex.Params(p), n, dims)
-		},
-		Embedder: func(e store.Embedding) (serve.Embedder, error) {
+		Indexes: vecindex.FAISS{},
+		Embedder: func(e snapshot.Embedding) (serve.Embedder, error) {
 			return c.Provider.ForSnapshot(ctx, e)
 		},
 		OpenLexical: func(arrays [][]byte, n int) (serve.Lexical, error) {
@@ -133,10 +127,10 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 	return s.Run(ctx)
 }
 
-func buildLexical(n int, words func(i int) (vendors.Words, error)) (serve.Lexical, error) {
-	return lexical.Build(n, nil, func(i int) (lexical.Fields, error) {
+func buildLexical(n int, words func(i int) (snapshot.Words, error)) (serve.Lexical, error) {
+	return lexical.Build(n, nil, func(i int) (snapshot.Words, error) {
 		w, err := words(i)
-		return lexical.Fields(w), err
+		return w, err
 	})
 }
 

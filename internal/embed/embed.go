@@ -2,34 +2,25 @@
 //
 // Three providers share one interface: local (in this process, deterministic, no network), openai (any
 // OpenAI-compatible server) and bedrock (its own package below this one, so that its SDK is linked only where it
-// is wanted). What makes two vectors comparable is written down in a Spec: vectors may be compared, cached and
-// reused exactly when their Specs are equal.
+// is wanted). What makes two vectors comparable is written down in a snapshot.Embedding: vectors may be compared, cached
+// and reused exactly when theirs are equal.
 package embed
 
 import (
 	"context"
 	"errors"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrTerminal marks an error that trying again cannot cure: a rejected key, an unknown model, vectors of the wrong
 // length. Test with errors.Is. Every other error of an Embedder is transient: the same call may succeed later.
 var ErrTerminal = errors.New("embedding refused")
 
-// Spec names what produced a vector. It is part of every snapshot's spec and of the key of every cached vector.
-type Spec struct {
-	Provider string `json:"provider"` // local, openai or bedrock
-	Model    string `json:"model"`    // the provider's name for the model
-	Dims     int    `json:"dims"`     // components per vector
-	Version  string `json:"version"`  // version of the code around the model: preprocessing, normalisation
-	// What is put before a text: it makes another vector.
-	DocumentPrefix string `json:"document_prefix,omitempty"`
-	QueryPrefix    string `json:"query_prefix,omitempty"`
-}
-
 // Embedder turns texts into vectors of unit length. Implementations are safe for concurrent use.
 type Embedder interface {
-	// Spec says what the vectors are. It is constant for the life of the Embedder.
-	Spec() Spec
+	// Embedding says what the vectors are. It is constant for the life of the Embedder.
+	Embedding() snapshot.Embedding
 
 	// Embed embeds texts (at least one) and calls done once per finished batch, more often for a batch of which texts
 	// were refused. Calls of done are serial, in any order of batches. A batch is contiguous: first is the index in texts of its first text, vectors holds

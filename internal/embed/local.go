@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 const (
@@ -42,9 +44,9 @@ func NewLocal(dims int) *Local {
 	return &Local{dims: dims, scratch: sync.Pool{New: func() any { return &extractor{generic: generic, terms: terms} }}}
 }
 
-// Spec implements Embedder.
-func (l *Local) Spec() Spec {
-	return Spec{Provider: "local", Model: LocalModel, Dims: l.dims, Version: localVersion}
+// Embedding implements Embedder.
+func (l *Local) Embedding() snapshot.Embedding {
+	return snapshot.Embedding{Provider: "local", Model: LocalModel, Dims: l.dims, Version: localVersion}
 }
 
 // Endpoint implements Embedder: nothing is asked.

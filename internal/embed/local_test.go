@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
@@ -64,8 +65,8 @@ func TestVectorsAreTheGoldenOnes(t *testing.T) {
 }
 
 func TestSpecNamesModelAndDefaultDims(t *testing.T) {
-	got := embed.NewLocal(0).Spec()
-	want := embed.Spec{Provider: "local", Model: "local-ngram-v1", Dims: 512, Version: "1"}
+	got := embed.NewLocal(0).Embedding()
+	want := snapshot.Embedding{Provider: "local", Model: "local-ngram-v1", Dims: 512, Version: "1"}
 	if got != want {
 		t.Errorf("Spec() = %+v, want %+v", got, want)
 	}

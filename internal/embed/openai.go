@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sashabaranov/go-openai"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Limits of OpenAI's embeddings API (https://platform.openai.com/docs/api-reference/embeddings/create).
@@ -145,9 +147,9 @@ func newTransport(concurrency int) *http.Transport {
 	return t
 }
 
-// Spec says what the vectors are.
-func (o *OpenAI) Spec() Spec {
-	return Spec{Provider: "openai", Model: o.cfg.Model, Dims: o.cfg.Dims, Version: openAIVersion}
+// Embedding says what the vectors are.
+func (o *OpenAI) Embedding() snapshot.Embedding {
+	return snapshot.Embedding{Provider: "openai", Model: o.cfg.Model, Dims: o.cfg.Dims, Version: openAIVersion}
 }
 
 // Endpoint is the host of the base URL.

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func embedAll(t *testing.T, e embed.Embedder, texts []string) *collector {
 	t.Helper()
-	c := &collector{t: t, texts: texts, dims: e.Spec().Dims, vector: hashed}
+	c := &collector{t: t, texts: texts, dims: e.Embedding().Dims, vector: hashed}
 	if err := e.Embed(context.Background(), texts, c.done); err != nil {
 		t.Fatal(err)
 	}

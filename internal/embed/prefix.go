@@ -4,6 +4,8 @@ import (
 	"context"
 	"regexp"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // prefixed puts a prefix before every text, another before queries and documents, for models that were trained so.
@@ -12,7 +14,7 @@ type prefixed struct {
 	document, query string
 }
 
-// WithPrefixes returns e with prefixes before documents and queries; they are part of its Spec.
+// WithPrefixes returns e with prefixes before documents and queries; they are part of its Embedding.
 func WithPrefixes(e Embedder, document, query string) Embedder {
 	if document == "" && query == "" {
 		return e
@@ -20,9 +22,9 @@ func WithPrefixes(e Embedder, document, query string) Embedder {
 	return prefixed{e, document, query}
 }
 
-// Spec implements Embedder.
-func (p prefixed) Spec() Spec {
-	s := p.Embedder.Spec()
+// Embedding implements Embedder.
+func (p prefixed) Embedding() snapshot.Embedding {
+	s := p.Embedder.Embedding()
 	s.DocumentPrefix, s.QueryPrefix = p.document, p.query
 	return s
 }

@@ -65,7 +65,7 @@ func TestPrefixesGoBeforeTextsAndIntoTheSpec(t *testing.T) {
 	if err != nil || distance(got, want) > 1e-3 {
 		t.Errorf("query: %v", err)
 	}
-	if s := e.Spec(); s.DocumentPrefix != "passage: " || s.QueryPrefix != "query: " || s.Model != o.Spec().Model {
+	if s := e.Embedding(); s.DocumentPrefix != "passage: " || s.QueryPrefix != "query: " || s.Model != o.Embedding().Model {
 		t.Errorf("spec %+v", s)
 	}
 	if e.EstimateTokens("a") <= o.EstimateTokens("a") {

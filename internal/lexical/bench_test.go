@@ -7,13 +7,14 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/lexical/readings"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
 const benchRecords = 20_000
 
-func generated(tb testing.TB, n int) []vendors.Words {
+func generated(tb testing.TB, n int) []snapshot.Words {
 	tb.Helper()
 	var b bytes.Buffer
 	if err := vendorstest.Write(&b, vendorstest.Options{N: n, Seed: 1}); err != nil {
@@ -23,7 +24,7 @@ func generated(tb testing.TB, n int) []vendors.Words {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	words := make([]vendors.Words, len(records))
+	words := make([]snapshot.Words, len(records))
 	for i, r := range records {
 		if words[i], err = vendors.WordsOf(r.ID, r.Name, r.Raw); err != nil {
 			tb.Fatal(err)

@@ -6,14 +6,9 @@ import (
 	"fmt"
 	"math"
 	"slices"
-)
 
-// Fields is what a record is found by.
-type Fields struct {
-	Name     string   // counts more than Text
-	Text     string   // everything there is to read
-	Keywords []string // names of products, codes, ids: found first when they are the whole question
-}
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+)
 
 const (
 	// nameWeight is how many times an occurrence in the name or in a keyword counts.
@@ -54,7 +49,7 @@ func compareNames(a, b name) int {
 // Build indexes n records; fields(i) is called once for each, in order. It takes about twice the memory of the index
 // while it runs, on one core. With read, records are found by how their words sound too; nil leaves that to what is
 // written in katakana.
-func Build(n int, read Reader, fields func(i int) (Fields, error)) (*Index, error) {
+func Build(n int, read Reader, fields func(i int) (snapshot.Words, error)) (*Index, error) {
 	if n < 0 || n > math.MaxInt32 {
 		return nil, fmt.Errorf("lexical: %d records: want 0..%d", n, math.MaxInt32)
 	}
@@ -95,7 +90,7 @@ type list struct {
 	df, last   uint32
 }
 
-func (b *builder) add(pos uint32, f Fields) {
+func (b *builder) add(pos uint32, f snapshot.Words) {
 	b.found = b.found[:0]
 	inText := func(h uint64) { b.found = append(b.found, h&^1) }
 	b.fold(f.Text)
@@ -126,7 +121,7 @@ func (b *builder) fold(s string) {
 	b.runes = b.runes[:min(len(b.runes), maxFieldRunes)]
 }
 
-func (b *builder) names(pos uint32, f Fields) {
+func (b *builder) names(pos uint32, f snapshot.Words) {
 	b.name(pos, f.Name)
 	b.forms = appendForms(b.forms, pos, b.runes)
 	if sound := b.heardName(withoutForm(string(b.runes))); len(sound) > 1 {

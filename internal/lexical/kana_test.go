@@ -3,6 +3,8 @@ package lexical
 import (
 	"slices"
 	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func TestRomajiIsReadInEveryUsualSpelling(t *testing.T) {
@@ -90,7 +92,7 @@ func TestRecordsAreFoundByHowTheySound(t *testing.T) {
 
 func built(t *testing.T, read Reader, texts ...string) *Index {
 	t.Helper()
-	x, err := Build(len(texts), read, func(i int) (Fields, error) { return Fields{Text: texts[i]}, nil })
+	x, err := Build(len(texts), read, func(i int) (snapshot.Words, error) { return snapshot.Words{Text: texts[i]}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

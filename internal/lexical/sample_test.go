@@ -11,6 +11,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
@@ -23,7 +24,7 @@ type question struct {
 // collection is the sample catalogue as a server holds it.
 type collection struct {
 	records  []vendors.Record
-	words    []vendors.Words
+	words    []snapshot.Words
 	index    *lexical.Index
 	embedder *embed.Local
 	rows     [][]float32
@@ -66,9 +67,9 @@ func sample(t testing.TB) *collection {
 	return c
 }
 
-func fieldsOf(words []vendors.Words) func(i int) (lexical.Fields, error) {
-	return func(i int) (lexical.Fields, error) {
-		return lexical.Fields{Name: words[i].Name, Text: words[i].Text, Keywords: words[i].Keywords}, nil
+func fieldsOf(words []snapshot.Words) func(i int) (snapshot.Words, error) {
+	return func(i int) (snapshot.Words, error) {
+		return snapshot.Words{Name: words[i].Name, Text: words[i].Text, Keywords: words[i].Keywords}, nil
 	}
 }
 
@@ -195,7 +196,7 @@ func TestBeginningsOfNamesComeFirst(t *testing.T) {
 		runes := []rune(w.Name)
 		for n := 3; n < len(runes); n++ {
 			prefix := string(runes[:n])
-			others := slices.ContainsFunc(c.words, func(o vendors.Words) bool { return o.Name != w.Name && strings.HasPrefix(o.Name, prefix) })
+			others := slices.ContainsFunc(c.words, func(o snapshot.Words) bool { return o.Name != w.Name && strings.HasPrefix(o.Name, prefix) })
 			if others {
 				continue
 			}

@@ -11,11 +11,13 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"pgregory.net/rapid"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-func build(t testing.TB, fields ...Fields) *Index {
+func build(t testing.TB, fields ...snapshot.Words) *Index {
 	t.Helper()
-	built, err := Build(len(fields), nil, func(i int) (Fields, error) { return fields[i], nil })
+	built, err := Build(len(fields), nil, func(i int) (snapshot.Words, error) { return fields[i], nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func copied(x *Index) (arrays [][]byte) {
 }
 
 func TestArraysThatDoNotFitAreRefused(t *testing.T) {
-	x := build(t, Fields{Name: "甲社", Text: "冷凍倉庫"}, Fields{Name: "乙社", Text: "倉庫の温度"})
+	x := build(t, snapshot.Words{Name: "甲社", Text: "冷凍倉庫"}, snapshot.Words{Name: "乙社", Text: "倉庫の温度"})
 	for name, change := range map[string]func(a [][]byte) [][]byte{
 		"version":     func(a [][]byte) [][]byte { a[0][0]++; return a },
 		"records":     func(a [][]byte) [][]byte { a[0][8]++; return a },
@@ -57,7 +59,7 @@ func TestArraysThatDoNotFitAreRefused(t *testing.T) {
 
 // Whatever a changed byte makes of the arrays, a search ends, with positions that exist.
 func FuzzArrays(f *testing.F) {
-	x := build(f, Fields{Name: "株式会社コールドアイ", Text: "冷凍倉庫の温度監視", Keywords: []string{"CE-200"}}, Fields{Text: "倉庫の温度 CE 200"}, Fields{Text: "橋"})
+	x := build(f, snapshot.Words{Name: "株式会社コールドアイ", Text: "冷凍倉庫の温度監視", Keywords: []string{"CE-200"}}, snapshot.Words{Text: "倉庫の温度 CE 200"}, snapshot.Words{Text: "橋"})
 	f.Add(uint8(4), uint32(0), byte(0xff))
 	f.Add(uint8(6), uint32(8), byte(9))
 	f.Fuzz(func(t *testing.T, array uint8, at uint32, value byte) {
@@ -79,8 +81,8 @@ func FuzzArrays(f *testing.F) {
 	})
 }
 
-func texts(s ...string) []Fields {
-	out := make([]Fields, len(s))
+func texts(s ...string) []snapshot.Words {
+	out := make([]snapshot.Words, len(s))
 	for i := range s {
 		out[i].Text = s[i]
 	}
@@ -107,9 +109,9 @@ func TestWordsAreFoundInAnySpelling(t *testing.T) {
 
 func TestExactNamesScoreThreeOrMore(t *testing.T) {
 	x := build(t,
-		Fields{Name: "株式会社カギラボ", Text: "扉の錠", Keywords: []string{"V-060", "カギラボ錠"}},
-		Fields{Name: "鍵の話", Text: "カギラボ カギラボ カギラボ V-060 V-060 株式会社カギラボ"},
-		Fields{Name: "Acme Tools Inc.", Text: "tools"},
+		snapshot.Words{Name: "株式会社カギラボ", Text: "扉の錠", Keywords: []string{"V-060", "カギラボ錠"}},
+		snapshot.Words{Name: "鍵の話", Text: "カギラボ カギラボ カギラボ V-060 V-060 株式会社カギラボ"},
+		snapshot.Words{Name: "Acme Tools Inc.", Text: "tools"},
 	)
 	for _, tt := range []struct {
 		query string
@@ -127,9 +129,9 @@ func TestExactNamesScoreThreeOrMore(t *testing.T) {
 }
 
 func TestAWholeNameInTheQueryBeatsAPartOfOne(t *testing.T) {
-	x := build(t, append(slices.Repeat([]Fields{{Name: "他社", Text: "価格"}}, 30),
-		Fields{Name: "甲社", Text: "計器", Keywords: []string{"温度ナビ計"}},
-		Fields{Name: "乙社", Text: "計器", Keywords: []string{"温度ナビ", "計"}}, // the same terms
+	x := build(t, append(slices.Repeat([]snapshot.Words{{Name: "他社", Text: "価格"}}, 30),
+		snapshot.Words{Name: "甲社", Text: "計器", Keywords: []string{"温度ナビ計"}},
+		snapshot.Words{Name: "乙社", Text: "計器", Keywords: []string{"温度ナビ", "計"}}, // the same terms
 	)...)
 	pos, scores := x.Search("温度ナビの費用", 2, nil)
 	if !slices.Equal(pos, []int64{31, 30}) || scores[0] < 1 || scores[0] >= 2 || scores[1] >= 1 {
@@ -139,7 +141,7 @@ func TestAWholeNameInTheQueryBeatsAPartOfOne(t *testing.T) {
 
 func TestANameOfCommonWordsIsNoName(t *testing.T) {
 	fields := texts(slices.Repeat([]string{"在庫管理と倉庫管理、庫管"}, 10)...)
-	x := build(t, append(fields, Fields{Name: "甲社", Text: "帳票", Keywords: []string{"在庫管理"}})...)
+	x := build(t, append(fields, snapshot.Words{Name: "甲社", Text: "帳票", Keywords: []string{"在庫管理"}})...)
 	if _, scores := x.Search("在庫管理が得意な会社", 1, nil); scores[0] >= 1 {
 		t.Errorf("scores %v, want below 1", scores)
 	}
@@ -179,13 +181,13 @@ func TestNothingIsFoundInNothing(t *testing.T) {
 		}
 	}
 	broken := errors.New("disk")
-	if _, err := Build(1, nil, func(int) (Fields, error) { return Fields{}, broken }); !errors.Is(err, broken) {
+	if _, err := Build(1, nil, func(int) (snapshot.Words, error) { return snapshot.Words{}, broken }); !errors.Is(err, broken) {
 		t.Errorf("Build() = %v, want %v", err, broken)
 	}
 }
 
 // naive is BM25 from its definition, over the terms of x.
-func naive(x *Index, fields []Fields, query string) map[int64]float64 {
+func naive(x *Index, fields []snapshot.Words, query string) map[int64]float64 {
 	n := float64(len(fields))
 	tfs := make([]map[uint64]float64, len(fields))
 	lengths := make([]float64, len(fields))
@@ -245,11 +247,11 @@ func TestScoresAreThoseOfBM25(t *testing.T) {
 		return strings.Join(rapid.SliceOfN(rapid.SampledFrom(words), 0, 12).Draw(t, "words"), rapid.SampledFrom([]string{"", " "}).Draw(t, "between"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		fields := make([]Fields, rapid.IntRange(1, 40).Draw(t, "n"))
+		fields := make([]snapshot.Words, rapid.IntRange(1, 40).Draw(t, "n"))
 		for i := range fields {
-			fields[i] = Fields{Name: fmt.Sprintf("name%d %s", i, sentence.Draw(t, "name")), Text: sentence.Draw(t, "text")}
+			fields[i] = snapshot.Words{Name: fmt.Sprintf("name%d %s", i, sentence.Draw(t, "name")), Text: sentence.Draw(t, "text")}
 		}
-		x, err := Build(len(fields), nil, func(i int) (Fields, error) { return fields[i], nil })
+		x, err := Build(len(fields), nil, func(i int) (snapshot.Words, error) { return fields[i], nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -277,8 +279,8 @@ func TestScoresAreThoseOfBM25(t *testing.T) {
 
 func TestLongListsSurviveTheArena(t *testing.T) {
 	const n = 70_000 // the postings of a term in every record fill many blocks
-	x, err := Build(n, nil, func(i int) (Fields, error) {
-		return Fields{Text: fmt.Sprintf("common %d %s", i, strings.Repeat("common ", i%20))}, nil
+	x, err := Build(n, nil, func(i int) (snapshot.Words, error) {
+		return snapshot.Words{Text: fmt.Sprintf("common %d %s", i, strings.Repeat("common ", i%20))}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -344,8 +346,8 @@ func TestFusePutsWhatBothFindFirst(t *testing.T) {
 
 func FuzzSearch(f *testing.F) {
 	x := build(f,
-		Fields{Name: "株式会社カギラボ", Text: "扉に後付けできる電子錠", Keywords: []string{"KL-80"}},
-		Fields{Name: "倉庫システム", Text: "在庫とロットの管理 WMS ISO/IEC 27001"},
+		snapshot.Words{Name: "株式会社カギラボ", Text: "扉に後付けできる電子錠", Keywords: []string{"KL-80"}},
+		snapshot.Words{Name: "倉庫システム", Text: "在庫とロットの管理 WMS ISO/IEC 27001"},
 	)
 	for _, q := range []string{"カギラボ", "kl-80", "在庫 管理", "", "株式会社", "--..--", "\xffa\xfe", "a-b-c-d-e-f", "ｶﾞｷﾞ", "𠮷"} {
 		f.Add(q, 2)
@@ -365,12 +367,12 @@ func FuzzSearch(f *testing.F) {
 
 func TestABeginningOfANameFindsIt(t *testing.T) {
 	x := build(t,
-		Fields{Name: "ベンダーA", Text: "ベンダーB ベンダーB ベンダーB"},
-		Fields{Name: "ベンダーB (updated)"},
-		Fields{Name: "株式会社タレントアイ・プロ", Text: "人事"},
-		Fields{Name: "Acme Tools Inc.", Text: "tools"},
-		Fields{Name: "人事タレント", Text: "タレント タレントア", Keywords: []string{"採用ナビ"}},
-		Fields{Name: "ＡＸ−２００計器"},
+		snapshot.Words{Name: "ベンダーA", Text: "ベンダーB ベンダーB ベンダーB"},
+		snapshot.Words{Name: "ベンダーB (updated)"},
+		snapshot.Words{Name: "株式会社タレントアイ・プロ", Text: "人事"},
+		snapshot.Words{Name: "Acme Tools Inc.", Text: "tools"},
+		snapshot.Words{Name: "人事タレント", Text: "タレント タレントア", Keywords: []string{"採用ナビ"}},
+		snapshot.Words{Name: "ＡＸ−２００計器"},
 	)
 	for query, want := range map[string]int64{
 		"ベンダーB": 1, "べんだーＢ": 1, "ベンダーB (upd": 1, "ベンダーA": 0,
@@ -391,11 +393,11 @@ func TestABeginningOfANameFindsIt(t *testing.T) {
 		}
 	}
 	// What many names begin with means none of them; a few come in the order of how much of their names it is.
-	many := slices.Repeat([]Fields{{Name: "共通商事甲"}}, maxPrefixed+1)
+	many := slices.Repeat([]snapshot.Words{{Name: "共通商事甲"}}, maxPrefixed+1)
 	if _, scores := build(t, many...).Search("共通商", 6, nil); scores[0] >= prefixBonus {
 		t.Errorf("%d names: %v", len(many), scores)
 	}
-	few := build(t, Fields{Name: "共通商事東日本販売"}, Fields{Name: "共通商事"}, Fields{Name: "共通商事西"})
+	few := build(t, snapshot.Words{Name: "共通商事東日本販売"}, snapshot.Words{Name: "共通商事"}, snapshot.Words{Name: "共通商事西"})
 	if pos, _ := few.Search("共通商", 6, nil); !slices.Equal(pos, []int64{1, 2, 0}) {
 		t.Errorf("order %v", pos)
 	}
@@ -412,7 +414,7 @@ func TestWhatIsNotSeenDoesNotMatter(t *testing.T) {
 		"AX\u2212200計器": "AX200", "BX\u2013300": "bx-300", "CX\u2011400": "CX-400", "DX\u2014500": "DX500", "EX－600": "ex600", "FX\u30a0700": "FX-700",
 	} {
 		for _, c := range [][2]string{{name, query}, {query, name}} {
-			x := build(t, Fields{Name: "別の会社", Text: "葛 城 辻 本 桜 木 AX 200"}, Fields{Name: c[0], Text: "農産物"})
+			x := build(t, snapshot.Words{Name: "別の会社", Text: "葛 城 辻 本 桜 木 AX 200"}, snapshot.Words{Name: c[0], Text: "農産物"})
 			if pos, scores := x.Search(c[1], 2, nil); len(pos) == 0 || pos[0] != 1 || scores[0] <= 0 {
 				t.Errorf("%+q for %+q finds %v with %v", c[1], c[0], pos, scores)
 			}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -65,7 +66,7 @@ func newHostileWorld(t *testing.T, rng *rand.Rand) *hostileWorld {
 	w := &hostileWorld{rig: r, rng: rng, keys: []string{l.Pointer(), l.Lease(), l.Control(), l.GC(), l.Status(), l.Replica("s1")}}
 	for _, s := range [][]string{r.mem.Keys(l.Root() + "2")} {
 		for _, key := range s {
-			if strings.HasSuffix(key, "/"+store.FileManifest) || strings.HasSuffix(key, "/"+store.FileVerdict) {
+			if strings.HasSuffix(key, "/"+snapshot.FileManifest) || strings.HasSuffix(key, "/"+snapshot.FileVerdict) {
 				w.keys = append(w.keys, key)
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -37,8 +38,8 @@ func (p *pass) build(ctx context.Context) error {
 		return err
 	}
 	p.step("hash", 0)
-	files := make([]store.File, 0, len(names)+len(c.entries))
-	for _, name := range append(names, store.FileIndex) {
+	files := make([]snapshot.File, 0, len(names)+len(c.entries))
+	for _, name := range append(names, snapshot.FileIndex) {
 		f, err := store.HashFile(ctx, filepath.Join(p.dir, name), nil)
 		if err != nil {
 			return fail(Built, "NoScratch", transient, stopped(ctx, err))
@@ -52,7 +53,7 @@ func (p *pass) build(ctx context.Context) error {
 	epoch := p.lease.epoch()
 	p.manifest = store.Manifest{
 		FormatVersion: store.FormatVersion,
-		ID: store.NewSnapshotID(p.Clock.Now(), newest, p.source.SHA256, p.specDigest, fmt.Sprint(epoch), p.owner,
+		ID: snapshot.NewID(p.Clock.Now(), newest, p.source.SHA256, p.specDigest, fmt.Sprint(epoch), p.owner,
 			store.NewNonce()),
 		CreatedAt:  p.Clock.Now().UTC().Truncate(time.Second),
 		Source:     p.source.Source,
@@ -86,22 +87,22 @@ const manyBytes = 64 << 20
 // and linking uses all cores anyway.
 func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 	docs := p.files.docs
-	names := []string{store.FileFilters}
+	names := []string{snapshot.FileFilters}
 	g, gctx := errgroup.WithContext(ctx) // one core each
 	g.Go(func() error { return p.writeFilters(gctx) })
 	if p.Lexical != nil {
-		names = append(names, store.FileWords)
+		names = append(names, snapshot.FileWords)
 		g.Go(func() error { return p.writeWords(gctx) })
 	}
 	if p.Pickle != nil {
-		names = append(names, store.FilePickle)
+		names = append(names, snapshot.FilePickle)
 		g.Go(func() error { return p.writePickle(gctx) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	if u := p.files.unembedded; len(u) > 0 {
-		names = append(names, store.FileUnembedded)
+		names = append(names, snapshot.FileUnembedded)
 		if err := store.WriteUnembedded(p.dir, u); err != nil {
 			return nil, fail(Built, "NoScratch", transient, err)
 		}
@@ -151,7 +152,7 @@ func (p *pass) buildIndex(ctx context.Context) error {
 	if err := p.addRows(ctx, b); err != nil {
 		return err
 	}
-	if err := b.WriteFile(ctx, filepath.Join(p.dir, store.FileIndex)); err != nil {
+	if err := b.WriteFile(ctx, filepath.Join(p.dir, snapshot.FileIndex)); err != nil {
 		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index: %w", err)))
 	}
 	c.params, c.carried = b.Built()
@@ -159,7 +160,7 @@ func (p *pass) buildIndex(ctx context.Context) error {
 }
 
 // addRows hands the vectors of the catalogue to b.
-func (p *pass) addRows(ctx context.Context, b Builder) error {
+func (p *pass) addRows(ctx context.Context, b snapshot.Builder) error {
 	c, dims := p.files, p.cfg.Embedding.Dims
 	rows := make([]float32, min(buildRows, c.rows)*dims)
 	for start := 0; start < c.rows; start += buildRows {
@@ -168,7 +169,7 @@ func (p *pass) addRows(ctx context.Context, b Builder) error {
 			ok, err := p.ledger.Get(key, rows[i*dims:(i+1)*dims])
 			if err != nil || !ok {
 				// Damage found only now: the next pass opens the ledger without it and buys what is gone.
-				return fail(Built, "LedgerDamaged", transient, fmt.Errorf("vector of record %d is not in the ledger: %w", start+i, errors.Join(store.ErrCorrupt, err)))
+				return fail(Built, "LedgerDamaged", transient, fmt.Errorf("vector of record %d is not in the ledger: %w", start+i, errors.Join(snapshot.ErrCorrupt, err)))
 			}
 		}
 		if err := b.Add(ctx, rows[:n*dims]); err != nil {
@@ -182,17 +183,17 @@ func (p *pass) addRows(ctx context.Context, b Builder) error {
 // writeWords writes the index of words that replicas search by.
 func (p *pass) writeWords(ctx context.Context) error {
 	docs := p.files.docs
-	arrays, err := p.Lexical(docs.Len(), func(i int) (vendors.Words, error) {
+	arrays, err := p.Lexical(docs.Len(), func(i int) (snapshot.Words, error) {
 		id, name, raw, err := docs.Record(i)
 		if err := errors.Join(ctx.Err(), err); err != nil {
-			return vendors.Words{}, err
+			return snapshot.Words{}, err
 		}
 		return vendors.WordsOf(id, name, raw)
 	})
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index words: %w", err)))
 	}
-	return p.writeArrays(store.FileWords, arrays)
+	return p.writeArrays(snapshot.FileWords, arrays)
 }
 
 // writeFilters writes the values that replicas filter and count by.
@@ -207,7 +208,7 @@ func (p *pass) writeFilters(ctx context.Context) error {
 	if err != nil {
 		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index filters: %w", err)))
 	}
-	return p.writeArrays(store.FileFilters, a.Arrays())
+	return p.writeArrays(snapshot.FileFilters, a.Arrays())
 }
 
 func (p *pass) writeArrays(name string, arrays [][]byte) error {
@@ -218,7 +219,7 @@ func (p *pass) writeArrays(name string, arrays [][]byte) error {
 }
 
 func (p *pass) writePickle(ctx context.Context) (err error) {
-	f, err := os.Create(filepath.Join(p.dir, store.FilePickle))
+	f, err := os.Create(filepath.Join(p.dir, snapshot.FilePickle))
 	if err != nil {
 		return fail(Built, "NoScratch", transient, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -14,9 +15,6 @@ import (
 // lost since everything was last made anew, everything is. A graph loses recall slowly as it is mended, and centroids
 // fit only the rows they were trained on.
 const driftShare = 0.2
-
-// kindFlat has no structure that could be carried over, and no width of a search.
-const kindFlat = "flat"
 
 // positions says where in the served snapshot each record is, -1 for one whose vector is known to be new. The text of
 // a record that changed may still be the same: the builder compares vectors. Only the first rows records there have one.
@@ -48,15 +46,16 @@ func (p *pass) sinceFull() int {
 	return p.drift(p.files.carried)
 }
 
-// carries says whether the build may take over what the served index has in common with it.
-func (p *pass) carries(next store.IndexParams) bool {
+// carries says whether the build may take over what the served index has in common with it. A flat one has no structure
+// that could be.
+func (p *pass) carries(next snapshot.IndexParams) bool {
 	c := p.files
 	if p.opts.force || p.pointer == nil || p.broken != "" || c.from == nil {
 		return false
 	}
 	was := p.pointer.Index
 	if p.pointer.Spec.Embedding != p.spec.Embedding || p.pointer.Spec.Metric != p.spec.Metric ||
-		next.Kind == kindFlat || was.Kind != next.Kind || was.M != next.M || was.EfConstruction != next.EfConstruction {
+		next.Kind == snapshot.Flat || was.Kind != next.Kind || was.M != next.M || was.EfConstruction != next.EfConstruction {
 		return false
 	}
 	same := 0
@@ -70,7 +69,7 @@ func (p *pass) carries(next store.IndexParams) bool {
 
 // carry offers the served index to the build. Without it the build is only slower, so nothing but the end of the
 // pass is an error.
-func (p *pass) carry(ctx context.Context, b Builder) error {
+func (p *pass) carry(ctx context.Context, b snapshot.Builder) error {
 	c := p.files
 	from := c.from
 	c.from = nil // 8 MB for 1 M records; a second build of the pass is a full one
@@ -86,9 +85,9 @@ func (p *pass) carry(ctx context.Context, b Builder) error {
 
 // fetchServed brings the served index file, its digest checked, into scratch for as long as use runs.
 func (p *pass) fetchServed(ctx context.Context, use func(path string) error) error {
-	f, ok := p.pointer.File(store.FileIndex)
+	f, ok := p.pointer.File(snapshot.FileIndex)
 	if !ok {
-		return fmt.Errorf("%w: %s", store.ErrNotFound, store.FileIndex)
+		return fmt.Errorf("%w: %s", store.ErrNotFound, snapshot.FileIndex)
 	}
 	dir := filepath.Join(p.dir, "served")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -96,7 +95,7 @@ func (p *pass) fetchServed(ctx context.Context, use func(path string) error) err
 	}
 	path := filepath.Join(dir, f.Name)
 	m := p.pointer.Manifest
-	m.Files = []store.File{f}
+	m.Files = []snapshot.File{f}
 	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
 	if err == nil {
 		err = use(path)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -104,8 +105,8 @@ func TestNothingIsCarriedOver(t *testing.T) {
 func TestAServedIndexThatCannotBeReadMeansAFullBuild(t *testing.T) {
 	r := carryRig(t)
 	// The same size, so that only its digest tells.
-	key := r.layout.File(r.pointer().ID, store.FileIndex)
-	f, _ := r.pointer().File(store.FileIndex)
+	key := r.layout.File(r.pointer().ID, snapshot.FileIndex)
+	f, _ := r.pointer().File(snapshot.FileIndex)
 	r.put(key, make([]byte, f.Size))
 	r.put(r.layout.Source, edited(100, 1, "b"))
 	r.want(r.once(), reconcile.ResultPromoted, 0)

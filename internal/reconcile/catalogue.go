@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -15,7 +16,7 @@ import (
 // texts stay on disk: 1 M records take 32 MB here and 40 MB in the document writer.
 type candidate struct {
 	docs    *store.Docs
-	entries []store.File
+	entries []snapshot.File
 	keys    []store.LedgerKey
 
 	// Positions whose text is not in the ledger, each distinct text once.
@@ -26,7 +27,7 @@ type candidate struct {
 	refused    map[store.LedgerKey]store.Unembedded // texts that get no vector
 	unembedded []store.Unembedded                   // the records behind rows
 	spent      int                                  // tokens counted by the provider
-	params     store.IndexParams
+	params     snapshot.IndexParams
 
 	repairs []store.Repair // what was put right in the catalogue
 
@@ -116,7 +117,7 @@ func (in *intake) begin() error {
 	return fail(Built, "NoScratch", transient, err)
 }
 
-func (in *intake) close() ([]store.File, error) {
+func (in *intake) close() ([]snapshot.File, error) {
 	if in.w == nil { // the file was refused before its first record
 		return nil, nil
 	}
@@ -176,7 +177,7 @@ func (p *pass) compare(ctx context.Context) error {
 		return nil
 	}
 	defer served.Close()
-	built, err := store.OpenDocIndex(filepath.Join(p.dir, store.FileOffsets))
+	built, err := store.OpenDocIndex(filepath.Join(p.dir, snapshot.FileOffsets))
 	if err != nil {
 		return fail(Built, "NoScratch", transient, err)
 	}
@@ -204,7 +205,7 @@ func difference(a, b *store.DocIndex) (added, changed, removed, unchanged int) {
 
 // servedIndex opens the served snapshot's documents.idx; nil when it is not there or not whole.
 func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
-	f, ok := p.pointer.File(store.FileOffsets)
+	f, ok := p.pointer.File(snapshot.FileOffsets)
 	if !ok {
 		return nil, nil
 	}
@@ -213,15 +214,15 @@ func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
 		return nil, fail(Built, "NoScratch", transient, err)
 	}
 	m := p.pointer.Manifest
-	m.Files = []store.File{f}
+	m.Files = []snapshot.File{f}
 	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
 	if err == nil {
 		var d *store.DocIndex
-		if d, err = store.OpenDocIndex(filepath.Join(dir, store.FileOffsets)); err == nil {
+		if d, err = store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets)); err == nil {
 			return d, nil
 		}
 	}
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
 		p.log.WarnContext(ctx, "served documents unreadable", "snapshot", m.ID, "error", err)
 		return nil, nil
 	}

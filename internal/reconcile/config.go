@@ -7,17 +7,18 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Config of an indexer. Start from DefaultConfig; New calls Validate.
 type Config struct {
-	Embedding store.Embedding // what turns text into vectors; part of the spec
-	EmbedHost string          // host of the embedding endpoint, "" in process; part of the ledger's key
-	IndexKind string          // auto, flat, ivf, hnsw; part of the spec
-	Catalogue vendors.Rules   // ids and names of records; part of the spec
-	Limits    vendors.Limits  // of the catalogue
+	Embedding snapshot.Embedding // what turns text into vectors; part of the spec
+	EmbedHost string             // host of the embedding endpoint, "" in process; part of the ledger's key
+	IndexKind string             // auto, flat, ivf, hnsw; part of the spec
+	Catalogue vendors.Rules      // ids and names of records; part of the spec
+	Limits    vendors.Limits     // of the catalogue
 
 	ResyncInterval time.Duration // the source is re-read this often, whatever the backoff of a failed pass
 	ControlPoll    time.Duration // an operator's request is noticed this soon
@@ -110,7 +111,7 @@ func (c Config) Validate() error {
 }
 
 // spec is the desired shape of a snapshot.
-func (c Config) spec() store.Spec {
+func (c Config) spec() snapshot.Spec {
 	rules, byDefault := c.Catalogue.Normal(), vendors.DefaultRules()
 	unless := func(setting, byDefault string) string { // a setting that nobody touched makes no spec of its own
 		if setting == byDefault {
@@ -118,7 +119,7 @@ func (c Config) spec() store.Spec {
 		}
 		return setting
 	}
-	return store.Spec{
+	return snapshot.Spec{
 		Embedding:    c.Embedding,
 		Metric:       "inner_product",
 		TextTemplate: vendors.TextTemplate,

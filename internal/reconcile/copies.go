@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -38,7 +39,7 @@ func (p *pass) copyLegacy(ctx context.Context) error {
 	if form == CopiesOff {
 		return p.leaveCopies(ctx)
 	}
-	for _, name := range []string{store.FileIndex, store.FilePickle} {
+	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		f, ok := p.pointer.File(name)
 		if !ok {
 			continue
@@ -58,7 +59,7 @@ func (p *pass) formOfCopies(ctx context.Context) (string, error) {
 	if !p.opts.once || p.opts.override || own == CopiesOff || p.pointer.Generation == 1 {
 		return own, nil
 	}
-	form, key := CopiesOff, p.Layout.Current(store.FileIndex)
+	form, key := CopiesOff, p.Layout.Current(snapshot.FileIndex)
 	switch there, err := p.Objects.Head(ctx, key); {
 	case err == nil:
 		form = formOf(there)
@@ -79,7 +80,7 @@ func formOf(there store.Info) string {
 }
 
 // keepCopy writes the copy of f where it is missing, of another snapshot or of another form.
-func (p *pass) keepCopy(ctx context.Context, f store.File, want string) error {
+func (p *pass) keepCopy(ctx context.Context, f snapshot.File, want string) error {
 	key := p.Layout.Current(f.Name)
 	there, err := p.Objects.Head(ctx, key)
 	missing := errors.Is(err, store.ErrNotFound)
@@ -87,7 +88,7 @@ func (p *pass) keepCopy(ctx context.Context, f store.File, want string) error {
 		return err
 	}
 	form := formOf(there)
-	other := f.Name == store.FileIndex && form != want
+	other := f.Name == snapshot.FileIndex && form != want
 	switch {
 	case missing:
 		return p.copyFile(ctx, f, want, store.PutOptions{IfAbsent: true})
@@ -104,7 +105,7 @@ func (p *pass) leaveCopies(ctx context.Context) error {
 	if p.saidCopies {
 		return nil
 	}
-	for _, name := range []string{store.FileIndex, store.FilePickle} {
+	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		key := p.Layout.Current(name)
 		switch _, err := p.Objects.Head(ctx, key); {
 		case err == nil:
@@ -117,7 +118,7 @@ func (p *pass) leaveCopies(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) copyFile(ctx context.Context, f store.File, form string, cond store.PutOptions) error {
+func (p *pass) copyFile(ctx context.Context, f snapshot.File, form string, cond store.PutOptions) error {
 	key := p.Layout.Current(f.Name)
 	p.step("copy "+f.Name, 0)
 	path, err := p.localCopy(ctx, f)
@@ -125,7 +126,7 @@ func (p *pass) copyFile(ctx context.Context, f store.File, form string, cond sto
 		return err
 	}
 	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
-	if f.Name == store.FileIndex {
+	if f.Name == snapshot.FileIndex {
 		cond.Metadata[metaCopies] = form
 		if p.Distances != nil && form == CopiesL2 {
 			if path, f, err = p.distances(ctx, path, f); err != nil {
@@ -151,7 +152,7 @@ func (p *pass) copyFile(ctx context.Context, f store.File, form string, cond sto
 }
 
 // distances is the file at path rewritten to answer with distances: as large, beside it in scratch.
-func (p *pass) distances(ctx context.Context, path string, f store.File) (string, store.File, error) {
+func (p *pass) distances(ctx context.Context, path string, f snapshot.File) (string, snapshot.File, error) {
 	dir := filepath.Join(p.dir, "distances")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", f, err
@@ -165,7 +166,7 @@ func (p *pass) distances(ctx context.Context, path string, f store.File) (string
 }
 
 // localCopy is a verified local file with the bytes of f, downloaded when this pass did not make them.
-func (p *pass) localCopy(ctx context.Context, f store.File) (string, error) {
+func (p *pass) localCopy(ctx context.Context, f snapshot.File) (string, error) {
 	if p.localDir != "" && p.manifest.ID == p.pointer.ID {
 		return filepath.Join(p.localDir, f.Name), nil
 	}
@@ -174,7 +175,7 @@ func (p *pass) localCopy(ctx context.Context, f store.File) (string, error) {
 		return "", err
 	}
 	m := p.pointer.Manifest
-	m.Files = []store.File{f}
+	m.Files = []snapshot.File{f}
 	if err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{}); err != nil {
 		return "", err
 	}

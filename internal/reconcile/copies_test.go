@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -41,9 +42,9 @@ func (r *rig) bytes(key string) []byte {
 func (r *rig) copies() string {
 	r.t.Helper()
 	p := r.pointer()
-	copied, own := r.bytes(r.layout.Current(store.FileIndex)), r.bytes(r.layout.File(p.ID, store.FileIndex))
-	pickle := r.bytes(r.layout.Current(store.FilePickle))
-	if pickle != nil && !bytes.Equal(pickle, r.bytes(r.layout.File(p.ID, store.FilePickle))) {
+	copied, own := r.bytes(r.layout.Current(snapshot.FileIndex)), r.bytes(r.layout.File(p.ID, snapshot.FileIndex))
+	pickle := r.bytes(r.layout.Current(snapshot.FilePickle))
+	if pickle != nil && !bytes.Equal(pickle, r.bytes(r.layout.File(p.ID, snapshot.FilePickle))) {
 		r.t.Error("current/index.pkl is not the snapshot's")
 	}
 	back := bytes.Clone(own)
@@ -97,11 +98,11 @@ func TestCopiesOfAnEarlierReleaseAreRewritten(t *testing.T) {
 	p := r.pointer()
 	// As earlier releases wrote it: the snapshot's own bytes, and nothing that says of which form they are.
 	path := t.TempDir() + "/old"
-	if err := os.WriteFile(path, r.bytes(r.layout.Current(store.FileIndex)), 0o600); err != nil {
+	if err := os.WriteFile(path, r.bytes(r.layout.Current(snapshot.FileIndex)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	meta := map[string]string{"snapshot-id": p.ID}
-	if _, err := r.objects.PutFile(t.Context(), r.layout.Current(store.FileIndex), path, store.PutOptions{Metadata: meta}); err != nil {
+	if _, err := r.objects.PutFile(t.Context(), r.layout.Current(snapshot.FileIndex), path, store.PutOptions{Metadata: meta}); err != nil {
 		t.Fatal(err)
 	}
 	r.cfg.LegacyCopies, r.distances = "l2", mirrored
@@ -175,7 +176,7 @@ func TestACommandKeepsTheCopiesAsTheyAre(t *testing.T) {
 	if got := r.copies(); got != "ip" {
 		t.Errorf("after a collection the copies are %q", got)
 	}
-	for _, name := range []string{store.FileIndex, store.FilePickle} { // as DEPLOY tells people who turn them off
+	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} { // as DEPLOY tells people who turn them off
 		if err := r.mem.Delete(t.Context(), r.layout.Current(name)); err != nil {
 			t.Fatal(err)
 		}

@@ -7,10 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Embedder turns texts into unit vectors of the configured dimensions.
@@ -26,47 +24,6 @@ type Embedder interface {
 	EstimateTokens(text string) int
 }
 
-// Indexes makes and opens vector indexes over rows 0..n-1.
-type Indexes interface {
-	// Resolve turns an asked-for kind ("auto" included) into parameters for n rows of dims.
-	Resolve(kind string, n, dims int) (store.IndexParams, error)
-	// NewBuilder starts an index that will receive n rows.
-	NewBuilder(p store.IndexParams, dims, n int) (Builder, error)
-	// Open reads an index file. The caller closes the Index.
-	Open(path string, p store.IndexParams) (Index, error)
-}
-
-// Builder takes rows in order, any number per call, in bounded memory.
-type Builder interface {
-	// Reuse lets the build take over what it has in common with the earlier index in the file at path, which is read
-	// here only. from[i] is where row i was there, -1 for a new row, and only a hint. Before the first Add; after an
-	// error the build goes on without.
-	Reuse(path string, p store.IndexParams, from []int64) error
-	Add(ctx context.Context, rows []float32) error
-	// WriteFile finishes the index and writes it where Indexes.Open can read it.
-	WriteFile(ctx context.Context, path string) error
-	// Built says, after WriteFile, what to open the file with, and how many rows were taken over from the earlier
-	// index: 0 when all was made anew.
-	Built() (p store.IndexParams, carried int)
-	// Close frees the builder, finished or not.
-	Close() error
-}
-
-// Index is an opened index, used by one goroutine. Results are row-major, len(queries)/Dims() × k, best first, position -1 = none.
-type Index interface {
-	Search(queries []float32, k int, allow *roaring.Bitmap) (positions []int64, scores []float32, err error)
-	// Exact scans every stored vector, whatever the kind of index.
-	Exact(queries []float32, k int, allow *roaring.Bitmap) (positions []int64, scores []float32, err error)
-	// Tune measures how wide a search must be for a recall@10 of target on the queries, and returns the parameters
-	// and the recall that was reached. Search is as wide from then on.
-	Tune(target float64, queries []float32) (store.IndexParams, float64, error)
-	// Vector copies the stored vector at pos.
-	Vector(pos int, dst []float32) error
-	Len() int
-	Dims() int
-	Close() error
-}
-
 // PickleWriter writes the documents of a snapshot in the form that old readers load beside index.faiss.
 type PickleWriter func(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error
 
@@ -75,7 +32,7 @@ type PickleWriter func(w io.Writer, n int, doc func(i int) (id, text string, met
 type DistanceWriter func(src, dst string) error
 
 // LexicalBuilder indexes the words of n records, words(i) in catalogue order, and returns the arrays that replicas open.
-type LexicalBuilder func(n int, words func(i int) (vendors.Words, error)) (arrays [][]byte, err error)
+type LexicalBuilder func(n int, words func(i int) (snapshot.Words, error)) (arrays [][]byte, err error)
 
 // Progress shows people how far a pass is. Steps do not overlap.
 type Progress interface {
@@ -117,7 +74,7 @@ type Deps struct {
 	Objects   store.Objects
 	Layout    store.Layout
 	Embedder  Embedder
-	Indexes   Indexes
+	Indexes   snapshot.Indexes
 	Pickle    PickleWriter   // nil: snapshots carry no index.pkl
 	Distances DistanceWriter // nil: old readers get the index file as it is
 	Lexical   LexicalBuilder // nil: snapshots carry no words.idx

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -48,7 +49,7 @@ type judged struct {
 	m       store.Manifest
 	docs    *store.Docs
 	removed int // ids of the baseline that are gone
-	index   Index
+	index   snapshot.Index
 	report  *store.GateReport
 	fresh   bool // just built: m may still change
 }
@@ -58,7 +59,7 @@ func (p *pass) judge(ctx context.Context, j *judged) error {
 	p.step("gate", 0)
 	j.report = &store.GateReport{Settings: p.cfg.gateSettings(), Golden: p.goldenETag, Baseline: p.baseline(), At: p.storeNow()}
 	var err error
-	j.index, err = p.Indexes.Open(filepath.Join(j.dir, store.FileIndex), j.m.Index)
+	j.index, err = p.Indexes.Open(filepath.Join(j.dir, snapshot.FileIndex), j.m.Index)
 	if err != nil {
 		j.add(CheckReopen, VerdictFailed, 0, 1, err.Error())
 		j.fold()
@@ -116,7 +117,7 @@ func passIf(ok bool, otherwise string) string {
 // the model that the spec names.
 func (p *pass) judgeShape(j *judged) bool {
 	n, want := j.index.Len(), j.docs.Len()
-	_, some := j.m.File(store.FileUnembedded)
+	_, some := j.m.File(snapshot.FileUnembedded)
 	counts := n > 0 && n == j.m.Stats.Vectors && want == j.m.Source.Records && (n == want || n < want && some)
 	j.add(CheckCounts, passIf(counts, VerdictFailed), float64(n), float64(want),
 		fmt.Sprintf("%d vectors, %d documents, %d records", n, want, j.m.Source.Records))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -70,7 +71,7 @@ func TestCollectionKeepsWhatIsInUse(t *testing.T) {
 		}
 		why := map[string]string{}
 		for _, l := range lines {
-			if strings.HasSuffix(l.Key, "/"+store.FileManifest) {
+			if strings.HasSuffix(l.Key, "/"+snapshot.FileManifest) {
 				why[l.Key] = l.String()
 			}
 		}
@@ -145,7 +146,7 @@ func TestCollectionRemovesOrphansAfterTheGrace(t *testing.T) {
 		r.catalogue(0, 3, "a")
 		r.once()
 		orphan := "20260101T000000Z-0123abcd"
-		r.put(r.layout.File(orphan, store.FileIndex), []byte("half an upload"))
+		r.put(r.layout.File(orphan, snapshot.FileIndex), []byte("half an upload"))
 		r.put(r.layout.Probe("left"), []byte("x"))
 		r.gc()
 		if !r.stored(orphan) {
@@ -167,7 +168,7 @@ func TestReplicasComplaintLeadsToARebuildFromTheLedger(t *testing.T) {
 	complaint := &store.Rejection{ID: p.ID, ManifestSHA256: p.ManifestSHA256, Reason: reconcile.RejectedHash, Since: time.Now()}
 	r.beat(store.Heartbeat{ID: "s1", Rejected: complaint})
 	r.want(r.once(), reconcile.ResultUnchanged, 0) // the replica's own disk is at fault
-	r.mem.Corrupt(r.layout.File(p.ID, store.FileIndex), func(b []byte) []byte { b[20] ^= 1; return b })
+	r.mem.Corrupt(r.layout.File(p.ID, snapshot.FileIndex), func(b []byte) []byte { b[20] ^= 1; return b })
 	if _, err := r.operator().Rollback(t.Context(), p.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func TestMissingFileOfTheServedSnapshotIsReplaced(t *testing.T) {
 	r.catalogue(0, 5, "a")
 	r.once()
 	p := r.pointer()
-	if err := r.mem.Delete(t.Context(), r.layout.File(p.ID, store.FileOffsets)); err != nil {
+	if err := r.mem.Delete(t.Context(), r.layout.File(p.ID, snapshot.FileOffsets)); err != nil {
 		t.Fatal(err)
 	}
 	r.want(r.once(), reconcile.ResultPromoted, 0)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -109,7 +110,7 @@ func putVerdict(ctx context.Context, o store.Objects, l store.Layout, id string,
 		cond := store.PutOptions{IfMatch: info.ETag}
 		if errors.Is(err, store.ErrNotFound) {
 			cond = store.PutOptions{IfAbsent: true}
-		} else if err != nil && (!errors.Is(err, store.ErrCorrupt) || info.ETag == "") {
+		} else if err != nil && (!errors.Is(err, snapshot.ErrCorrupt) || info.ETag == "") {
 			return fmt.Errorf("read verdict: %w", err)
 		}
 		if _, err = store.WriteDoc(ctx, o, l.Verdict(id), v, cond); !errors.Is(err, store.ErrConflict) {

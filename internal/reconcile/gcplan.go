@@ -7,6 +7,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -215,9 +216,9 @@ func (v gcView) lines(l store.Layout, retain int, grace time.Duration) []GCLine 
 func deletionOrder(s store.SnapshotInfo) []string {
 	rank := func(name string) int {
 		switch name {
-		case store.FileManifest:
+		case snapshot.FileManifest:
 			return 0
-		case store.FileVerdict:
+		case snapshot.FileVerdict:
 			return 2
 		}
 		return 1

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -254,7 +255,7 @@ func TestComplaintsDoNotKeepTheLeaderReading(t *testing.T) {
 		p := r.pointer()
 		reads := 0
 		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
-			if op == store.OpGet && key == r.layout.File(id, store.FileIndex) {
+			if op == store.OpGet && key == r.layout.File(id, snapshot.FileIndex) {
 				reads++
 				time.Sleep(10 * time.Second)
 			}

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -135,7 +136,7 @@ type Leadership struct {
 // Leadership looks at the lease once. status.json is written when it changes; the lease says whether somebody works.
 func (o *Operator) Leadership(ctx context.Context) (Leadership, error) {
 	l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) {
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
 		return Leadership{}, nil
 	}
 	if err != nil {
@@ -176,7 +177,7 @@ func (o *Operator) List(ctx context.Context) ([]SnapshotRow, error) {
 
 func (o *Operator) row(ctx context.Context, v overview, s store.SnapshotInfo) (SnapshotRow, error) {
 	row := SnapshotRow{ID: s.ID, State: StateIncomplete}
-	row.CreatedAt, _ = store.ParseSnapshotID(s.ID)
+	row.CreatedAt, _ = snapshot.ParseID(s.ID)
 	for _, f := range s.Files {
 		row.Bytes += f.Size
 	}
@@ -190,7 +191,7 @@ func (o *Operator) row(ctx context.Context, v overview, s store.SnapshotInfo) (S
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return row, nil
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
+	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
 		row.State, row.Reason = StateCorrupt, err.Error()
 		return row, nil
 	case err != nil:
@@ -198,7 +199,7 @@ func (o *Operator) row(ctx context.Context, v overview, s store.SnapshotInfo) (S
 	}
 	row.CreatedAt, row.Vectors, row.Source, row.Index = m.CreatedAt, m.Stats.Vectors, m.Source.SHA256, m.Index.Kind
 	verdict := manifestVerdict(m)
-	if _, ok := s.Files[store.FileVerdict]; ok {
+	if _, ok := s.Files[snapshot.FileVerdict]; ok {
 		if verdict, err = o.verdict(ctx, m); err != nil {
 			return row, err
 		}
@@ -268,13 +269,13 @@ func (o *Operator) rehash(ctx context.Context, id string, progress store.Progres
 			want = ptr.ManifestSHA256
 		}
 		if want != "" && want != sha {
-			err = fmt.Errorf("%w: the pointer names another manifest", store.ErrCorrupt)
+			err = fmt.Errorf("%w: the pointer names another manifest", snapshot.ErrCorrupt)
 		} else {
 			err = store.VerifySnapshot(ctx, o.Objects, o.Layout, id, sha, progress)
 		}
 	}
 	switch {
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error(), By: o.By}
 		return sha, errors.Join(fmt.Errorf("verify %s: %w", id, err), putVerdict(ctx, o.Objects, o.Layout, id, v, o.Clock.Now()))
 	case err != nil:
@@ -342,11 +343,11 @@ func (o *Operator) documents(ctx context.Context, id, dir string) (*store.Docs, 
 	if err != nil {
 		return nil, fmt.Errorf("diff %s: %w", id, err)
 	}
-	var files []store.File
-	for _, name := range []string{store.FileDocuments, store.FileOffsets} {
+	var files []snapshot.File
+	for _, name := range []string{snapshot.FileDocuments, snapshot.FileOffsets} {
 		f, ok := m.File(name)
 		if !ok {
-			return nil, fmt.Errorf("diff %s: %w: no %s", id, store.ErrCorrupt, name)
+			return nil, fmt.Errorf("diff %s: %w: no %s", id, snapshot.ErrCorrupt, name)
 		}
 		files = append(files, f)
 	}

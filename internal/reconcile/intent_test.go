@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -88,7 +89,7 @@ func TestPassServesThePinThatStands(t *testing.T) {
 		t.Errorf("served is %s generation %d %q, history %+v", p.ID, p.Generation, p.Reason, p.History[0])
 	}
 	r.condition(reconcile.Promoted, reconcile.True, "Pinned")
-	info, err := r.mem.Head(t.Context(), r.layout.Current(store.FileIndex))
+	info, err := r.mem.Head(t.Context(), r.layout.Current(snapshot.FileIndex))
 	if err != nil || info.Metadata["snapshot-id"] != ids[0] {
 		t.Errorf("old readers see %v, %v", info.Metadata, err)
 	}
@@ -181,7 +182,7 @@ func TestFailedPinIsUndone(t *testing.T) {
 			}
 		},
 		"a file is gone": func(r *rig, id string) func() {
-			return func() { _ = r.mem.Delete(context.Background(), r.layout.File(id, store.FileOffsets)) }
+			return func() { _ = r.mem.Delete(context.Background(), r.layout.File(id, snapshot.FileOffsets)) }
 		},
 		"the manifest is another": func(r *rig, id string) func() {
 			return func() { r.mem.Corrupt(r.layout.Manifest(id), func(b []byte) []byte { return append(b, ' ') }) }
@@ -227,7 +228,7 @@ func TestUndoneIntentIsFenced(t *testing.T) {
 	ids := r.three()
 	nonce := r.pointer().Nonce
 	o := r.interrupted(store.OpPut, r.layout.Control(), 1, func() {
-		_ = r.mem.Delete(context.Background(), r.layout.File(ids[0], store.FileOffsets))
+		_ = r.mem.Delete(context.Background(), r.layout.File(ids[0], snapshot.FileOffsets))
 	})
 	if err := o.Pin(t.Context(), ids[0]); !errors.Is(err, reconcile.ErrIncomplete) {
 		t.Fatalf("pin: %v", err)
@@ -276,12 +277,12 @@ func TestLegacyPairIsCompletedWhileSuspended(t *testing.T) {
 	r := newRig(t)
 	r.three()
 	id := r.pointer().ID
-	r.put(r.layout.Current(store.FilePickle), []byte("of another snapshot"))
+	r.put(r.layout.Current(snapshot.FilePickle), []byte("of another snapshot"))
 	if err := r.operator().Suspend(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
 	r.want(r.once(), reconcile.ResultSuspended, 0)
-	for _, name := range []string{store.FileIndex, store.FilePickle} {
+	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		if !bytes.Equal(r.mem.Data(r.layout.Current(name)), r.mem.Data(r.layout.File(id, name))) {
 			t.Errorf("current/%s is not the served snapshot's", name)
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -80,7 +81,7 @@ func (l *lease) acquire(ctx context.Context) (bool, error) {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		cond, ttl = store.PutOptions{IfAbsent: true}, 0
-	case errors.Is(err, store.ErrCorrupt) && info.ETag != "":
+	case errors.Is(err, snapshot.ErrCorrupt) && info.ETag != "":
 		ttl = l.ttl // someone wrote over it: let it grow old like a holder that does not answer
 	case err != nil:
 		return false, fmt.Errorf("read lease: %w", err)
@@ -144,7 +145,7 @@ func highestEpoch(ctx context.Context, o store.Objects, l store.Layout) (int64, 
 	g, gerr := readIfAny[store.GC](ctx, o, l.GC(), "gc")
 	// Not for an epoch, but it may be of a newer release, which is to lead then.
 	_, cerr := readIfAny[store.Control](ctx, o, l.Control(), "control")
-	if !errors.Is(cerr, store.ErrNewer) {
+	if !errors.Is(cerr, snapshot.ErrNewer) {
 		cerr = nil
 	}
 	highest := max(s.Epoch, g.Epoch)
@@ -224,7 +225,7 @@ func (l *lease) believe(record store.Lease, etag string, sent time.Duration) {
 // our term, or none, means that it is over.
 func (l *lease) confirm(ctx context.Context) error {
 	found, info, err := store.ReadDoc[store.Lease](ctx, l.objects, l.layout.Lease(), store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, snapshot.ErrCorrupt) {
 		return fmt.Errorf("read lease: %w", err)
 	}
 	l.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -33,7 +34,7 @@ func TestWhatIsWrongStaysWrongBetweenLooks(t *testing.T) {
 		var broken atomic.Bool
 		broken.Store(true)
 		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
-			if broken.Load() && op == store.OpPutFile && key == r.layout.Current(store.FilePickle) {
+			if broken.Load() && op == store.OpPutFile && key == r.layout.Current(snapshot.FilePickle) {
 				return store.ErrDenied
 			}
 			return call()
@@ -51,7 +52,7 @@ func TestWhatIsWrongStaysWrongBetweenLooks(t *testing.T) {
 
 		// A candidate is held, and the served snapshot is damaged: both go on being said.
 		r.embed.Before = func(context.Context, []string) error { return errors.New("provider is down") }
-		if err := r.mem.Delete(t.Context(), r.layout.File(r.pointer().ID, store.FileOffsets)); err != nil {
+		if err := r.mem.Delete(t.Context(), r.layout.File(r.pointer().ID, snapshot.FileOffsets)); err != nil {
 			t.Fatal(err)
 		}
 		r.catalogue(0, 6, "a")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -129,7 +130,7 @@ func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Po
 			return false, nil // somebody else wrote it: look again
 		case errors.Is(err, store.ErrDeleteMarker):
 			return false, fail(Promoted, pointerDeleted, transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
-		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrUnsigned):
+		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrUnsigned):
 			p.log.WarnContext(ctx, "pointer cannot be restored to a snapshot", "snapshot", c.ID, "error", err)
 		default:
 			return false, fail(Promoted, reason, transient, stopped(ctx, fmt.Errorf("restore pointer: %w", err)))
@@ -154,7 +155,7 @@ func (p *pass) restorable(ctx context.Context, known, found *store.Pointer) ([]s
 		switch {
 		case err == nil:
 			out = append(out, store.Pointer{Manifest: m, ManifestSHA256: sha})
-		case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNewer):
+		case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, snapshot.ErrCorrupt) && !errors.Is(err, snapshot.ErrNewer):
 			return nil, fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read the pinned manifest: %w", err))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -46,7 +47,7 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 	case errors.Is(err, store.ErrPointerInvalid):
 		p.log.WarnContext(ctx, "pointer invalid", "error", err)
 		reason, p.facts.pointer = pointerInvalid, pointerInvalid
-	case errors.Is(err, store.ErrNewer):
+	case errors.Is(err, snapshot.ErrNewer):
 		return false, fail(Promoted, "NewerFormat", transient, fmt.Errorf("read pointer: %w", err))
 	case err != nil:
 		return false, fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read pointer: %w", err))
@@ -107,7 +108,7 @@ func (p *pass) readStatus(ctx context.Context) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		s, info.ETag = p.status, ""
-	case errors.Is(err, store.ErrCorrupt) && info.ETag != "":
+	case errors.Is(err, snapshot.ErrCorrupt) && info.ETag != "":
 		s = p.status
 		p.log.WarnContext(ctx, "status unreadable, it will be written anew", "error", err)
 	case err != nil:

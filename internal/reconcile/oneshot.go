@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -38,7 +39,7 @@ func (p *pass) specDiffers() string {
 }
 
 // specChange lists the members of two specs that differ, as "embedding.dims 1536 → 512".
-func specChange(from, to store.Spec) string {
+func specChange(from, to snapshot.Spec) string {
 	was, is := flat(spelledOut(from)), flat(spelledOut(to))
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(merged(was, is))) {
@@ -53,7 +54,7 @@ func specChange(from, to store.Spec) string {
 }
 
 // spelledOut is a spec with the defaults that it leaves out.
-func spelledOut(s store.Spec) store.Spec {
+func spelledOut(s snapshot.Spec) snapshot.Spec {
 	d := vendors.DefaultRules()
 	s.DuplicateIDs, s.RecordID, s.RecordName = cmp.Or(s.DuplicateIDs, d.Duplicates), cmp.Or(s.RecordID, d.ID), cmp.Or(s.RecordName, d.Name)
 	return s

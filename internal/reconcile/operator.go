@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -250,7 +251,7 @@ func (o *Operator) mayPromote(ctx context.Context, m store.Manifest, force bool)
 	}
 	switch {
 	case v.Result == VerdictCorrupt:
-		return fmt.Errorf("promote %s: %w: %s", m.ID, store.ErrCorrupt, v.Message)
+		return fmt.Errorf("promote %s: %w: %s", m.ID, snapshot.ErrCorrupt, v.Message)
 	case !force && (v.Result == VerdictHeld || v.Result == VerdictFailed):
 		why := v.Message
 		if v.Gate != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -42,7 +43,7 @@ func TestRollbackPinsAndTheNextPassDoesNotUndoIt(t *testing.T) {
 	if r.pointer().ID != ids[1] {
 		t.Error("the pass undid the rollback")
 	}
-	info, err := r.mem.Head(t.Context(), r.layout.Current(store.FileIndex))
+	info, err := r.mem.Head(t.Context(), r.layout.Current(snapshot.FileIndex))
 	if err != nil || info.Metadata["snapshot-id"] != ids[1] {
 		t.Errorf("old readers see %v, %v", info.Metadata, err)
 	}
@@ -127,7 +128,7 @@ func TestOperatorsRefuseWhatCannotBeServed(t *testing.T) {
 	if _, err := op.Rollback(t.Context(), "20200101T000000Z-00000000"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("unknown snapshot: %v", err)
 	}
-	if err := op.Pin(t.Context(), "../escape"); !errors.Is(err, store.ErrCorrupt) {
+	if err := op.Pin(t.Context(), "../escape"); !errors.Is(err, snapshot.ErrCorrupt) {
 		t.Errorf("not an id: %v", err)
 	}
 	doc := store.GC{FormatVersion: 1, Deleting: map[string]store.Mark{ids[0]: {}}, Nonce: store.NewNonce()}
@@ -137,21 +138,21 @@ func TestOperatorsRefuseWhatCannotBeServed(t *testing.T) {
 	if err := op.Pin(t.Context(), ids[0]); !errors.Is(err, reconcile.ErrDeleting) {
 		t.Errorf("a snapshot that is being deleted: %v", err)
 	}
-	r.mem.Corrupt(r.layout.File(ids[1], store.FileIndex), func(b []byte) []byte { b[9] ^= 1; return b })
-	if _, err := op.Verify(t.Context(), ids[1], nil); !errors.Is(err, store.ErrCorrupt) {
+	r.mem.Corrupt(r.layout.File(ids[1], snapshot.FileIndex), func(b []byte) []byte { b[9] ^= 1; return b })
+	if _, err := op.Verify(t.Context(), ids[1], nil); !errors.Is(err, snapshot.ErrCorrupt) {
 		t.Errorf("verify a damaged snapshot: %v", err)
 	}
-	if err := op.Promote(t.Context(), ids[1], true); !errors.Is(err, store.ErrCorrupt) {
+	if err := op.Promote(t.Context(), ids[1], true); !errors.Is(err, snapshot.ErrCorrupt) {
 		t.Errorf("promote a damaged snapshot by force: %v", err)
 	}
-	r.mem.Corrupt(r.layout.File(ids[1], store.FileIndex), func(b []byte) []byte { b[9] ^= 1; return b })
+	r.mem.Corrupt(r.layout.File(ids[1], snapshot.FileIndex), func(b []byte) []byte { b[9] ^= 1; return b })
 	if _, err := op.Verify(t.Context(), ids[1], nil); err != nil {
 		t.Errorf("verify a repaired snapshot: %v", err)
 	}
 	if err := op.Promote(t.Context(), ids[1], true); err != nil {
 		t.Errorf("promote a repaired snapshot: %v", err)
 	}
-	if err := r.mem.Delete(t.Context(), r.layout.File(ids[2], store.FileOffsets)); err != nil {
+	if err := r.mem.Delete(t.Context(), r.layout.File(ids[2], snapshot.FileOffsets)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := op.Rollback(t.Context(), ids[2]); !errors.Is(err, reconcile.ErrIncomplete) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -19,7 +20,7 @@ func TestPassBuildsPromotesAndThenHasNothingToDo(t *testing.T) {
 	if err := store.VerifySnapshot(t.Context(), r.mem, r.layout, p.ID, p.ManifestSHA256, nil); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{store.FileIndex, store.FilePickle} {
+	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		info, err := r.mem.Head(t.Context(), r.layout.Current(name))
 		if err != nil || info.Metadata["snapshot-id"] != p.ID {
 			t.Errorf("current/%s: %v, metadata %v", name, err, info.Metadata)

@@ -7,12 +7,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // snapshotID is the i-th id of a series.
 func snapshotID(i int) string {
-	return store.NewSnapshotID(time.Date(2026, 1, 1, 0, i, 0, 0, time.UTC), "", fmt.Sprint(i))
+	return snapshot.NewID(time.Date(2026, 1, 1, 0, i, 0, 0, time.UTC), "", fmt.Sprint(i))
 }
 
 // drawView makes any state that garbage collection may meet.
@@ -28,7 +29,7 @@ func drawView(t *rapid.T) (v gcView, retain int, grace time.Duration) {
 	for i := range n {
 		v.found = append(v.found, store.SnapshotInfo{
 			ID: snapshotID(i), HasManifest: rapid.IntRange(0, 5).Draw(t, "manifest") > 0, Newest: now.Add(-age("age")),
-			Files: map[string]store.Info{store.FileIndex: {}, store.FileManifest: {}},
+			Files: map[string]store.Info{snapshot.FileIndex: {}, snapshot.FileManifest: {}},
 		})
 	}
 	v.pointer.ID = id.Draw(t, "current")

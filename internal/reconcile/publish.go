@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -185,7 +186,7 @@ func (p *pass) keepPin(ctx context.Context) error {
 		return fail(Promoted, "PinNotCurrent", transient, stopped(ctx, err))
 	}
 	if v.Result == VerdictCorrupt {
-		return failf(Promoted, "PinNotCurrent", transient, "serve the pinned %s: %w: %s", pin.ID, store.ErrCorrupt, v.Message)
+		return failf(Promoted, "PinNotCurrent", transient, "serve the pinned %s: %w: %s", pin.ID, snapshot.ErrCorrupt, v.Message)
 	}
 	p.manifest, p.sha = m, sha
 	return p.promote(ctx)
@@ -221,7 +222,7 @@ func (c change) apply(ctx context.Context) (store.Pointer, store.Info, error) {
 	g := gcDoc{c.objects, c.layout, c.doomed}
 	there, err := c.objects.Head(ctx, c.layout.Manifest(c.manifest.ID))
 	if errors.Is(err, store.ErrNotFound) {
-		return store.Pointer{}, store.Info{}, fmt.Errorf("%w: %s", ErrIncomplete, store.FileManifest)
+		return store.Pointer{}, store.Info{}, fmt.Errorf("%w: %s", ErrIncomplete, snapshot.FileManifest)
 	}
 	if err != nil {
 		return store.Pointer{}, store.Info{}, err
@@ -267,7 +268,7 @@ func (c change) may() error {
 func (c *change) whole(ctx context.Context) (err error) {
 	if _, _, err := store.ReadManifest(ctx, c.objects, c.layout, c.manifest.ID, c.sha); err != nil {
 		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("%w: %s", ErrIncomplete, store.FileManifest)
+			return fmt.Errorf("%w: %s", ErrIncomplete, snapshot.FileManifest)
 		}
 		return err
 	}

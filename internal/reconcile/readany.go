@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // readIfAny reads a document, called name in errors; one that is not there, or is none, is empty.
 func readIfAny[T any](ctx context.Context, o store.Objects, key, name string) (doc T, err error) {
 	doc, _, err = store.ReadDoc[T](ctx, o, key, store.GetOptions{})
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) {
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, snapshot.ErrCorrupt) {
 		return doc, fmt.Errorf("read %s: %w", name, err)
 	}
 	return doc, nil

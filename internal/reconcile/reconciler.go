@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -22,7 +23,7 @@ import (
 type Reconciler struct {
 	Deps
 	cfg        Config
-	spec       store.Spec
+	spec       snapshot.Spec
 	specDigest string
 	owner      string
 	lease      *lease
@@ -123,7 +124,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			case errors.Is(err, ErrLeaseLost):
 				r.Log.WarnContext(ctx, "stepped down", "error", err)
 				r.follow(nil)
-			case errors.Is(err, store.ErrNewer): // a newer release is to lead
+			case errors.Is(err, snapshot.ErrNewer): // a newer release is to lead
 				r.Log.WarnContext(ctx, "stepped down", "error", err)
 				r.follow(err)
 				sleep(ctx, r.Clock.jitter(r.cfg.LeaseTTL/3))
@@ -175,7 +176,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 	return r.term(ctx, func(ctx context.Context) error {
 		for {
 			out := r.pass(ctx, passOptions{})
-			if errors.Is(out.Err, ErrLeaseLost) || errors.Is(out.Err, store.ErrNewer) || ctx.Err() != nil {
+			if errors.Is(out.Err, ErrLeaseLost) || errors.Is(out.Err, snapshot.ErrNewer) || ctx.Err() != nil {
 				return stopped(ctx, out.Err)
 			}
 			if err := r.idle(ctx, time.Duration(out.RequeueIn*float64(time.Second))); err != nil {

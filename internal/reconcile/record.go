@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -215,7 +216,7 @@ func (r *Reconciler) follow(err error) {
 		LastTransitionTime: r.Clock.Now().UTC(),
 	}
 	switch {
-	case errors.Is(err, store.ErrNewer):
+	case errors.Is(err, snapshot.ErrNewer):
 		c.Reason, c.Message = "NewerFormat", "waits for an indexer of that release: "+err.Error()
 	case store.Refusal(err):
 		c.Reason, c.Message = "StoreRefuses", err.Error()

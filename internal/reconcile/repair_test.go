@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -60,7 +61,7 @@ func TestWhatIsPutRightIsSaid(t *testing.T) {
 			t.Errorf("the log lacks %s", line)
 		}
 	}
-	if copied := string(r.mem.Data(r.layout.Current(store.FilePickle))); !strings.Contains(copied, "\nV-1~2\t") {
+	if copied := string(r.mem.Data(r.layout.Current(snapshot.FilePickle))); !strings.Contains(copied, "\nV-1~2\t") {
 		t.Errorf("old readers do not see V-1~2: %s", copied)
 	}
 	// A process that has not read the catalogue itself says the same.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -104,20 +105,20 @@ func readHeartbeats(ctx context.Context, o store.Objects, l store.Layout, known 
 func readHeartbeat(ctx context.Context, o store.Objects, f store.Info) (replica, error) {
 	r := replica{key: f.Key, age: f.Age()}
 	if f.Size > store.MaxHeartbeat {
-		r.err = fmt.Errorf("%w: %d bytes, the limit is %d", store.ErrCorrupt, f.Size, store.MaxHeartbeat)
+		r.err = fmt.Errorf("%w: %d bytes, the limit is %d", snapshot.ErrCorrupt, f.Size, store.MaxHeartbeat)
 		return r, nil
 	}
 	beat, info, err := store.ReadDoc[store.Heartbeat](ctx, o, f.Key, store.GetOptions{})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return replica{}, nil
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
+	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
 		r.err = err
 		return r, nil
 	case err != nil:
 		return r, fmt.Errorf("read heartbeat: %w", err)
 	case beat.ID+".json" != path.Base(f.Key):
-		r.err = fmt.Errorf("%w: it says that it is %s", store.ErrCorrupt, beat.ID)
+		r.err = fmt.Errorf("%w: it says that it is %s", snapshot.ErrCorrupt, beat.ID)
 		return r, nil
 	}
 	beat.Unknown = "" // nobody's to keep, and status.json holds a thousand of them
@@ -187,7 +188,7 @@ func (p *pass) readServed(ctx context.Context) error {
 		return nil
 	}
 	switch err := p.trusts(ctx, ptr.ID, ptr.ManifestSHA256); {
-	case errors.Is(err, store.ErrUnsigned), errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, store.ErrUnsigned), errors.Is(err, snapshot.ErrCorrupt):
 		p.broken = err.Error() // replicas with keys refuse it, so it is built again and signed
 		return nil
 	case err != nil:
@@ -236,7 +237,7 @@ func (p *pass) rehash(ctx context.Context) error {
 	case err == nil:
 		p.Reconciler.rehashed = open // whatever is not open any more is forgotten
 		return nil
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		p.broken = "corrupt: " + err.Error()
 		p.log.ErrorContext(ctx, "served snapshot corrupt", "snapshot", ptr.ID, "error", err)
 		return p.writeVerdict(ctx, ptr.ID, store.Verdict{Result: VerdictCorrupt, Message: err.Error()})
@@ -259,11 +260,11 @@ func absentFiles(ctx context.Context, o store.Objects, l store.Layout, m store.M
 	if absent != "" || err != nil {
 		return absent, err
 	}
-	there, err := present(ctx, o, l.Manifest(m.ID), files[store.FileManifest])
+	there, err := present(ctx, o, l.Manifest(m.ID), files[snapshot.FileManifest])
 	if err != nil || there.Key != "" {
 		return "", err
 	}
-	return store.FileManifest, nil
+	return snapshot.FileManifest, nil
 }
 
 // absentOf is absentFiles for files that were listed, without the manifest itself.

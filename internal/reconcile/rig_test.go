@@ -16,6 +16,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -60,7 +61,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	mem := storetest.NewMem(nil)
 	cfg := reconcile.DefaultConfig()
-	cfg.Embedding = store.Embedding{Provider: "fake", Model: "hash", Dims: dims, Version: "1"}
+	cfg.Embedding = snapshot.Embedding{Provider: "fake", Model: "hash", Dims: dims, Version: "1"}
 	cfg.Builder, cfg.Host, cfg.Dir = "test", "host", tempDir(t)
 	return &rig{
 		t: t, mem: mem, objects: mem, layout: store.NewLayout("p", ""), embed: &recontest.Embedder{Dims: dims},

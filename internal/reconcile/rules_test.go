@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -21,7 +22,7 @@ func TestCopyThatSomebodyWroteMeanwhileStays(t *testing.T) {
 				r.want(r.once(), reconcile.ResultPromoted, 0)
 			}
 			r.catalogue(0, 4, "a")
-			key, met := r.layout.Current(store.FileIndex), false
+			key, met := r.layout.Current(snapshot.FileIndex), false
 			r.objects = store.Hooked(r.mem, func(_ context.Context, op, at string, call func() error) error {
 				if at == key && (op == store.OpPutFile || op == store.OpPut) && !met {
 					met = true

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -147,7 +148,7 @@ func TestAPlanSeesWhatIsServed(t *testing.T) {
 			t.Error("the plan keeps what is not signed")
 		}
 		r.signer = nil
-		if err := r.mem.Delete(t.Context(), r.layout.File(r.pointer().ID, store.FileOffsets)); err != nil {
+		if err := r.mem.Delete(t.Context(), r.layout.File(r.pointer().ID, snapshot.FileOffsets)); err != nil {
 			t.Fatal(err)
 		}
 		if upToDate() {

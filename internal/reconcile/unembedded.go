@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -130,7 +131,7 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 	if p.pointer == nil {
 		return nil, nil
 	}
-	f, ok := p.pointer.File(store.FileUnembedded)
+	f, ok := p.pointer.File(snapshot.FileUnembedded)
 	if !ok || p.pointer.Spec.Embedding != p.spec.Embedding {
 		return nil, nil
 	}
@@ -142,14 +143,14 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 		return nil, fail(Built, "NoScratch", transient, err)
 	}
 	m := p.pointer.Manifest
-	m.Files = []store.File{f}
+	m.Files = []snapshot.File{f}
 	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
 	var records []store.Unembedded
 	if err == nil {
 		records, err = store.ReadUnembedded(dir)
 	}
 	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt):
 		p.log.WarnContext(ctx, "list of records without vectors unreadable", "snapshot", m.ID, "error", err)
 	case err != nil:
 		return nil, fail(Built, "BaselineUnreadable", transient, stopped(ctx, err))
@@ -204,7 +205,7 @@ func idsOf(records []store.Unembedded) []string {
 // reorder writes the documents anew, order[i] becoming record i, and what is known by position with them.
 func (p *pass) reorder(ctx context.Context, order []int) error {
 	c := p.files
-	index, err := store.OpenDocIndex(filepath.Join(p.dir, store.FileOffsets))
+	index, err := store.OpenDocIndex(filepath.Join(p.dir, snapshot.FileOffsets))
 	if err != nil {
 		return err
 	}

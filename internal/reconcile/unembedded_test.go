@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -28,7 +29,7 @@ func (r *rig) refusing(words ...string) {
 func (r *rig) unembedded() []string {
 	r.t.Helper()
 	p := r.pointer()
-	if _, ok := p.File(store.FileUnembedded); !ok {
+	if _, ok := p.File(snapshot.FileUnembedded); !ok {
 		return nil
 	}
 	dir := r.t.TempDir()

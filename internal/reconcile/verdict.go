@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -113,7 +114,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 	if !ok {
 		m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, s.ID, "")
 		switch {
-		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNewer):
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
 			return false, nil
 		case err != nil:
 			return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
@@ -132,7 +133,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 		return false, nil
 	}
 	switch err := p.trusts(ctx, s.ID, cached.sha); {
-	case errors.Is(err, store.ErrUnsigned), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrUnsigned), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		p.log.WarnContext(ctx, "snapshot not adopted", "snapshot", s.ID, "error", err)
 		return false, nil
 	case err != nil:
@@ -147,7 +148,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 // today's settings, golden queries and baseline.
 func (p *pass) judgeFound(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 	v, err := p.verdictOf(ctx, s, p.manifest)
-	if errors.Is(err, store.ErrNewer) {
+	if errors.Is(err, snapshot.ErrNewer) {
 		return false, nil // judged by a release that knows better
 	}
 	if err != nil {
@@ -190,12 +191,12 @@ func heldReason(report *store.GateReport) string {
 
 // verdictOf is what was last said of a snapshot: its verdict.json, else the gate report in its manifest.
 func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Manifest) (store.Verdict, error) {
-	if _, ok := s.Files[store.FileVerdict]; ok {
+	if _, ok := s.Files[snapshot.FileVerdict]; ok {
 		v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(s.ID), store.GetOptions{})
 		if err == nil {
 			return v, nil
 		}
-		if errors.Is(err, store.ErrNewer) || !noVerdict(err) {
+		if errors.Is(err, snapshot.ErrNewer) || !noVerdict(err) {
 			return v, fail(Verified, "VerdictUnreadable", transient, stopped(ctx, err))
 		}
 	}
@@ -204,7 +205,7 @@ func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Mani
 
 // noVerdict says whether an error of reading a verdict means that there is none that we understand.
 func noVerdict(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNewer)
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, snapshot.ErrNewer)
 }
 
 // current says whether a verdict was reached under what holds now.
@@ -224,7 +225,7 @@ func (p *pass) rejudge(ctx context.Context) (store.Verdict, error) {
 	id := p.manifest.ID
 	err := store.Fetch(ctx, p.Objects, p.Layout, p.manifest, dir, store.FetchOptions{})
 	switch {
-	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error()}
 		return v, p.writeVerdict(ctx, id, v)
 	case err != nil:
@@ -268,7 +269,7 @@ func (p *pass) removedBy(ctx context.Context, dir string) (int, error) {
 		return max(0, p.pointer.Source.Records-p.manifest.Source.Records), nil
 	}
 	defer served.Close()
-	found, err := store.OpenDocIndex(filepath.Join(dir, store.FileOffsets))
+	found, err := store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		return 0, fail(Verified, "NoScratch", transient, err)
 	}

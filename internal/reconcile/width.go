@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -26,7 +27,7 @@ const (
 // tune chooses how wide the candidate is searched, by measuring the very index that would be served, and puts it into
 // the manifest. What is below the target at any width is left to the gate's own check.
 func (p *pass) tune(ctx context.Context, j *judged) error {
-	if j.m.Index.Kind == kindFlat {
+	if j.m.Index.Kind == snapshot.Flat {
 		return nil
 	}
 	queries, err := tuneQueries(j.index)
@@ -54,7 +55,7 @@ func (p *pass) tune(ctx context.Context, j *judged) error {
 // stored vectors missed 0.1 %, points between two neighbours none, vectors with noise of half or of all their length
 // 0.2 and 0.3 %, these 0.7 %; with inverted lists all are alike. Golden queries would be better still, but there are
 // few of them or none.
-func tuneQueries(x Index) ([]float32, error) {
+func tuneQueries(x snapshot.Index) ([]float32, error) {
 	n, dims := x.Len(), x.Dims()
 	count := min(max(int(tuneWork/(float64(n)*float64(dims))), tuneLeast), tuneMost, n)
 	out, neighbour := make([]float32, count*dims), make([]float32, dims)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -100,14 +101,14 @@ func TestWithNothingToServeTheFirstSnapshotIsFetchedUnannounced(t *testing.T) {
 func (w *world) heldOpen(t *testing.T) (r *replica, entered, gate chan struct{}, hold *atomic.Bool) {
 	entered, gate, hold = make(chan struct{}, 8), make(chan struct{}), &atomic.Bool{}
 	r = w.start(t, func(d *Deps, _ *Config) {
-		open := d.Open
-		d.Open = func(path string, p store.IndexParams) (Index, error) {
+		open := d.Indexes.Open
+		d.Indexes = opening{d.Indexes, func(path string, p snapshot.IndexParams) (snapshot.Index, error) {
 			if hold.CompareAndSwap(true, false) {
 				entered <- struct{}{}
 				<-gate
 			}
 			return open(path, p)
-		}
+		}}
 	})
 	return r, entered, gate, hold
 }
@@ -164,7 +165,7 @@ func TestWhatWasOnlyDesiredBindsNobody(t *testing.T) {
 	r := w.start(t)
 	r.serving(good.ID)
 	m := good.Manifest
-	m.ID = store.NewSnapshotID(time.Now(), w.newest, "missing")
+	m.ID = snapshot.NewID(time.Now(), w.newest, "missing")
 	w.gen = 10
 	w.promote(m, good.ManifestSHA256) // somebody's mistake: there is no such snapshot
 	eventually(t, "refused", func() bool { return r.reason() == reasonMissing })
@@ -237,7 +238,7 @@ func TestEmbeddingOfANewerReleaseIsRefused(t *testing.T) {
 	m, _ := w.build(catalogue())
 	spec, err := store.Encode(m.Spec)
 	must(t, err)
-	m.Spec.Unknown = store.Unknown(strings.Replace(compactJSON(t, spec), `"provider"`, `"pooling":"mean","provider"`, 1))
+	m.Spec.Unknown = snapshot.Unknown(strings.Replace(compactJSON(t, spec), `"provider"`, `"pooling":"mean","provider"`, 1))
 	m.SpecDigest = m.Spec.Digest()
 	data, err := store.MarshalManifest(m)
 	must(t, err)

@@ -8,7 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // hitOverhead is how much longer than its line a result can be: two numbers and their names, less the record's name.
@@ -16,12 +16,12 @@ const hitOverhead = 64
 
 // sizeOf is how many bytes the results take at most. It looks at both ends of every line before one is copied: lines lie
 // anywhere in a mapped file, and come in side by side like this.
-func sizeOf(snap *snapshot, hits []hit) (int, error) {
+func sizeOf(snap *view, hits []hit) (int, error) {
 	size := len(`{"results":[]},`)
 	for _, h := range hits {
 		line := snap.docs.Line(int(h.pos))
 		if len(line) == 0 || line[0] != '{' {
-			return 0, fmt.Errorf("record %d: %w", h.pos, store.ErrCorrupt)
+			return 0, fmt.Errorf("record %d: %w", h.pos, snapshot.ErrCorrupt)
 		}
 		size += len(line) + hitOverhead
 	}
@@ -29,7 +29,7 @@ func sizeOf(snap *snapshot, hits []hit) (int, error) {
 }
 
 // appendResults renders hits as [{"id","text","score","similarity","metadata"}], copying the records' stored JSON.
-func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
+func appendResults(b []byte, snap *view, hits []hit) ([]byte, error) {
 	b = append(b, '[')
 	for i, h := range hits {
 		if i > 0 {
@@ -45,7 +45,7 @@ func appendResults(b []byte, snap *snapshot, hits []hit) ([]byte, error) {
 
 // appendHit renders one result. A line of documents.jsonl is {"id":…,"name":…,"text":…,"metadata":…}: its values
 // are valid JSON already and go out as they are.
-func appendHit(b []byte, snap *snapshot, h hit) ([]byte, error) {
+func appendHit(b []byte, snap *view, h hit) ([]byte, error) {
 	var id, text, metadata []byte
 	line := snap.docs.Line(int(h.pos))
 	s := jsonread.OverChecked(line)
@@ -101,7 +101,7 @@ func appendTail(b []byte, snapshot string, warnings []string, since time.Time) [
 }
 
 // appendAnswer renders the answer of /search.
-func appendAnswer(b []byte, snap *snapshot, hits []hit, warnings []string, since time.Time) ([]byte, error) {
+func appendAnswer(b []byte, snap *view, hits []hit, warnings []string, since time.Time) ([]byte, error) {
 	b, err := appendResults(append(b, `{"results":`...), snap, hits)
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func appendAnswer(b []byte, snap *snapshot, hits []hit, warnings []string, since
 }
 
 // appendBatch renders the answer of /search/batch.
-func appendBatch(b []byte, snap *snapshot, all [][]hit, warnings []string, since time.Time) ([]byte, error) {
+func appendBatch(b []byte, snap *view, all [][]hit, warnings []string, since time.Time) ([]byte, error) {
 	b = append(b, `{"results":[`...)
 	for i, hits := range all {
 		if i > 0 {

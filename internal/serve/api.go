@@ -186,7 +186,7 @@ func (s *Server) facets(_ context.Context, in *facetsInput) (*facetsOutput, erro
 }
 
 // facet counts the values of a field, most frequent first.
-func (s *snapshot) facet(field string, most int) []facetCount {
+func (s *view) facet(field string, most int) []facetCount {
 	counts := []facetCount{}
 	for _, c := range s.attrs.Facets(field, most) {
 		counts = append(counts, facetCount{c.Value, c.Count})

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // served starts a server on the default catalogue.
@@ -312,7 +312,7 @@ func TestWithoutASnapshotSearchesAre503(t *testing.T) {
 func TestFailingProviderIs502AndVectorsStillWork(t *testing.T) {
 	var broken atomic.Bool
 	r := served(t, func(d *Deps, _ *Config) {
-		d.Embedder = func(store.Embedding) (Embedder, error) {
+		d.Embedder = func(snapshot.Embedding) (Embedder, error) {
 			return embedFunc(func(_ context.Context, text string) ([]float32, error) {
 				if broken.Load() {
 					return nil, errors.New("provider is down")

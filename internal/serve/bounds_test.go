@@ -19,7 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // heavy is a catalogue of n records of size bytes each.
@@ -86,7 +86,7 @@ func TestAnswerThatPanicsClaimsNothing(t *testing.T) {
 		}()
 		rec, req := httptest.NewRecorder(), httptest.NewRequest("POST", "/search", strings.NewReader("{}"))
 		r.handle(rec, req, time.Now(), &r.searches, maxBody, func([]byte) (answerFunc, error) {
-			return func(context.Context, *snapshot) (int, func([]byte) ([]byte, error), error) {
+			return func(context.Context, *view) (int, func([]byte) ([]byte, error), error) {
 				return 1 << 20, func([]byte) ([]byte, error) { panic("a record that nobody foresaw") }, nil
 			}, nil
 		})
@@ -126,7 +126,7 @@ func counted(r *replica, code string) float64 {
 func TestAClientThatLeavesIs499InEveryPath(t *testing.T) {
 	var asked atomic.Int64
 	r := served(t, func(d *Deps, _ *Config) {
-		d.Embedder = func(store.Embedding) (Embedder, error) {
+		d.Embedder = func(snapshot.Embedding) (Embedder, error) {
 			return embedFunc(func(ctx context.Context, _ string) ([]float32, error) {
 				asked.Add(1)
 				<-ctx.Done()

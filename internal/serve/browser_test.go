@@ -19,7 +19,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
 
@@ -205,7 +205,7 @@ func TestPageInABrowser(t *testing.T) {
 	})
 	t.Run("a snapshot that cannot be loaded is said", func(t *testing.T) {
 		m, digest := w.build(records[2:])
-		w.damage(t, w.layout.File(m.ID, store.FileIndex), flip)
+		w.damage(t, w.layout.File(m.ID, snapshot.FileIndex), flip)
 		w.promote(m, digest)
 		until(t, ctx, "document.querySelector('#panel .problem')")
 		shot(t, ctx, "page-refused")

@@ -14,12 +14,13 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
-	"github.com/taksuehiro/vectorstore/internal/store"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // bruteIndex is an exact index over a file of float32: dims, then rows. It fails loudly when used after Close.
 type bruteIndex struct {
+	snapshot.Index // what a server does not ask for
+
 	dims   int
 	rows   []float32
 	closed atomic.Bool
@@ -39,11 +40,13 @@ func writeBrute(path string, dims int, rows []float32) error {
 
 // openers counts what the indexes it opens are put through.
 type openers struct {
+	snapshot.Indexes // what a server does not ask for
+
 	abused, calls, rowsIn, open atomic.Int64
 	before                      func()
 }
 
-func (o *openers) Open(path string, _ store.IndexParams) (Index, error) {
+func (o *openers) Open(path string, _ snapshot.IndexParams) (snapshot.Index, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -60,6 +63,18 @@ func (o *openers) Open(path string, _ store.IndexParams) (Index, error) {
 	}
 	o.open.Add(1)
 	return x, nil
+}
+
+func (o *openers) PredictBytes(_ snapshot.IndexParams, n, dims int) int64 { return int64(4 * n * dims) }
+
+// opening opens indexes in its own way.
+type opening struct {
+	snapshot.Indexes
+	open func(path string, p snapshot.IndexParams) (snapshot.Index, error)
+}
+
+func (o opening) Open(path string, p snapshot.IndexParams) (snapshot.Index, error) {
+	return o.open(path, p)
 }
 
 func (x *bruteIndex) check() {
@@ -147,9 +162,9 @@ func gram(text string) []float32 {
 }
 
 // buildWords and lexical.Fuse are what the server is wired to.
-func buildWords(n int, words func(i int) (vendors.Words, error)) (Lexical, error) {
-	return lexical.Build(n, nil, func(i int) (lexical.Fields, error) {
+func buildWords(n int, words func(i int) (snapshot.Words, error)) (Lexical, error) {
+	return lexical.Build(n, nil, func(i int) (snapshot.Words, error) {
 		w, err := words(i)
-		return lexical.Fields{Name: w.Name, Text: w.Text, Keywords: w.Keywords}, err
+		return w, err
 	})
 }

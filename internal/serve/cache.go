@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -138,7 +139,7 @@ func (c *cache) pointers() []store.Pointer {
 	}
 	var good []store.Pointer
 	for _, p := range s.Pointers {
-		if _, err := store.ParseSnapshotID(p.ID); err == nil && len(good) < keptSnapshots {
+		if _, err := snapshot.ParseID(p.ID); err == nil && len(good) < keptSnapshots {
 			good = append(good, p)
 		}
 	}
@@ -215,12 +216,12 @@ func (c *cache) prune(kept []store.Pointer) error {
 // verify returns the manifest of the cached snapshot that p names, after hashing the manifest and every wanted file.
 func (c *cache) verify(ctx context.Context, p store.Pointer, rest func()) (store.Manifest, string, error) {
 	dir := c.dir(p.Lineage, p.ID)
-	data, err := os.ReadFile(filepath.Join(dir, store.FileManifest))
+	data, err := os.ReadFile(filepath.Join(dir, snapshot.FileManifest))
 	if err != nil {
 		return store.Manifest{}, "", err
 	}
 	if store.ManifestDigest(data) != p.ManifestSHA256 {
-		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w", store.ErrCorrupt)
+		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w", snapshot.ErrCorrupt)
 	}
 	m, err := store.ParseManifest(data, p.ID)
 	if err != nil {
@@ -232,14 +233,14 @@ func (c *cache) verify(ctx context.Context, p store.Pointer, rest func()) (store
 			return store.Manifest{}, "", err
 		}
 		if got.Size != f.Size || got.SHA256 != f.SHA256 {
-			return store.Manifest{}, "", fmt.Errorf("cached %s: %w", f.Name, store.ErrCorrupt)
+			return store.Manifest{}, "", fmt.Errorf("cached %s: %w", f.Name, snapshot.ErrCorrupt)
 		}
 	}
 	return m, dir, nil
 }
 
 // reuse offers the files of kept snapshots whose recorded digest is the wanted one.
-func (c *cache) reuse(f store.File) (string, bool) {
+func (c *cache) reuse(f snapshot.File) (string, bool) {
 	for _, p := range c.pointers() {
 		if have, ok := p.File(f.Name); ok && have.SHA256 == f.SHA256 {
 			return filepath.Join(c.dir(p.Lineage, p.ID), f.Name), true
@@ -253,7 +254,7 @@ func wanted(m store.Manifest) store.Manifest {
 	files := m.Files
 	m.Files = nil
 	for _, f := range files {
-		if f.Name != store.FilePickle {
+		if f.Name != snapshot.FilePickle {
 			m.Files = append(m.Files, f)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -54,7 +55,7 @@ func TestDamagedCacheIsNotServed(t *testing.T) {
 	a.serving(p.ID)
 	local := a.local
 	a.close()
-	files, err := filepath.Glob(filepath.Join(local, "server", "*", "*", p.ID, store.FileIndex))
+	files, err := filepath.Glob(filepath.Join(local, "server", "*", "*", p.ID, snapshot.FileIndex))
 	must(t, err)
 	if len(files) != 1 {
 		t.Fatalf("cache holds %v", files)
@@ -121,7 +122,7 @@ func TestADiskForTwoSnapshotsTakesAThird(t *testing.T) {
 	r := w.start(t, func(d *Deps, c *Config) {
 		local = c.LocalDir
 		d.Objects = store.Hooked(d.Objects, func(_ context.Context, _, key string, call func() error) error {
-			if id := previous.Load(); id != nil && strings.HasSuffix(key, store.FileDocuments) {
+			if id := previous.Load(); id != nil && strings.HasSuffix(key, snapshot.FileDocuments) {
 				if dirs, _ := filepath.Glob(filepath.Join(local, "server", "*", "*", *id)); len(dirs) > 0 {
 					full.Add(1)
 					return fmt.Errorf("write: %w", unix.ENOSPC)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // TestCountsAreTakenAsClientsSendThem: the catalogue has five records, which the default answers all.
@@ -90,7 +90,7 @@ func TestGetSearchIsGuardedAndCountedAndNotLogged(t *testing.T) {
 		}
 	}
 	open := served(t, func(d *Deps, _ *Config) {
-		d.Embedder = func(store.Embedding) (Embedder, error) {
+		d.Embedder = func(snapshot.Embedding) (Embedder, error) {
 			return embedFunc(func(context.Context, string) ([]float32, error) { return nil, errors.New("provider is down") }), nil
 		}
 	})

@@ -6,23 +6,9 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
-
-// Index is an opened vector index. Positions are 0..Len()-1 in catalogue order. Safe for concurrent use until Close,
-// which is called once, after the last use.
-type Index interface {
-	// Search returns len(queries)/Dims() rows of k positions and inner products, best first, row-major; position -1
-	// means none. A nil allow allows all; otherwise min(k, |allow|) results are found.
-	Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error)
-	// Vector copies the stored vector at pos into dst, which has Dims() elements.
-	Vector(pos int, dst []float32) error
-	Len() int
-	Dims() int
-	SizeBytes() int64
-	Close() error
-}
 
 // Embedder turns the text of a query into a unit vector.
 type Embedder interface {
@@ -36,22 +22,19 @@ type Lexical interface {
 	SizeBytes() int64
 }
 
-// Deps are the rooms that a server stands on. Objects, Open, Predict and Embedder are required.
+// Deps are the rooms that a server stands on. Objects, Indexes and Embedder are required.
 type Deps struct {
 	Objects store.Objects
 	Layout  store.Layout
-	// Open opens an index file whose digest was checked.
-	Open func(path string, p store.IndexParams) (Index, error)
-	// Predict returns the resident bytes of an index before it is loaded.
-	Predict func(p store.IndexParams, n, dims int) int64
+	Indexes snapshot.Indexes // opens them, and predicts what they will take
 	// Embedder returns what embeds queries for a snapshot, or why this process cannot.
-	Embedder func(store.Embedding) (Embedder, error)
+	Embedder func(snapshot.Embedding) (Embedder, error)
 	// OpenLexical opens the arrays of words.idx, which it keeps, for n records; an error means that this process knows
 	// them not. BuildLexical then indexes the words of n records itself; words reads one, in catalogue order. Fuse merges
 	// a ranking by meaning with one of Lexical into at most k positions, best first, with scores in 0..1. Without them
 	// lexical and hybrid searches go by meaning alone.
 	OpenLexical  func(arrays [][]byte, n int) (Lexical, error)
-	BuildLexical func(n int, words func(i int) (vendors.Words, error)) (Lexical, error)
+	BuildLexical func(n int, words func(i int) (snapshot.Words, error)) (Lexical, error)
 	Fuse         func(k int, semantic, lexical []int64, lexicalScores []float32) (pos []int64, scores []float32)
 	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.
 	ReleaseMemory func()

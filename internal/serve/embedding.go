@@ -10,7 +10,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // cacheBytes bounds the cached query embeddings: 5,461 of 1,536 dimensions.
@@ -28,12 +28,12 @@ type queryVectors struct {
 	mu      sync.Mutex
 	dims    int
 	cache   *lru.Cache[vectorKey, []float32]
-	by      store.Embedding
+	by      snapshot.Embedding
 	breaker *breaker // of by: another provider has done nothing wrong yet
 }
 
 type vectorKey struct {
-	by   store.Embedding
+	by   snapshot.Embedding
 	text string
 }
 
@@ -42,7 +42,7 @@ func newQueryVectors(timeout time.Duration, m *metrics) *queryVectors {
 }
 
 // lookup returns the cache and the breaker for what by names. Another length of vectors starts a new cache.
-func (v *queryVectors) lookup(by store.Embedding) (*lru.Cache[vectorKey, []float32], *breaker) {
+func (v *queryVectors) lookup(by snapshot.Embedding) (*lru.Cache[vectorKey, []float32], *breaker) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	dims := max(by.Dims, 1)
@@ -66,7 +66,7 @@ func (v *queryVectors) provider() breakerState {
 }
 
 // get returns the unit vector of text; errors match errProvider unless ctx ended. The slice is shared: read only.
-func (v *queryVectors) get(ctx context.Context, by store.Embedding, e Embedder, text string) ([]float32, error) {
+func (v *queryVectors) get(ctx context.Context, by snapshot.Embedding, e Embedder, text string) ([]float32, error) {
 	cache, breaker := v.lookup(by)
 	key := vectorKey{by, text}
 	if vec, ok := cache.Get(key); ok {

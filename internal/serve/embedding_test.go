@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func testVectors(timeout time.Duration) *queryVectors {
@@ -28,7 +28,7 @@ func TestEqualQueriesShareOneCallAndThenTheCache(t *testing.T) {
 			time.Sleep(time.Second)
 			return []float32{1, 0}, nil
 		})
-		by := store.Embedding{Provider: "p", Model: "m", Dims: 2}
+		by := snapshot.Embedding{Provider: "p", Model: "m", Dims: 2}
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() {
@@ -61,7 +61,7 @@ func TestCallOutlivesTheRequestThatMadeIt(t *testing.T) {
 				return nil, ctx.Err()
 			}
 		})
-		by := store.Embedding{Dims: 1}
+		by := snapshot.Embedding{Dims: 1}
 		gone, cancel := context.WithCancelCause(t.Context())
 		go func() { time.Sleep(100 * time.Millisecond); cancel(errDeadline) }()
 		if _, err := v.get(gone, by, e, "q"); !errors.Is(err, errDeadline) {
@@ -86,7 +86,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 			return []float32{1}, nil
 		})
 		ask := func() error {
-			_, err := v.get(t.Context(), store.Embedding{Dims: 1}, e, "q")
+			_, err := v.get(t.Context(), snapshot.Embedding{Dims: 1}, e, "q")
 			return err
 		}
 		for range breakerFailures {
@@ -123,7 +123,7 @@ func TestSlowProviderTimesOut(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
-		if _, err := v.get(t.Context(), store.Embedding{Dims: 1}, e, "q"); !errors.Is(err, errProvider) {
+		if _, err := v.get(t.Context(), snapshot.Embedding{Dims: 1}, e, "q"); !errors.Is(err, errProvider) {
 			t.Error(err)
 		}
 	})
@@ -134,7 +134,7 @@ func TestCacheOfEmbeddingsIsBounded(t *testing.T) {
 	const dims = 1536
 	e := embedFunc(func(context.Context, string) ([]float32, error) { return make([]float32, dims), nil })
 	for i := range 6000 {
-		_, _ = v.get(t.Context(), store.Embedding{Dims: dims}, e, strings.Repeat("x", 1+i%64)+string(rune(i)))
+		_, _ = v.get(t.Context(), snapshot.Embedding{Dims: dims}, e, strings.Repeat("x", 1+i%64)+string(rune(i)))
 	}
 	if n := v.cache.Len(); n > cacheBytes/(4*dims) {
 		t.Errorf("%d cached", n)

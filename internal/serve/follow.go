@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -87,7 +88,7 @@ type swapped struct {
 // loaded is what a load came to.
 type loaded struct {
 	target   store.Pointer // what was desired
-	snapshot *snapshot     // nil: nothing could be loaded
+	snapshot *view         // nil: nothing could be loaded
 	err      error         // why it is not the target
 	since    time.Time
 }
@@ -176,7 +177,7 @@ func (f *follower) poll(ctx context.Context) (seen bool) {
 			result, s.pollErr = pollError, "the pointer is gone from the store"
 		}
 	case err != nil:
-		if errors.Is(err, store.ErrPointerInvalid) || errors.Is(err, store.ErrNewer) {
+		if errors.Is(err, store.ErrPointerInvalid) || errors.Is(err, snapshot.ErrNewer) {
 			s.answered = true
 		}
 		result, s.pollErr = pollError, err.Error()

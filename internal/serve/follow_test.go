@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -94,7 +95,7 @@ func TestSameSnapshotUnderANewGenerationIsNotLoadedAgain(t *testing.T) {
 }
 
 func TestDamagedSnapshotsAreRefusedAndTakenOnceRepaired(t *testing.T) {
-	for _, file := range []string{store.FileIndex, store.FileDocuments, store.FileOffsets, store.FileWords, store.FileFilters, store.FileManifest} {
+	for _, file := range []string{snapshot.FileIndex, snapshot.FileDocuments, snapshot.FileOffsets, snapshot.FileWords, snapshot.FileFilters, snapshot.FileManifest} {
 		t.Run(file, func(t *testing.T) {
 			w := newWorld(t)
 			good := w.publish(catalogue()[:3])
@@ -127,7 +128,7 @@ func TestRefusalIsReportedInTheHeartbeat(t *testing.T) {
 	r := w.start(t)
 	r.serving(good.ID)
 	m, digest := w.build(catalogue())
-	w.damage(t, w.layout.File(m.ID, store.FileIndex), func(b []byte) []byte { return b[:len(b)-4] })
+	w.damage(t, w.layout.File(m.ID, snapshot.FileIndex), func(b []byte) []byte { return b[:len(b)-4] })
 	w.promote(m, digest)
 	eventually(t, "heartbeat with the rejection", func() bool {
 		h, _, err := store.ReadDoc[store.Heartbeat](context.Background(), w.objects, w.layout.Replica(r.follow.id), store.GetOptions{})
@@ -153,11 +154,11 @@ func TestHeartbeatAndPointerComeBeforeTheDownload(t *testing.T) {
 	joined := strings.ToLower(strings.Join(ops, "\n"))
 	beat := strings.Index(joined, "put replicas/")
 	reread := strings.Index(joined[max(beat, 0):], "get current/manifest.json")
-	fetch := strings.Index(joined[max(beat, 0):], "get "+strings.ToLower(p.ID)+"/"+store.FileIndex)
-	if beat < 0 || reread < 0 || fetch < reread || strings.Contains(joined[:beat], strings.ToLower(p.ID)+"/"+store.FileIndex) {
+	fetch := strings.Index(joined[max(beat, 0):], "get "+strings.ToLower(p.ID)+"/"+snapshot.FileIndex)
+	if beat < 0 || reread < 0 || fetch < reread || strings.Contains(joined[:beat], strings.ToLower(p.ID)+"/"+snapshot.FileIndex) {
 		t.Errorf("heartbeat at %d, pointer +%d, download +%d in\n%s", beat, reread, fetch, joined)
 	}
-	if strings.Contains(joined, store.FilePickle) {
+	if strings.Contains(joined, snapshot.FilePickle) {
 		t.Error("index.pkl was read")
 	}
 }
@@ -168,7 +169,7 @@ func TestPointerToNothingKeepsTheOldSnapshot(t *testing.T) {
 	r := w.start(t)
 	r.serving(good.ID)
 	m := good.Manifest
-	m.ID = store.NewSnapshotID(time.Now(), w.newest, "missing")
+	m.ID = snapshot.NewID(time.Now(), w.newest, "missing")
 	w.promote(m, good.ManifestSHA256)
 	eventually(t, "refused", func() bool { return r.reason() == reasonMissing })
 	if a := r.search(`{"query":"会計"}`); a.Snapshot != good.ID {
@@ -281,7 +282,7 @@ func TestUnloadablePointerAtStartFallsBackToHistory(t *testing.T) {
 	w := newWorld(t)
 	good := w.publish(catalogue()[:3])
 	m, digest := w.build(catalogue())
-	w.damage(t, w.layout.File(m.ID, store.FileIndex), flip)
+	w.damage(t, w.layout.File(m.ID, snapshot.FileIndex), flip)
 	w.promote(m, digest)
 	r := w.start(t)
 	r.serving(good.ID)
@@ -289,7 +290,7 @@ func TestUnloadablePointerAtStartFallsBackToHistory(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	eventually(t, "the refusal", func() bool { return r.reason() == reasonHash })
-	w.damage(t, w.layout.File(m.ID, store.FileIndex), flip)
+	w.damage(t, w.layout.File(m.ID, snapshot.FileIndex), flip)
 	r.serving(m.ID)
 	if h := r.health(); h.Fallback {
 		t.Errorf("%+v", h)
@@ -302,7 +303,7 @@ func TestSnapshotOfAForeignEmbedderIsRefused(t *testing.T) {
 	var refuse atomic.Bool
 	r := w.start(t, func(d *Deps, _ *Config) {
 		embedder := d.Embedder
-		d.Embedder = func(e store.Embedding) (Embedder, error) {
+		d.Embedder = func(e snapshot.Embedding) (Embedder, error) {
 			if refuse.Load() {
 				return nil, errors.New("no key for provider openai")
 			}
@@ -337,14 +338,14 @@ func TestLoadThatWasRolledBackMeanwhileIsNotPublished(t *testing.T) {
 	entered, gate := make(chan struct{}, 8), make(chan struct{})
 	var hold atomic.Bool
 	r := w.start(t, func(d *Deps, _ *Config) {
-		open := d.Open
-		d.Open = func(path string, p store.IndexParams) (Index, error) {
+		open := d.Indexes.Open
+		d.Indexes = opening{d.Indexes, func(path string, p snapshot.IndexParams) (snapshot.Index, error) {
 			if hold.Load() {
 				entered <- struct{}{}
 				<-gate
 			}
 			return open(path, p)
-		}
+		}}
 	})
 	r.serving(m.ID)
 	hold.Store(true)

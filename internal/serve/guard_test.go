@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func TestKeysGuardTheAPIOnly(t *testing.T) {
@@ -74,8 +74,8 @@ func TestCORSIsForListedOriginsOnly(t *testing.T) {
 func TestPanicIs500WithoutAStack(t *testing.T) {
 	var boom atomic.Bool
 	r := served(t, func(d *Deps, _ *Config) {
-		open := d.Open
-		d.Open = func(path string, p store.IndexParams) (Index, error) {
+		open := d.Indexes.Open
+		d.Indexes = opening{d.Indexes, func(path string, p snapshot.IndexParams) (snapshot.Index, error) {
 			x, err := open(path, p)
 			x.(*bruteIndex).before = func() {
 				if boom.Load() {
@@ -83,7 +83,7 @@ func TestPanicIs500WithoutAStack(t *testing.T) {
 				}
 			}
 			return x, err
-		}
+		}}
 	})
 	boom.Store(true)
 	for range 4 { // more than there are cores: a panic must not keep its slot

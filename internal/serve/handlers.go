@@ -56,7 +56,7 @@ func (s *slots) enter(n int64) bool {
 func (s *slots) leave(n int64) { s.used.Add(-n) }
 
 // answerFunc answers a parsed body from one snapshot: render appends the answer, of size bytes at most.
-type answerFunc func(ctx context.Context, snap *snapshot) (size int, render func(b []byte) ([]byte, error), err error)
+type answerFunc func(ctx context.Context, snap *view) (size int, render func(b []byte) ([]byte, error), err error)
 
 // handleSearch is POST /search.
 func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
@@ -79,7 +79,7 @@ func (s *Server) handleSearchURL(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) answerTo(q query, warnings []string, start time.Time) answerFunc {
-	return func(ctx context.Context, snap *snapshot) (int, func([]byte) ([]byte, error), error) {
+	return func(ctx context.Context, snap *view) (int, func([]byte) ([]byte, error), error) {
 		hits, err := s.searcher.search(ctx, snap, q)
 		if err != nil {
 			return 0, nil, err
@@ -94,7 +94,7 @@ func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.handle(w, r, start, &s.batches, maxBatchBody, func(body []byte) (answerFunc, error) {
 		qs, err := parseBatch(body, s.cfg.DefaultMode)
-		return func(ctx context.Context, snap *snapshot) (size int, _ func([]byte) ([]byte, error), err error) {
+		return func(ctx context.Context, snap *view) (size int, _ func([]byte) ([]byte, error), err error) {
 			all, err := s.searcher.batch(ctx, snap, qs)
 			for _, hits := range all {
 				n, serr := sizeOf(snap, hits)

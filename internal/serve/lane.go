@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // errBusy: more searches wait than MAX_QUEUE allows.
@@ -42,7 +44,7 @@ type cores struct {
 // A scan is split over the idle cores by the index itself, so a lane that searches together has one batch under way
 // at a time: the next one grows meanwhile, and one pass over the memory answers all of it.
 type lane struct {
-	index    Index
+	index    snapshot.Index
 	together int // searches taken at once: maxTogether when the index gains from it, else 1
 	cores    *cores
 
@@ -85,7 +87,7 @@ type seek struct {
 
 func newCores(slots, queue int) *cores { return &cores{slots: max(slots, 1), queue: queue} }
 
-func newLane(ix Index, kind string, c *cores) *lane {
+func newLane(ix snapshot.Index, kind string, c *cores) *lane {
 	l := &lane{index: ix, together: 1, cores: c}
 	if kind == "flat" {
 		l.together = maxTogether

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // slowIndex is an index whose searches take a second of virtual time and answer the query's first number.
 type slowIndex struct {
-	Index
+	snapshot.Index
 	calls, rows atomic.Int64
 	running     atomic.Int64
 	most        atomic.Int64

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -56,7 +57,7 @@ func reasonOf(err error) string {
 		return le.reason
 	case errors.As(err, &te):
 		return reasonMemory
-	case errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, snapshot.ErrCorrupt):
 		return reasonHash
 	case errors.Is(err, store.ErrNotFound):
 		return reasonMissing
@@ -90,7 +91,7 @@ type loader struct {
 
 // load brings the snapshot of p from the cache or the store and opens it. polite: something is being served, so
 // leave it the cores. With offline only the cache is asked.
-func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool) (*snapshot, error) {
+func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool) (*view, error) {
 	start := time.Now()
 	m, dir, err := l.cache.verify(ctx, p, l.deps.Rest)
 	if err == nil {
@@ -170,14 +171,14 @@ func (l *loader) signed(ctx context.Context, p store.Pointer, m store.Manifest, 
 // room checks the predicted memory of m, beside everything this process holds now, against the limit.
 func (l *loader) room(m store.Manifest) error {
 	limit := l.deps.MemoryLimit()
-	need := l.deps.Predict(m.Index, m.Stats.Vectors, m.Spec.Embedding.Dims)
-	_, words := m.File(store.FileWords)
-	_, filters := m.File(store.FileFilters)
+	need := l.deps.Indexes.PredictBytes(m.Index, m.Stats.Vectors, m.Spec.Embedding.Dims)
+	_, words := m.File(snapshot.FileWords)
+	_, filters := m.File(snapshot.FileFilters)
 	if !words || !filters {
 		// They will be built: a pair of Japanese characters is 6 bytes of text and about 2 of postings; filters hold
 		// less. While they are built the garbage collector may let twice that stand. Mapped files take none: the
 		// system drops their pages when memory is short.
-		docs, _ := m.File(store.FileDocuments)
+		docs, _ := m.File(snapshot.FileDocuments)
 		need += docs.Size
 	}
 	limitGoHeap(limit, l.native()+need)
@@ -222,7 +223,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(tmp, store.FileManifest), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(tmp, snapshot.FileManifest), data, 0o600); err != nil {
 		return "", err
 	}
 	return l.cache.adopt(tmp, p)
@@ -232,7 +233,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 // manifest may hold fields that this binary does not know, so its own marshalling is right only when the digest says so.
 func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Manifest, dir string) ([]byte, error) {
 	if dir != "" {
-		data, err := os.ReadFile(filepath.Join(dir, store.FileManifest))
+		data, err := os.ReadFile(filepath.Join(dir, snapshot.FileManifest))
 		if err != nil {
 			return nil, err
 		}
@@ -253,25 +254,25 @@ func (l *loader) manifestBytes(ctx context.Context, p store.Pointer, m store.Man
 	return data, named(data, p)
 }
 
-// named returns store.ErrCorrupt unless p names these bytes of a manifest.
+// named returns snapshot.ErrCorrupt unless p names these bytes of a manifest.
 func named(data []byte, p store.Pointer) error {
 	if store.ManifestDigest(data) != p.ManifestSHA256 {
-		return fmt.Errorf("manifest of %s: %w: its digest is not the pointer's", p.ID, store.ErrCorrupt)
+		return fmt.Errorf("manifest of %s: %w: its digest is not the pointer's", p.ID, snapshot.ErrCorrupt)
 	}
 	return nil
 }
 
 // open opens the index and the documents in dir and checks that they belong together.
-func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
+func (l *loader) open(m store.Manifest, dir string) (_ *view, err error) {
 	defer l.m.phase(phaseOpen, time.Now())
-	s := &snapshot{manifest: m, dir: dir, loadedAt: time.Now()}
+	s := &view{manifest: m, dir: dir, loadedAt: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 			l.m.closed(s.indexBytes)
 		}
 	}()
-	if s.index, err = l.deps.Open(filepath.Join(dir, store.FileIndex), m.Index); err != nil {
+	if s.index, err = l.deps.Indexes.Open(filepath.Join(dir, snapshot.FileIndex), m.Index); err != nil {
 		s.index = nil // a typed nil would not be one
 		return nil, err
 	}
@@ -282,7 +283,7 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 		return nil, err
 	}
 	// Records without a row are the last ones, and listed in a file of their own.
-	_, fewer := m.File(store.FileUnembedded)
+	_, fewer := m.File(snapshot.FileUnembedded)
 	if n := s.index.Len(); (n != s.docs.Len() && !fewer) || n > s.docs.Len() || n != m.Stats.Vectors || s.index.Dims() != m.Spec.Embedding.Dims {
 		return nil, fmt.Errorf("index has %d x %d, there are %d documents, the manifest says %d x %d",
 			n, s.index.Dims(), s.docs.Len(), m.Stats.Vectors, m.Spec.Embedding.Dims)
@@ -300,8 +301,8 @@ func (l *loader) open(m store.Manifest, dir string) (_ *snapshot, err error) {
 
 // openFilters maps filters.idx. A snapshot of an older or newer release may have none that this process reads: then it
 // is made from the records, as long as that takes.
-func (l *loader) openFilters(s *snapshot) (err error) {
-	if arrays, ok := s.arrays(store.FileFilters); ok {
+func (l *loader) openFilters(s *view) (err error) {
+	if arrays, ok := s.arrays(snapshot.FileFilters); ok {
 		if s.attrs, err = filter.Open(arrays, s.docs.Len(), s.docs.Metadata); err == nil {
 			return nil
 		}
@@ -311,12 +312,12 @@ func (l *loader) openFilters(s *snapshot) (err error) {
 }
 
 // openWords is openFilters for words.idx.
-func (l *loader) openWords(s *snapshot) (err error) {
+func (l *loader) openWords(s *view) (err error) {
 	if l.deps.BuildLexical == nil || l.deps.Fuse == nil {
 		return nil
 	}
 	s.fuse = l.deps.Fuse
-	if arrays, ok := s.arrays(store.FileWords); ok && l.deps.OpenLexical != nil {
+	if arrays, ok := s.arrays(snapshot.FileWords); ok && l.deps.OpenLexical != nil {
 		if s.words, err = l.deps.OpenLexical(arrays, s.docs.Len()); err == nil {
 			return nil
 		}
@@ -326,7 +327,7 @@ func (l *loader) openWords(s *snapshot) (err error) {
 }
 
 // arrays maps a file of arrays of the snapshot; ok is false when it has none that can be read.
-func (s *snapshot) arrays(name string) (views [][]byte, ok bool) {
+func (s *view) arrays(name string) (views [][]byte, ok bool) {
 	if _, ok := s.manifest.File(name); !ok {
 		return nil, false
 	}
@@ -339,16 +340,16 @@ func (s *snapshot) arrays(name string) (views [][]byte, ok bool) {
 }
 
 // wordsOf reads what record i is found by.
-func (s *snapshot) wordsOf(i int) (vendors.Words, error) {
+func (s *view) wordsOf(i int) (snapshot.Words, error) {
 	id, name, raw, err := s.docs.Record(i)
 	if err != nil {
-		return vendors.Words{}, err
+		return snapshot.Words{}, err
 	}
 	return vendors.WordsOf(id, name, raw)
 }
 
 // warm runs recent queries and stored vectors, so that the first visitors do not pay for cold caches and pages.
-func (l *loader) warm(ctx context.Context, s *snapshot) {
+func (l *loader) warm(ctx context.Context, s *view) {
 	defer l.m.phase(phaseWarm, time.Now())
 	deadline := time.Now().Add(warmFor)
 	k := min(10, s.index.Len())

@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
 // nativeFlat is a flat index of vectors as the benchmarks have them, and queries for it.
-func nativeFlat(t testing.TB, n, dims, queries int) (x Index, q []float32) {
+func nativeFlat(t testing.TB, n, dims, queries int) (x snapshot.Index, q []float32) {
 	t.Helper()
 	base, q, err := dataset.Generate(context.Background(), dataset.Shape{Name: t.Name(), N: n, Dims: dims, Queries: queries, Seed: 2})
 	must(t, err)
@@ -131,10 +132,7 @@ func TestMemoryStaysFlatThroughSwaps(t *testing.T) {
 	}
 	w.promote(sides[0].m, sides[0].digest)
 	r := w.start(t, func(d *Deps, _ *Config) {
-		d.Open = func(path string, p store.IndexParams) (Index, error) { return vecindex.Open(path, vecindex.Params(p)) }
-		d.Predict = func(p store.IndexParams, n, dims int) int64 {
-			return vecindex.PredictBytes(vecindex.Params(p), n, dims)
-		}
+		d.Indexes = vecindex.FAISS{}
 		d.ReleaseMemory = vecindex.ReleaseMemory
 	})
 	r.serving(sides[0].m.ID)

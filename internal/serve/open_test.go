@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/taksuehiro/vectorstore/internal/vendors"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Words and filters come from the snapshot; where it has none, or some that this release does not know, the replica
@@ -27,7 +27,7 @@ func TestWordsAndFiltersAreMappedOrMade(t *testing.T) {
 			var made atomic.Int32
 			r := w.start(t, func(d *Deps, _ *Config) {
 				build := d.BuildLexical
-				d.BuildLexical = func(n int, words func(i int) (vendors.Words, error)) (Lexical, error) {
+				d.BuildLexical = func(n int, words func(i int) (snapshot.Words, error)) (Lexical, error) {
 					made.Add(1)
 					return build(n, words)
 				}

@@ -158,7 +158,7 @@ func (s *Server) handlePage(w http.ResponseWriter, r *http.Request) {
 }
 
 // fillPage adds filters and results. The status is that of the search.
-func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, snap *snapshot, q pageQuery, start time.Time) (int, error) {
+func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, snap *view, q pageQuery, start time.Time) (int, error) {
 	if s.limit != nil && (d.Asked || q.key != "") {
 		if ok, wait := s.limit.allow(clientOf(r, s.cfg.TrustedProxies)); !ok {
 			w.Header().Set("Retry-After", strconv.Itoa(wait))
@@ -193,7 +193,7 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 }
 
 // pageHits runs the search; without one the catalogue is shown from its beginning.
-func (s *Server) pageHits(ctx context.Context, snap *snapshot, q pageQuery) ([]hit, error) {
+func (s *Server) pageHits(ctx context.Context, snap *view, q pageQuery) ([]hit, error) {
 	raw, err := json.Marshal(q.chosen)
 	if err != nil {
 		return nil, err
@@ -263,7 +263,7 @@ func (d *pageData) choices(f url.Values, q pageQuery) {
 }
 
 // facets offers the filters; chosen values that are no longer in the catalogue stay visible.
-func (d *pageData) facets(snap *snapshot, q pageQuery) {
+func (d *pageData) facets(snap *view, q pageQuery) {
 	for _, p := range snap.filters {
 		v := facetView{Label: label(d.Lang, p)}
 		left := slices.Clone(q.chosen[p])
@@ -289,7 +289,7 @@ func (d *pageData) facets(snap *snapshot, q pageQuery) {
 }
 
 // results lays out the hits.
-func (d *pageData) results(snap *snapshot, q pageQuery, hits []hit, start time.Time) error {
+func (d *pageData) results(snap *view, q pageQuery, hits []hit, start time.Time) error {
 	took := strconv.FormatFloat(float64(time.Since(start).Microseconds())/1000, 'f', 1, 64)
 	switch {
 	case !d.Asked:

@@ -3,7 +3,7 @@ package serve
 import (
 	"sync"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // recentCount is how many query vectors are kept for warming: 64 of 1,536 dimensions are 384 KiB.
@@ -12,13 +12,13 @@ const recentCount = 64
 // recentQueries is a ring of the last query vectors. Texts are not kept.
 type recentQueries struct {
 	mu   sync.Mutex
-	by   store.Embedding // of all kept vectors
+	by   snapshot.Embedding // of all kept vectors
 	ring [][]float32
 	next int
 }
 
 // add keeps vector, which is not copied and not written to again.
-func (r *recentQueries) add(by store.Embedding, vector []float32) {
+func (r *recentQueries) add(by snapshot.Embedding, vector []float32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.by != by {
@@ -33,7 +33,7 @@ func (r *recentQueries) add(by store.Embedding, vector []float32) {
 }
 
 // of returns the kept vectors made by that embedding.
-func (r *recentQueries) of(by store.Embedding) [][]float32 {
+func (r *recentQueries) of(by snapshot.Embedding) [][]float32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.by != by {

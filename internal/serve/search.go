@@ -31,7 +31,7 @@ type searcher struct {
 const embedParallel = 8
 
 // search answers one query. The caller holds a reference on snap.
-func (r *searcher) search(ctx context.Context, snap *snapshot, q query) ([]hit, error) {
+func (r *searcher) search(ctx context.Context, snap *view, q query) ([]hit, error) {
 	if err := r.embed(ctx, snap, "body", &q); err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (r *searcher) search(ctx context.Context, snap *snapshot, q query) ([]hit, 
 }
 
 // batch answers queries in order.
-func (r *searcher) batch(ctx context.Context, snap *snapshot, qs []query) ([][]hit, error) {
+func (r *searcher) batch(ctx context.Context, snap *view, qs []query) ([][]hit, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(embedParallel)
 	for i := range qs {
@@ -65,7 +65,7 @@ func (r *searcher) batch(ctx context.Context, snap *snapshot, qs []query) ([][]h
 func (r *searcher) indexed(since time.Time) { r.m.indexSeconds.Observe(time.Since(since).Seconds()) }
 
 // embed fills in the query's vector where its mode uses one, and checks a given one.
-func (r *searcher) embed(ctx context.Context, snap *snapshot, at string, q *query) error {
+func (r *searcher) embed(ctx context.Context, snap *view, at string, q *query) error {
 	if q.vector != nil {
 		if len(q.vector) != snap.dims() {
 			return wrong(at+".vector", "has %d dimensions, the index has %d", len(q.vector), snap.dims())
@@ -96,7 +96,7 @@ const candidates = 50
 func (q *query) depth() int { return max(candidates, 2*q.k) }
 
 // run answers an embedded query.
-func run(ctx context.Context, snap *snapshot, q query) ([]hit, error) {
+func run(ctx context.Context, snap *view, q query) ([]hit, error) {
 	var allow *roaring.Bitmap
 	matching := snap.docs.Len()
 	if q.filter != nil {
@@ -129,7 +129,7 @@ func inOrder(allow *roaring.Bitmap, k int, score float32) []hit {
 }
 
 // byMeaning ranks the records that have a vector by cosine alone.
-func byMeaning(ctx context.Context, snap *snapshot, vector []float32, k int, allow *roaring.Bitmap) ([]hit, error) {
+func byMeaning(ctx context.Context, snap *view, vector []float32, k int, allow *roaring.Bitmap) ([]hit, error) {
 	if rows, all := snap.index.Len(), snap.docs.Len(); allow != nil && rows < all {
 		allow = allow.Clone()
 		allow.RemoveRange(uint64(rows), uint64(all))
@@ -151,7 +151,7 @@ func byMeaning(ctx context.Context, snap *snapshot, vector []float32, k int, all
 }
 
 // withRest appends allowed records without a vector to fewer than k hits, so that there are always min(k, matching).
-func (s *snapshot) withRest(hits []hit, k int, allow *roaring.Bitmap) []hit {
+func (s *view) withRest(hits []hit, k int, allow *roaring.Bitmap) []hit {
 	for pos := s.index.Len(); pos < s.docs.Len() && len(hits) < k; pos++ {
 		there := slices.ContainsFunc(hits, func(h hit) bool { return h.pos == int64(pos) })
 		if !there && (allow == nil || allow.ContainsInt(pos)) {
@@ -163,7 +163,7 @@ func (s *snapshot) withRest(hits []hit, k int, allow *roaring.Bitmap) []hit {
 
 // byWords ranks by words alone. With a filter the records without any of the words follow, so that there are always
 // min(k, matching) results.
-func byWords(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap) ([]hit, error) {
+func byWords(ctx context.Context, snap *view, q query, allow *roaring.Bitmap) ([]hit, error) {
 	hits := snap.fused(q, nil, allow)
 	if allow != nil && len(hits) < q.k {
 		rest := allow.Clone()
@@ -176,7 +176,7 @@ func byWords(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap
 }
 
 // byBoth fuses meaning, words and exact names.
-func byBoth(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap) ([]hit, error) {
+func byBoth(ctx context.Context, snap *view, q query, allow *roaring.Bitmap) ([]hit, error) {
 	near, err := byMeaning(ctx, snap, q.vector, min(q.depth(), snap.docs.Len()), allow)
 	if err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func byBoth(ctx context.Context, snap *snapshot, q query, allow *roaring.Bitmap)
 }
 
 // fused merges the ranking by meaning with the one by words.
-func (s *snapshot) fused(q query, ranking []int64, allow *roaring.Bitmap) []hit {
+func (s *view) fused(q query, ranking []int64, allow *roaring.Bitmap) []hit {
 	words, scores := s.words.Search(q.text, q.depth(), allow)
 	pos, fused := s.fuse(q.k, ranking, words, scores)
 	hits := make([]hit, len(pos))
@@ -201,7 +201,7 @@ func (s *snapshot) fused(q query, ranking []int64, allow *roaring.Bitmap) []hit 
 }
 
 // similarities fills in the cosine of each hit. Only the hits are compared: the filter is the hits themselves.
-func similarities(ctx context.Context, snap *snapshot, vector []float32, hits []hit) error {
+func similarities(ctx context.Context, snap *view, vector []float32, hits []hit) error {
 	if vector == nil || len(hits) == 0 {
 		return nil
 	}

@@ -7,18 +7,19 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// snapshot is everything that answers from one state of the catalogue. Immutable once published, but for pointer,
+// view is everything that answers from one state of the catalogue. Immutable once published, but for pointer,
 // which holder guards: the same snapshot can be promoted again under a new generation.
-type snapshot struct {
+type view struct {
 	manifest store.Manifest
 	pointer  store.Pointer // as read when it was published or confirmed last
 	fallback bool          // an older entry of the pointer's history, served because the current one cannot be loaded
 	cached   bool          // loaded without the store, not confirmed by it since
 	loadedAt time.Time
-	index    Index
+	index    snapshot.Index
 	docs     *store.Docs
 	mapped   []*store.Arrays // that attrs and words are views of
 	attrs    *filter.Attributes
@@ -34,12 +35,12 @@ type snapshot struct {
 	refs int // guarded by holder.mu; the publication itself holds one
 }
 
-func (s *snapshot) id() string { return s.manifest.ID }
-func (s *snapshot) dims() int  { return s.index.Dims() }
+func (s *view) id() string { return s.manifest.ID }
+func (s *view) dims() int  { return s.index.Dims() }
 
 // close frees what the snapshot holds, also when it was opened in part. Of a published one only holder calls it, after
 // the last release.
-func (s *snapshot) close() error {
+func (s *view) close() error {
 	var err error
 	if s.index != nil {
 		err = s.index.Close()
@@ -55,16 +56,16 @@ func (s *snapshot) close() error {
 
 // holder publishes one snapshot and counts who uses it.
 type holder struct {
-	free func(*snapshot) // called once per snapshot, in its own goroutine, after its last release
+	free func(*view) // called once per snapshot, in its own goroutine, after its last release
 
 	mu      sync.Mutex
-	current *snapshot
+	current *view
 	open    sync.WaitGroup // snapshots published and not freed yet
 }
 
 // acquire returns the published snapshot with a reference, or nil. The reference is taken inside the lock that
 // publishes: the snapshot cannot be freed between reading the pointer and counting the reader.
-func (h *holder) acquire() *snapshot {
+func (h *holder) acquire() *view {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.current == nil {
@@ -75,7 +76,7 @@ func (h *holder) acquire() *snapshot {
 }
 
 // release gives back a reference from acquire, exactly once.
-func (h *holder) release(s *snapshot) {
+func (h *holder) release(s *view) {
 	h.mu.Lock()
 	s.refs--
 	refs := s.refs
@@ -93,7 +94,7 @@ func (h *holder) release(s *snapshot) {
 }
 
 // publish makes next (nil: nothing) the snapshot that acquire hands out and drops the old one's publication.
-func (h *holder) publish(next *snapshot) {
+func (h *holder) publish(next *view) {
 	h.mu.Lock()
 	old := h.current
 	if next != nil {

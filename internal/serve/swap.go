@@ -43,7 +43,7 @@ func (f *follower) startLoad(ctx context.Context, target store.Pointer) {
 
 // older finds something to serve when nothing is being served and target cannot be loaded: the newest loadable entry
 // of the pointer's history when the snapshot is at fault, else the cached one.
-func (f *follower) older(ctx context.Context, target store.Pointer, why error) *snapshot {
+func (f *follower) older(ctx context.Context, target store.Pointer, why error) *view {
 	if reasonOf(why) != reasonStore {
 		tries := 0
 		for _, h := range target.History {
@@ -106,7 +106,7 @@ func (f *follower) finish(ctx context.Context, l loaded) {
 // overtaken says whether the pointer has left what was loaded on purpose meanwhile: it is back at what is served, below
 // the loaded generation, or rolled back from it. When it has only moved on, what was loaded is still newer than what is
 // served: under steady promotions nothing would ever be published otherwise.
-func (f *follower) overtaken(s *snapshot) bool {
+func (f *follower) overtaken(s *view) bool {
 	d := f.view().desired
 	if d == nil || d.ID == s.id() {
 		return false
@@ -126,7 +126,7 @@ func (f *follower) overtaken(s *snapshot) bool {
 }
 
 // publish makes s the served snapshot.
-func (f *follower) publish(s *snapshot, since time.Time) {
+func (f *follower) publish(s *view, since time.Time) {
 	from := f.holder.id()
 	taken := !s.fallback && !s.cached
 	if taken {
@@ -156,7 +156,7 @@ func (f *follower) publish(s *snapshot, since time.Time) {
 }
 
 // discard frees a snapshot that was never published.
-func (f *follower) discard(s *snapshot) { f.holder.free(s) }
+func (f *follower) discard(s *view) { f.holder.free(s) }
 
 // refuse quarantines p and backs off: poll interval, doubled with every failure, ±20 %.
 func (f *follower) refuse(p store.Pointer, err error) {
@@ -199,7 +199,7 @@ func (f *follower) makeRoom(tight *tightError) error {
 }
 
 // free is holder.free.
-func (f *follower) free(s *snapshot) {
+func (f *follower) free(s *view) {
 	err := s.close()
 	if f.deps.ReleaseMemory != nil {
 		f.deps.ReleaseMemory()

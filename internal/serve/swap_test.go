@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -150,8 +151,8 @@ func TestSlowQueryKeepsItsSnapshotOpen(t *testing.T) {
 	gate, entered := make(chan struct{}), make(chan struct{}, 8)
 	var slow atomic.Bool
 	r := w.start(t, func(d *Deps, _ *Config) {
-		open := d.Open
-		d.Open = func(path string, p store.IndexParams) (Index, error) {
+		open := d.Indexes.Open
+		d.Indexes = opening{d.Indexes, func(path string, p snapshot.IndexParams) (snapshot.Index, error) {
 			x, err := open(path, p)
 			x.(*bruteIndex).before = func() {
 				if slow.Load() {
@@ -160,7 +161,7 @@ func TestSlowQueryKeepsItsSnapshotOpen(t *testing.T) {
 				}
 			}
 			return x, err
-		}
+		}}
 	})
 	r.serving(old.ID)
 	slow.Store(true)
@@ -211,7 +212,6 @@ func TestSnapshotThatDoesNotFitReplacesTheOldWhenAsked(t *testing.T) {
 		c.SwapWhenTight = TightDrop
 		d.MemoryLimit = func() int64 { return limit }
 		d.MemoryUsed = func() int64 { return 24<<10 + r.m.residentBytes() }
-		d.Predict = func(_ store.IndexParams, n, dims int) int64 { return int64(4 * n * dims) }
 	})
 	_ = old
 	eventually(t, "served", r.ready)
@@ -253,7 +253,7 @@ func TestStopFinishesRequestsInFlight(t *testing.T) {
 	p := w.publish(catalogue())
 	gate, entered := make(chan struct{}), make(chan struct{}, 8)
 	r := w.start(t, func(d *Deps, _ *Config) {
-		d.Embedder = func(store.Embedding) (Embedder, error) { return gateEmbedder{entered, gate}, nil }
+		d.Embedder = func(snapshot.Embedding) (Embedder, error) { return gateEmbedder{entered, gate}, nil }
 	})
 	r.serving(p.ID)
 	done := make(chan error, 1)
@@ -274,8 +274,8 @@ func TestFullQueueIs503AndASlowAnswer504(t *testing.T) {
 	var slow atomic.Bool
 	r := served(t, func(d *Deps, c *Config) {
 		c.MaxQueue, c.SearchTimeout = 0, 300*time.Millisecond
-		open := d.Open
-		d.Open = func(path string, p store.IndexParams) (Index, error) {
+		open := d.Indexes.Open
+		d.Indexes = opening{d.Indexes, func(path string, p snapshot.IndexParams) (snapshot.Index, error) {
 			x, err := open(path, p)
 			x.(*bruteIndex).before = func() {
 				if slow.Load() {
@@ -284,8 +284,8 @@ func TestFullQueueIs503AndASlowAnswer504(t *testing.T) {
 				}
 			}
 			return x, err
-		}
-		d.Embedder = func(store.Embedding) (Embedder, error) {
+		}}
+		d.Embedder = func(snapshot.Embedding) (Embedder, error) {
 			return embedFunc(func(ctx context.Context, text string) ([]float32, error) {
 				if text == "slow" {
 					<-ctx.Done()
@@ -323,8 +323,8 @@ func TestFullQueueIs503AndASlowAnswer504(t *testing.T) {
 func TestRoomIsMadeOnlyOnceTheLastReaderIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		freed := 0
-		h := &holder{free: func(*snapshot) { freed++ }}
-		h.publish(&snapshot{})
+		h := &holder{free: func(*view) { freed++ }}
+		h.publish(&view{})
 		reader := h.acquire()
 		h.publish(nil)
 		done := false

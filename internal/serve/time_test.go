@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -32,9 +33,8 @@ func followsTelling(t *testing.T, w *world, d time.Duration, log slog.Handler, h
 	o := &openers{}
 	reg := prometheus.NewRegistry()
 	s, err := New(Deps{
-		Objects: store.Hooked(w.objects, hook), Layout: w.layout, Open: o.Open,
-		Predict:    func(_ store.IndexParams, n, dims int) int64 { return int64(4 * n * dims) },
-		Embedder:   func(store.Embedding) (Embedder, error) { return gramEmbedder, nil },
+		Objects: store.Hooked(w.objects, hook), Layout: w.layout, Indexes: o,
+		Embedder:   func(snapshot.Embedding) (Embedder, error) { return gramEmbedder, nil },
 		Registerer: reg, Gatherer: reg,
 	}, cfg)
 	must(t, err)
@@ -132,9 +132,9 @@ func TestRefusedSnapshotIsTriedWithBackoff(t *testing.T) {
 		w.promote(m, digest)
 		var tries []time.Time
 		s := follows(t, w, time.Hour, func(_ context.Context, op, key string, call func() error) error {
-			if key == w.layout.File(m.ID, store.FileManifest) {
+			if key == w.layout.File(m.ID, snapshot.FileManifest) {
 				tries = append(tries, time.Now())
-				return store.ErrCorrupt
+				return snapshot.ErrCorrupt
 			}
 			return call()
 		})
@@ -177,7 +177,7 @@ func TestStalledDownloadIsGivenUp(t *testing.T) {
 		w.promote(m, digest)
 		hung := 0
 		s := follows(t, w, 10*time.Minute, func(ctx context.Context, _, key string, call func() error) error {
-			if key == w.layout.File(m.ID, store.FileIndex) && hung < 2 {
+			if key == w.layout.File(m.ID, snapshot.FileIndex) && hung < 2 {
 				hung++
 				<-ctx.Done()
 				return ctx.Err()

@@ -22,6 +22,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
@@ -81,30 +82,30 @@ func (w *world) build(records []string) (store.Manifest, string) {
 	}
 	files, err := docs.Close()
 	must(w.t, err)
-	index := filepath.Join(dir, store.FileIndex)
+	index := filepath.Join(dir, snapshot.FileIndex)
 	must(w.t, w.writeIndex(index, testDims, rows))
 	f, err := store.HashFile(context.Background(), index, nil)
 	must(w.t, err)
 	files = append(files, w.arrays(dir)...)
 	if w.bare > 0 {
 		must(w.t, store.WriteUnembedded(dir, make([]store.Unembedded, w.bare)))
-		f, err := store.HashFile(context.Background(), filepath.Join(dir, store.FileUnembedded), nil)
+		f, err := store.HashFile(context.Background(), filepath.Join(dir, snapshot.FileUnembedded), nil)
 		must(w.t, err)
 		files = append(files, f)
 	}
-	spec := store.Spec{
-		Embedding: store.Embedding{Provider: "local", Model: embed.LocalModel, Dims: testDims, Version: "1"},
+	spec := snapshot.Spec{
+		Embedding: snapshot.Embedding{Provider: "local", Model: embed.LocalModel, Dims: testDims, Version: "1"},
 		Metric:    "inner_product", TextTemplate: vendors.TextTemplate, IndexKind: "flat",
 	}
 	w.mu.Lock()
-	id := store.NewSnapshotID(time.Now(), w.newest, fmt.Sprint(len(records)))
+	id := snapshot.NewID(time.Now(), w.newest, fmt.Sprint(len(records)))
 	w.newest = id
 	w.mu.Unlock()
 	m := store.Manifest{
 		FormatVersion: store.FormatVersion, ID: id, CreatedAt: time.Now().UTC(),
 		Source: store.Source{Key: w.layout.Source, ETag: "e", SHA256: strings.Repeat("0", 64), Records: len(records)},
-		Spec:   spec, SpecDigest: spec.Digest(), Index: store.IndexParams{Kind: "flat"},
-		Files: append([]store.File{f}, files...), Stats: store.Stats{Vectors: len(records) - w.bare}, Builder: "test",
+		Spec:   spec, SpecDigest: spec.Digest(), Index: snapshot.IndexParams{Kind: "flat"},
+		Files: append([]snapshot.File{f}, files...), Stats: store.Stats{Vectors: len(records) - w.bare}, Builder: "test",
 	}
 	_, err = store.PutSnapshot(context.Background(), w.objects, w.layout, dir, m, nil)
 	must(w.t, err)
@@ -114,7 +115,7 @@ func (w *world) build(records []string) (store.Manifest, string) {
 }
 
 // arrays writes what replicas map to search by words and filters, unless the world is one of an older release.
-func (w *world) arrays(dir string) (files []store.File) {
+func (w *world) arrays(dir string) (files []snapshot.File) {
 	if w.plain {
 		return nil
 	}
@@ -123,14 +124,14 @@ func (w *world) arrays(dir string) (files []store.File) {
 	defer docs.Close()
 	attrs, err := filter.Build(docs.Len(), docs.Metadata)
 	must(w.t, err)
-	words, err := lexical.Build(docs.Len(), nil, func(i int) (lexical.Fields, error) {
+	words, err := lexical.Build(docs.Len(), nil, func(i int) (snapshot.Words, error) {
 		id, name, raw, err := docs.Record(i)
 		must(w.t, err)
 		found, err := vendors.WordsOf(id, name, raw)
-		return lexical.Fields(found), err
+		return found, err
 	})
 	must(w.t, err)
-	for name, arrays := range map[string][][]byte{store.FileFilters: attrs.Arrays(), store.FileWords: words.Arrays()} {
+	for name, arrays := range map[string][][]byte{snapshot.FileFilters: attrs.Arrays(), snapshot.FileWords: words.Arrays()} {
 		if w.spoil != nil {
 			arrays = w.spoil(arrays)
 		}
@@ -212,9 +213,8 @@ func (w *world) start(t testing.TB, change ...func(*Deps, *Config)) *replica {
 	cfg.Build = Build{"v1.2.3", "abc", "1.0"}
 	cfg.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: r.log}, nil))
 	deps := Deps{
-		Objects: w.objects, Layout: w.layout, Open: r.open.Open,
-		Predict: func(_ store.IndexParams, n, dims int) int64 { return int64(4 * n * dims) },
-		Embedder: func(store.Embedding) (Embedder, error) {
+		Objects: w.objects, Layout: w.layout, Indexes: r.open,
+		Embedder: func(snapshot.Embedding) (Embedder, error) {
 			return embedFunc(func(_ context.Context, text string) ([]float32, error) { return gram(text), nil }), nil
 		},
 		OpenLexical:  func(arrays [][]byte, n int) (Lexical, error) { return lexical.From(arrays, n) },

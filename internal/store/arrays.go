@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // A file of arrays holds what a room computed once and every replica maps: the indexes of words and of filters. The
@@ -65,7 +67,7 @@ func OpenArrays(path string) (*Arrays, [][]byte, error) {
 	}
 	views, err := splitArrays(mapped)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open %s: %w: %w", path, ErrCorrupt, err), unmapFile(mapped))
+		return nil, nil, errors.Join(fmt.Errorf("open %s: %w: %w", path, snapshot.ErrCorrupt, err), unmapFile(mapped))
 	}
 	return &Arrays{mapped}, views, nil
 }

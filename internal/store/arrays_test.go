@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -65,8 +66,8 @@ func TestDamagedArraysAreRefusedOrStayInside(t *testing.T) {
 		return total, nil
 	}
 	for n := range whole {
-		if _, err := open(whole[:n]); !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("the first %d of %d bytes: %v, want ErrCorrupt", n, len(whole), err)
+		if _, err := open(whole[:n]); !errors.Is(err, snapshot.ErrCorrupt) {
+			t.Errorf("the first %d of %d bytes: %v, want snapshot.ErrCorrupt", n, len(whole), err)
 		}
 	}
 	for i := range 8 + 8 + 3*8 {

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/s3test"
 )
@@ -16,9 +17,9 @@ import (
 // benchSize is the file of the transfer benchmarks: an index of 40,000 vectors of 1,536 dims.
 const benchSize = 240 << 20
 
-func benchFile(b *testing.B) (string, store.File) {
+func benchFile(b *testing.B) (string, snapshot.File) {
 	b.Helper()
-	path := filepath.Join(b.TempDir(), store.FileIndex)
+	path := filepath.Join(b.TempDir(), snapshot.FileIndex)
 	f, err := os.Create(path)
 	if err != nil {
 		b.Fatal(err)
@@ -41,7 +42,7 @@ func benchFile(b *testing.B) (string, store.File) {
 // benchTransfer measures both ways of a large file. The server under it shares the cores.
 func benchTransfer(b *testing.B, o store.Objects) {
 	path, file := benchFile(b)
-	m := testManifest([]store.File{file})
+	m := testManifest([]snapshot.File{file})
 	b.Run("put", func(b *testing.B) {
 		b.SetBytes(benchSize)
 		for i := 0; b.Loop(); i++ {
@@ -179,7 +180,7 @@ func BenchmarkLedgerMillion(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := store.Embedding{Provider: "p", Model: "m", Dims: dims}
+	e := snapshot.Embedding{Provider: "p", Model: "m", Dims: dims}
 	dir := b.TempDir()
 	open := func() *store.Ledger {
 		g, err := store.OpenLedger(b.Context(), d, layout, dir, e, "")

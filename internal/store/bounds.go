@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Bounds of what documents say. Whoever can write one of them could otherwise stop everybody who reads it: what is
@@ -82,7 +84,7 @@ func (r *rules) text(name, s string, most int) {
 
 // id wants a snapshot's id, or "" when it may be absent.
 func (r *rules) id(name, s string, absent bool) {
-	_, err := ParseSnapshotID(s)
+	_, err := snapshot.ParseID(s)
 	r.need(err == nil || absent && s == "", "%s is %.80q, not a snapshot id", name, s)
 }
 
@@ -99,14 +101,14 @@ func (m Manifest) rules(r *rules) {
 	r.number("built_epoch", m.BuiltEpoch, 0, MaxEpoch)
 	r.text("builder", m.Builder, maxLabel)
 	m.Source.rules(r)
-	m.Spec.rules(r)
+	specRules(r, m.Spec)
 	r.need(m.SpecDigest == m.Spec.Digest(), "spec_digest is %.80q, the spec's is %s", m.SpecDigest, m.Spec.Digest())
-	m.Index.rules(r)
+	indexRules(r, m.Index)
 	m.Stats.rules(r)
 	r.need(len(m.Files) > 0 && len(m.Files) <= maxFiles, "%d files", len(m.Files))
 	seen := make(map[string]bool, len(m.Files))
 	for _, f := range m.Files[:min(len(m.Files), maxFiles)] {
-		f.rules(r)
+		fileRules(r, f)
 		r.need(!seen[f.Name], "file %q is listed twice", f.Name)
 		seen[f.Name] = true
 	}
@@ -123,7 +125,7 @@ func (s Source) rules(r *rules) {
 	r.number("source.records", int64(s.Records), 0, maxRecords)
 }
 
-func (s Spec) rules(r *rules) {
+func specRules(r *rules, s snapshot.Spec) {
 	r.number("spec.embedding.dims", int64(s.Embedding.Dims), 1, maxDims)
 	// Instructions to a model may have several lines.
 	r.need(len(s.Embedding.DocumentPrefix) <= maxText && len(s.Embedding.QueryPrefix) <= maxText, "a prefix has more than %d bytes", maxText)
@@ -135,7 +137,7 @@ func (s Spec) rules(r *rules) {
 	}
 }
 
-func (p IndexParams) rules(r *rules) {
+func indexRules(r *rules, p snapshot.IndexParams) {
 	r.text("index.kind", p.Kind, maxLabel)
 	for name, n := range map[string]int{
 		"nlist": p.NList, "nprobe": p.NProbe, "m": p.M, "ef_construction": p.EfConstruction, "ef_search": p.EfSearch,
@@ -153,14 +155,14 @@ func (s Stats) rules(r *rules) {
 	}
 }
 
-func (f File) validate() error {
+func checkFile(f snapshot.File) error {
 	r := &rules{}
-	f.rules(r)
+	fileRules(r, f)
 	return r.err
 }
 
-func (f File) rules(r *rules) {
-	r.need(safeName(f.Name) && f.Name != FileManifest && f.Name != FileVerdict && f.Name != FileSignature, "file name %.80q", f.Name)
+func fileRules(r *rules, f snapshot.File) {
+	r.need(safeName(f.Name) && f.Name != snapshot.FileManifest && f.Name != snapshot.FileVerdict && f.Name != snapshot.FileSignature, "file name %.80q", f.Name)
 	r.number("size of "+f.Name, f.Size, 0, maxSize)
 	r.need(isSHA256(f.SHA256), "file %q has sha256 %.80q", f.Name, f.SHA256)
 }

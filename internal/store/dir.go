@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Dir is an object store in a local directory: the object under key is the plain file <root>/<key>, so people can
@@ -144,7 +146,7 @@ func (o GetOptions) check(info Info) error {
 	case o.IfMatch != "" && o.IfMatch != info.ETag:
 		return ErrConflict
 	case o.Offset < 0 || o.Length < 0 || o.Offset > 0 && o.Offset >= info.Size:
-		return fmt.Errorf("%w: range %d+%d of %d bytes", ErrCorrupt, o.Offset, o.Length, info.Size)
+		return fmt.Errorf("%w: range %d+%d of %d bytes", snapshot.ErrCorrupt, o.Offset, o.Length, info.Size)
 	}
 	return nil
 }

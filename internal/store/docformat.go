@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // documents.jsonl holds one line per record in catalogue order:
@@ -62,13 +64,13 @@ type docTable struct {
 // newDocTable checks everything that the accessors rely on: they cannot run out of bounds afterwards.
 func newDocTable(data []byte) (docTable, int64, error) {
 	bad := func(format string, args ...any) (docTable, int64, error) {
-		return docTable{}, 0, fmt.Errorf("%w: %s: %s", ErrCorrupt, FileOffsets, fmt.Sprintf(format, args...))
+		return docTable{}, 0, fmt.Errorf("%w: %s: %s", snapshot.ErrCorrupt, snapshot.FileOffsets, fmt.Sprintf(format, args...))
 	}
 	if len(data) < docHeader+8 || string(data[:8]) != docMagic {
 		return bad("no header")
 	}
 	if v := binary.LittleEndian.Uint32(data[8:]); v != docVersion {
-		return docTable{}, 0, fmt.Errorf("%w: %s is of version %d", ErrNewer, FileOffsets, v)
+		return docTable{}, 0, fmt.Errorf("%w: %s is of version %d", snapshot.ErrNewer, snapshot.FileOffsets, v)
 	}
 	n64, size := binary.LittleEndian.Uint64(data[16:]), binary.LittleEndian.Uint64(data[24:])
 	if n64 > MaxDocuments || int64(len(data)) != docIndexSize(int(n64)) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Docs gives random access to the documents of a snapshot, mapped into memory: the kernel keeps what is used and
@@ -22,7 +24,7 @@ type Docs struct {
 // OpenDocs maps documents.jsonl and documents.idx in dir. Every bound is checked here, so that nothing in the files
 // can make an accessor read outside of them; whether a line is JSON is found out when it is read.
 func OpenDocs(dir string) (*Docs, error) {
-	index, err := mapFile(filepath.Join(dir, FileOffsets))
+	index, err := mapFile(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		return nil, fmt.Errorf("open documents: %w", err)
 	}
@@ -30,10 +32,10 @@ func OpenDocs(dir string) (*Docs, error) {
 	var size int64
 	d.table, size, err = newDocTable(index)
 	if err == nil {
-		d.lines, err = mapFile(filepath.Join(dir, FileDocuments))
+		d.lines, err = mapFile(filepath.Join(dir, snapshot.FileDocuments))
 	}
 	if err == nil && int64(len(d.lines)) != size {
-		err = fmt.Errorf("%w: %s has %d bytes, %s says %d", ErrCorrupt, FileDocuments, len(d.lines), FileOffsets, size)
+		err = fmt.Errorf("%w: %s has %d bytes, %s says %d", snapshot.ErrCorrupt, snapshot.FileDocuments, len(d.lines), snapshot.FileOffsets, size)
 	}
 	if err != nil {
 		d.Close()
@@ -64,7 +66,7 @@ func (d *Docs) Doc(i int) (Document, error) {
 	}
 	var l docLine
 	if err := json.Unmarshal(d.Line(i), &l); err != nil || l.ID == "" || len(l.Metadata) == 0 {
-		return Document{}, fmt.Errorf("document %d: %w", i, errors.Join(ErrCorrupt, err))
+		return Document{}, fmt.Errorf("document %d: %w", i, errors.Join(snapshot.ErrCorrupt, err))
 	}
 	return Document{ID: l.ID, Name: l.Name, Text: l.Text, Metadata: l.Metadata}, nil
 }

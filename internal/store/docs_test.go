@@ -13,11 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // writeDocs writes documents of n records into dir.
-func writeDocs(t testing.TB, dir string, n int) []store.File {
+func writeDocs(t testing.TB, dir string, n int) []snapshot.File {
 	t.Helper()
 	w, err := store.NewDocWriter(dir)
 	if err != nil {
@@ -87,7 +88,7 @@ func checkDocs(t *rapid.T, dir string, want []store.Document) {
 		t.Fatal(err)
 	}
 	defer docs.Close()
-	index, err := store.OpenDocIndex(filepath.Join(dir, store.FileOffsets))
+	index, err := store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestDocWriterRefusesWhatCouldNotBeReadBack(t *testing.T) {
 // TestDocsFilesAreAFormat pins the bytes: files of an earlier release must stay readable.
 func TestDocsFilesAreAFormat(t *testing.T) {
 	files := writeDocs(t, t.TempDir(), 3)
-	want := []store.File{
+	want := []snapshot.File{
 		{Name: "documents.jsonl", Size: 339, SHA256: "4e7ccf12d3b5f90c049d2f6908b0b2890019d6e0e9b6c24c55d6a955ff15bae9"},
 		{Name: "documents.idx", Size: 172, SHA256: "eaa228d92d1088f8c6e22c37bbb7cb5cf1d9a09668b327fed54bd19758e91dfb"},
 	}
@@ -195,11 +196,11 @@ func useDocs(docs *store.Docs) {
 func FuzzOpenDocs(f *testing.F) {
 	dir := f.TempDir()
 	writeDocs(f, dir, 5)
-	lines, err := os.ReadFile(filepath.Join(dir, store.FileDocuments))
+	lines, err := os.ReadFile(filepath.Join(dir, snapshot.FileDocuments))
 	if err != nil {
 		f.Fatal(err)
 	}
-	index, err := os.ReadFile(filepath.Join(dir, store.FileOffsets))
+	index, err := os.ReadFile(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -208,8 +209,8 @@ func FuzzOpenDocs(f *testing.F) {
 	f.Add(lines, []byte{})
 	f.Fuzz(func(t *testing.T, lines, index []byte) {
 		dir := t.TempDir()
-		if err := errors.Join(os.WriteFile(filepath.Join(dir, store.FileDocuments), lines, 0o644),
-			os.WriteFile(filepath.Join(dir, store.FileOffsets), index, 0o644)); err != nil {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, snapshot.FileDocuments), lines, 0o644),
+			os.WriteFile(filepath.Join(dir, snapshot.FileOffsets), index, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		docs, err := store.OpenDocs(dir)
@@ -228,7 +229,7 @@ func TestOpenDocsSurvivesAnyDamage(t *testing.T) {
 	dir := t.TempDir()
 	writeDocs(t, dir, 4)
 	opened, tried := 0, 0
-	for _, name := range []string{store.FileOffsets, store.FileDocuments} {
+	for _, name := range []string{snapshot.FileOffsets, snapshot.FileDocuments} {
 		path := filepath.Join(dir, name)
 		good, err := os.ReadFile(path)
 		if err != nil {
@@ -241,7 +242,7 @@ func TestOpenDocsSurvivesAnyDamage(t *testing.T) {
 			tried++
 			docs, err := store.OpenDocs(dir)
 			if err != nil {
-				if !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNewer) {
+				if !errors.Is(err, snapshot.ErrCorrupt) && !errors.Is(err, snapshot.ErrNewer) {
 					t.Errorf("%s: %v", name, err)
 				}
 				return

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // MaxDocument bounds every JSON document in bytes. The largest is status.json: a pointer with 20 history
@@ -47,23 +49,23 @@ func decodeDoc(data []byte, doc any) error {
 		FormatVersion int `json:"format_version"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
 	}
 	switch {
 	case head.FormatVersion > FormatVersion:
-		return fmt.Errorf("%w: format_version %d, this binary reads up to %d", ErrNewer, head.FormatVersion, FormatVersion)
+		return fmt.Errorf("%w: format_version %d, this binary reads up to %d", snapshot.ErrNewer, head.FormatVersion, FormatVersion)
 	case head.FormatVersion < 1:
-		return fmt.Errorf("%w: format_version is missing", ErrCorrupt)
+		return fmt.Errorf("%w: format_version is missing", snapshot.ErrCorrupt)
 	}
 	if err := json.Unmarshal(data, doc); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
 	}
 	if _, err := keepUnknown(data, reflect.ValueOf(doc)); err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
 	}
 	if v, ok := doc.(validated); ok {
 		if err := v.validate(); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
 		}
 	}
 	return nil
@@ -82,7 +84,7 @@ func readAll(ctx context.Context, objects Objects, key string, o GetOptions, lim
 		}
 		defer body.Close()
 		if info.Size > limit {
-			return fmt.Errorf("read %s: %w: %d bytes, the limit is %d", key, ErrCorrupt, info.Size, limit)
+			return fmt.Errorf("read %s: %w: %d bytes, the limit is %d", key, snapshot.ErrCorrupt, info.Size, limit)
 		}
 		data, err = io.ReadAll(io.LimitReader(body, limit+1))
 		if err != nil {
@@ -151,7 +153,7 @@ func settle(ctx context.Context, objects Objects, key string, data []byte, cond 
 	switch {
 	case err == nil && bytes.Equal(got, data):
 		return info, nil
-	case err == nil, errors.Is(err, ErrCorrupt): // ErrCorrupt: too large to be ours
+	case err == nil, errors.Is(err, snapshot.ErrCorrupt): // ErrCorrupt: too large to be ours
 		return Info{}, fmt.Errorf("write %s: %w", key, ErrConflict)
 	case errors.Is(err, ErrNotFound) && cond.IfAbsent:
 		return Info{}, fmt.Errorf("write %s: %w", key, ErrDeleteMarker)

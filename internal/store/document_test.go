@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -167,15 +168,15 @@ func TestReadDocRefusesWhatIsNotSuchADocument(t *testing.T) {
 		data string
 		want error
 	}{
-		"nothing":         {"", store.ErrCorrupt},
-		"not JSON":        {"<html>", store.ErrCorrupt},
-		"cut off":         {`{"format_version":1,"text":"a`, store.ErrCorrupt},
-		"two documents":   {`{"format_version":1}{"format_version":1}`, store.ErrCorrupt},
-		"wrong type":      {`{"format_version":1,"text":5}`, store.ErrCorrupt},
-		"an array":        {`[]`, store.ErrCorrupt},
-		"no version":      {`{"text":"a"}`, store.ErrCorrupt},
-		"newer version":   {`{"format_version":2,"text":["other shape"]}`, store.ErrNewer},
-		"above the limit": {large, store.ErrCorrupt},
+		"nothing":         {"", snapshot.ErrCorrupt},
+		"not JSON":        {"<html>", snapshot.ErrCorrupt},
+		"cut off":         {`{"format_version":1,"text":"a`, snapshot.ErrCorrupt},
+		"two documents":   {`{"format_version":1}{"format_version":1}`, snapshot.ErrCorrupt},
+		"wrong type":      {`{"format_version":1,"text":5}`, snapshot.ErrCorrupt},
+		"an array":        {`[]`, snapshot.ErrCorrupt},
+		"no version":      {`{"text":"a"}`, snapshot.ErrCorrupt},
+		"newer version":   {`{"format_version":2,"text":["other shape"]}`, snapshot.ErrNewer},
+		"above the limit": {large, snapshot.ErrCorrupt},
 	} {
 		mem := storetest.NewMem(nil)
 		if _, err := mem.Put(t.Context(), "doc", []byte(c.data), store.PutOptions{}); err != nil {

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // DocWriter writes documents.jsonl and documents.idx of a snapshot, one record after the other. Not for concurrent
@@ -35,7 +37,7 @@ type docEntryRow struct {
 
 // NewDocWriter creates the files in dir, over older ones.
 func NewDocWriter(dir string) (*DocWriter, error) {
-	lines, err := createDigestFile(filepath.Join(dir, FileDocuments))
+	lines, err := createDigestFile(filepath.Join(dir, snapshot.FileDocuments))
 	if err != nil {
 		return nil, fmt.Errorf("write documents: %w", err)
 	}
@@ -88,7 +90,7 @@ func (w *DocWriter) encode(id, name, text string, metadata []byte) error {
 }
 
 // Close finishes both files and returns their manifest entries. A duplicate id is an error.
-func (w *DocWriter) Close() ([]File, error) {
+func (w *DocWriter) Close() ([]snapshot.File, error) {
 	lines, err := w.lines.finish()
 	if err != nil {
 		return nil, fmt.Errorf("write documents: %w", err)
@@ -97,10 +99,10 @@ func (w *DocWriter) Close() ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write documents: %w", err)
 	}
-	return []File{lines, index}, nil
+	return []snapshot.File{lines, index}, nil
 }
 
-func (w *DocWriter) writeIndex(size int64) (File, error) {
+func (w *DocWriter) writeIndex(size int64) (snapshot.File, error) {
 	order := make([]uint32, len(w.entries))
 	for i := range order {
 		order[i] = uint32(i)
@@ -110,12 +112,12 @@ func (w *DocWriter) writeIndex(size int64) (File, error) {
 	})
 	for i := 1; i < len(order); i++ {
 		if w.entries[order[i-1]].id == w.entries[order[i]].id {
-			return File{}, fmt.Errorf("records %d and %d have the same id", order[i-1], order[i])
+			return snapshot.File{}, fmt.Errorf("records %d and %d have the same id", order[i-1], order[i])
 		}
 	}
-	out, err := createDigestFile(filepath.Join(w.dir, FileOffsets))
+	out, err := createDigestFile(filepath.Join(w.dir, snapshot.FileOffsets))
 	if err != nil {
-		return File{}, err
+		return snapshot.File{}, err
 	}
 	b := binary.LittleEndian.AppendUint32([]byte(docMagic), docVersion)
 	b = binary.LittleEndian.AppendUint32(b, 0)
@@ -164,10 +166,10 @@ func (d *digestFile) Write(p []byte) (int, error) {
 }
 
 // finish closes the file and returns its entry, or the first error of its life.
-func (d *digestFile) finish() (File, error) {
+func (d *digestFile) finish() (snapshot.File, error) {
 	err := errors.Join(d.err, d.buf.Flush(), d.f.Close())
 	if err != nil {
-		return File{}, err
+		return snapshot.File{}, err
 	}
-	return File{Name: filepath.Base(d.path), Size: d.size, SHA256: hex.EncodeToString(d.hash.Sum(nil))}, nil
+	return snapshot.File{Name: filepath.Base(d.path), Size: d.size, SHA256: hex.EncodeToString(d.hash.Sum(nil))}, nil
 }

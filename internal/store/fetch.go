@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Downloads travel as ranges of rangeSize, defaultParallel at a time, each with a buffer of copyBuffer:
@@ -25,7 +27,7 @@ const (
 type FetchOptions struct {
 	// Reuse offers a local file that may already hold the bytes of a File; it is hashed like a download, and
 	// downloaded when it differs.
-	Reuse    func(File) (path string, ok bool)
+	Reuse    func(snapshot.File) (path string, ok bool)
 	Parallel int // ranges in flight; default 4
 	Progress Progress
 	// Around runs the work of each goroutine that is started, so that the caller can say at what priority; nil just
@@ -41,10 +43,10 @@ type FetchOptions struct {
 // not fsynced, so a cache must check the digests again after a restart.
 func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir string, o FetchOptions) error {
 	meter := newMeter(o.Progress, m.Size())
-	var missing []File
+	var missing []snapshot.File
 	for _, f := range m.Files {
-		if err := f.validate(); err != nil {
-			return fmt.Errorf("fetch %s: %w: %w", m.ID, ErrCorrupt, err)
+		if err := checkFile(f); err != nil {
+			return fmt.Errorf("fetch %s: %w: %w", m.ID, snapshot.ErrCorrupt, err)
 		}
 		ok, err := reuse(ctx, f, filepath.Join(dir, f.Name), o)
 		if err != nil {
@@ -67,7 +69,7 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 }
 
 // reuse puts an already present file at path, when one is offered and its bytes are the right ones.
-func reuse(ctx context.Context, f File, path string, o FetchOptions) (bool, error) {
+func reuse(ctx context.Context, f snapshot.File, path string, o FetchOptions) (bool, error) {
 	if o.Reuse == nil {
 		return false, nil
 	}
@@ -79,7 +81,7 @@ func reuse(ctx context.Context, f File, path string, o FetchOptions) (bool, erro
 	if ctx.Err() != nil {
 		return false, err
 	}
-	if err != nil || f.check(size, sum) != nil {
+	if err != nil || f.Check(size, sum) != nil {
 		return false, nil // it is only an offer
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -103,7 +105,7 @@ func reuse(ctx context.Context, f File, path string, o FetchOptions) (bool, erro
 		return false, err
 	}
 	size, sum, err = hashFile(ctx, path, o.Rest)
-	return err == nil && f.check(size, sum) == nil, err
+	return err == nil && f.Check(size, sum) == nil, err
 }
 
 // part is one range of one file; done closes when its bytes are in the local file.
@@ -115,7 +117,7 @@ type part struct {
 
 // download fills dir with files found under the key prefix. Ranges start in file order, so the hasher, which
 // follows in the same order, waits only for what is on its way.
-func download(ctx context.Context, objects Objects, prefix string, files []File, dir string, parallel int,
+func download(ctx context.Context, objects Objects, prefix string, files []snapshot.File, dir string, parallel int,
 	o FetchOptions, meter *meter,
 ) error {
 	around := o.Around
@@ -189,12 +191,12 @@ func download(ctx context.Context, objects Objects, prefix string, files []File,
 
 // fetchPart downloads one range and tries again when the connection breaks. A file of no bytes is asked for its
 // size only: a range of it cannot be satisfied.
-func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p part, out io.WriterAt, buf []byte, rest func(), meter *meter) error {
+func fetchPart(ctx context.Context, objects Objects, prefix string, f snapshot.File, p part, out io.WriterAt, buf []byte, rest func(), meter *meter) error {
 	key := prefix + f.Name
 	if f.Size == 0 {
 		info, err := objects.Head(ctx, key)
 		if err == nil && info.Size != 0 {
-			err = fmt.Errorf("%w: %s has %d bytes, the manifest says 0", ErrCorrupt, f.Name, info.Size)
+			err = fmt.Errorf("%w: %s has %d bytes, the manifest says 0", snapshot.ErrCorrupt, f.Name, info.Size)
 		}
 		return err
 	}
@@ -206,7 +208,7 @@ func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p pa
 		}
 		defer body.Close()
 		if info.Size != f.Size {
-			return fmt.Errorf("%w: %s has %d bytes, the manifest says %d", ErrCorrupt, f.Name, info.Size, f.Size)
+			return fmt.Errorf("%w: %s has %d bytes, the manifest says %d", snapshot.ErrCorrupt, f.Name, info.Size, f.Size)
 		}
 		w := io.MultiWriter(io.NewOffsetWriter(out, p.offset+got), meter)
 		n, err := io.CopyBuffer(w, io.LimitReader(localReader{ctx, body, rest}, p.length-got), buf)
@@ -223,7 +225,7 @@ func fetchPart(ctx context.Context, objects Objects, prefix string, f File, p pa
 }
 
 // hashParts checks every file against the manifest, reading each range back (from the page cache) once it is there.
-func hashParts(ctx context.Context, files []File, parts []part, local []*os.File, rest func()) error {
+func hashParts(ctx context.Context, files []snapshot.File, parts []part, local []*os.File, rest func()) error {
 	buf := make([]byte, copyBuffer)
 	h := sha256.New()
 	for _, p := range parts {
@@ -240,7 +242,7 @@ func hashParts(ctx context.Context, files []File, parts []part, local []*os.File
 			return err
 		}
 		if f := files[p.file]; p.offset+n >= f.Size || n < p.length {
-			if err := f.check(p.offset+n, hex.EncodeToString(h.Sum(nil))); err != nil {
+			if err := f.Check(p.offset+n, hex.EncodeToString(h.Sum(nil))); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+)
 
 // FormatVersion is written into every document and refused when newer than this binary knows.
 const FormatVersion = 1
@@ -10,38 +14,12 @@ const KindPointer = "Pointer"
 
 // Source says which bytes of the catalogue a snapshot was built from.
 type Source struct {
-	Key       string  `json:"key"`
-	ETag      string  `json:"etag"`
-	VersionID string  `json:"version_id,omitempty"`
-	SHA256    string  `json:"sha256"`
-	Records   int     `json:"records"`
-	Unknown   Unknown `json:"-"`
-}
-
-// Embedding names what turned text into vectors; two equal values give comparable vectors.
-type Embedding struct {
-	Provider string `json:"provider"`
-	Model    string `json:"model"`
-	Dims     int    `json:"dims"`
-	Version  string `json:"version"` // of the embedder's code, for the local one
-	// Put before a text and before a query. Absent for none, so that the digest of a spec without any stays what it was.
-	DocumentPrefix string `json:"document_prefix,omitempty"`
-	QueryPrefix    string `json:"query_prefix,omitempty"`
-}
-
-// Spec is the desired shape of a snapshot, known before the source is read.
-type Spec struct {
-	Embedding    Embedding `json:"embedding"`
-	Metric       string    `json:"metric"` // "inner_product" over unit vectors, i.e. cosine
-	TextTemplate string    `json:"text_template"`
-	IndexKind    string    `json:"index_kind"` // as asked for: auto, flat, ivf, hnsw, …
-
-	// How the catalogue was read: which records it has and what they are called. Absent = the default.
-	DuplicateIDs string `json:"duplicate_ids,omitempty"`
-	RecordID     string `json:"record_id,omitempty"`
-	RecordName   string `json:"record_name,omitempty"`
-
-	Unknown Unknown `json:"-"`
+	Key       string           `json:"key"`
+	ETag      string           `json:"etag"`
+	VersionID string           `json:"version_id,omitempty"`
+	SHA256    string           `json:"sha256"`
+	Records   int              `json:"records"`
+	Unknown   snapshot.Unknown `json:"-"`
 }
 
 // Repair is one kind of thing that was put right in the catalogue.
@@ -55,24 +33,6 @@ type Repair struct {
 	Dropped int `json:"dropped,omitempty"`
 }
 
-// IndexParams is what IndexKind was resolved to for this catalogue. Same fields as vecindex.Params.
-type IndexParams struct {
-	Kind           string `json:"kind"`
-	NList          int    `json:"nlist,omitempty"`
-	NProbe         int    `json:"nprobe,omitempty"`
-	M              int    `json:"m,omitempty"`
-	EfConstruction int    `json:"ef_construction,omitempty"`
-	EfSearch       int    `json:"ef_search,omitempty"`
-}
-
-// File of a snapshot; SHA256 is lower-case hex.
-type File struct {
-	Name    string  `json:"name"`
-	Size    int64   `json:"size"`
-	SHA256  string  `json:"sha256"`
-	Unknown Unknown `json:"-"`
-}
-
 // Stats of a build, against the snapshot that was served when it was made.
 type Stats struct {
 	Vectors   int `json:"vectors"`
@@ -84,60 +44,60 @@ type Stats struct {
 	Reused    int `json:"reused"`   // texts found in the ledger
 	Tokens    int `json:"tokens"`   // bought
 	// Rows taken over from the served index, 0 when it was built anew; and rows inserted or lost since then.
-	Carried          int     `json:"carried"`
-	ChangedSinceFull int     `json:"changed_since_full"`
-	BuildSeconds     float64 `json:"build_seconds"`
-	Unknown          Unknown `json:"-"`
+	Carried          int              `json:"carried"`
+	ChangedSinceFull int              `json:"changed_since_full"`
+	BuildSeconds     float64          `json:"build_seconds"`
+	Unknown          snapshot.Unknown `json:"-"`
 }
 
 // GateCheck is one line of a gate report.
 type GateCheck struct {
-	Name    string  `json:"name"`   // counts, dims, reopen, self_recall, recall, removed, golden
-	Result  string  `json:"result"` // passed, held, failed
-	Value   float64 `json:"value"`
-	Limit   float64 `json:"limit"`
-	Message string  `json:"message,omitempty"`
-	Unknown Unknown `json:"-"`
+	Name    string           `json:"name"`   // counts, dims, reopen, self_recall, recall, removed, golden
+	Result  string           `json:"result"` // passed, held, failed
+	Value   float64          `json:"value"`
+	Limit   float64          `json:"limit"`
+	Message string           `json:"message,omitempty"`
+	Unknown snapshot.Unknown `json:"-"`
 }
 
 // GateReport is what the gate said of a candidate. Result: passed, held, failed.
 type GateReport struct {
-	Result   string      `json:"result"`
-	Checks   []GateCheck `json:"checks"`
-	Settings string      `json:"settings"`           // digest of the gate's settings
-	Golden   string      `json:"golden,omitempty"`   // ETag of golden.json, "" when there is none
-	Baseline string      `json:"baseline,omitempty"` // the snapshot it was judged against
-	At       time.Time   `json:"at"`
-	Unknown  Unknown     `json:"-"`
+	Result   string           `json:"result"`
+	Checks   []GateCheck      `json:"checks"`
+	Settings string           `json:"settings"`           // digest of the gate's settings
+	Golden   string           `json:"golden,omitempty"`   // ETag of golden.json, "" when there is none
+	Baseline string           `json:"baseline,omitempty"` // the snapshot it was judged against
+	At       time.Time        `json:"at"`
+	Unknown  snapshot.Unknown `json:"-"`
 }
 
 // Manifest describes one immutable snapshot. Written last: no manifest, no snapshot.
 type Manifest struct {
-	FormatVersion int         `json:"format_version"`
-	ID            string      `json:"id"`
-	CreatedAt     time.Time   `json:"created_at"`
-	Source        Source      `json:"source"`
-	Spec          Spec        `json:"spec"`
-	SpecDigest    string      `json:"spec_digest"`
-	Index         IndexParams `json:"index"`
-	Files         []File      `json:"files"`
-	Stats         Stats       `json:"stats"`
-	Repairs       []Repair    `json:"repairs,omitempty"` // none: the catalogue was clean
-	Gate          *GateReport `json:"gate,omitempty"`
-	BuiltEpoch    int64       `json:"built_epoch"`
-	Builder       string      `json:"builder"`
-	Unknown       Unknown     `json:"-"`
+	FormatVersion int                  `json:"format_version"`
+	ID            string               `json:"id"`
+	CreatedAt     time.Time            `json:"created_at"`
+	Source        Source               `json:"source"`
+	Spec          snapshot.Spec        `json:"spec"`
+	SpecDigest    string               `json:"spec_digest"`
+	Index         snapshot.IndexParams `json:"index"`
+	Files         []snapshot.File      `json:"files"`
+	Stats         Stats                `json:"stats"`
+	Repairs       []Repair             `json:"repairs,omitempty"` // none: the catalogue was clean
+	Gate          *GateReport          `json:"gate,omitempty"`
+	BuiltEpoch    int64                `json:"built_epoch"`
+	Builder       string               `json:"builder"`
+	Unknown       snapshot.Unknown     `json:"-"`
 }
 
 // Promotion is one entry of the pointer's history: a snapshot that was current once.
 type Promotion struct {
-	ID         string    `json:"id"`
-	Generation int64     `json:"generation"`
-	PromotedAt time.Time `json:"promoted_at"`
-	RetiredAt  time.Time `json:"retired_at"`
-	Reason     string    `json:"reason"`                // why it was promoted
-	RolledBack bool      `json:"rolled_back,omitempty"` // it was left by a rollback: never "previous" again
-	Unknown    Unknown   `json:"-"`
+	ID         string           `json:"id"`
+	Generation int64            `json:"generation"`
+	PromotedAt time.Time        `json:"promoted_at"`
+	RetiredAt  time.Time        `json:"retired_at"`
+	Reason     string           `json:"reason"`                // why it was promoted
+	RolledBack bool             `json:"rolled_back,omitempty"` // it was left by a rollback: never "previous" again
+	Unknown    snapshot.Unknown `json:"-"`
 }
 
 // HistoryLength bounds Pointer.History.
@@ -147,24 +107,24 @@ const HistoryLength = 20
 type Pointer struct {
 	Kind string `json:"kind"`
 	Manifest
-	ManifestSHA256 string      `json:"manifest_sha256"` // of <ts>/manifest.json, which is the authority
-	Signature      *Signature  `json:"signature,omitempty"`
-	Lineage        string      `json:"lineage"` // UUID set when the pointer was first created
-	Generation     int64       `json:"generation"`
-	Epoch          int64       `json:"epoch"`
-	PromotedAt     time.Time   `json:"promoted_at"`
-	Reason         string      `json:"reason"`
-	Nonce          string      `json:"nonce"`
-	History        []Promotion `json:"history"` // newest first
-	Unknown        Unknown     `json:"-"`
+	ManifestSHA256 string           `json:"manifest_sha256"` // of <ts>/manifest.json, which is the authority
+	Signature      *Signature       `json:"signature,omitempty"`
+	Lineage        string           `json:"lineage"` // UUID set when the pointer was first created
+	Generation     int64            `json:"generation"`
+	Epoch          int64            `json:"epoch"`
+	PromotedAt     time.Time        `json:"promoted_at"`
+	Reason         string           `json:"reason"`
+	Nonce          string           `json:"nonce"`
+	History        []Promotion      `json:"history"` // newest first
+	Unknown        snapshot.Unknown `json:"-"`
 }
 
 // Height is the highest generation of a lineage that was seen in a pointer. It is remembered beside the pointer, so
 // that one restored from an earlier day is noticed, and what replicas report can be bounded.
 type Height struct {
-	Lineage    string  `json:"lineage"`
-	Generation int64   `json:"generation"`
-	Unknown    Unknown `json:"-"`
+	Lineage    string           `json:"lineage"`
+	Generation int64            `json:"generation"`
+	Unknown    snapshot.Unknown `json:"-"`
 }
 
 // Lease elects the one indexer that works. It saves work; the pointer's If-Match is what keeps data right.
@@ -177,84 +137,84 @@ type Lease struct {
 	Released      bool    `json:"released"`
 	Highest       Height  `json:"highest,omitzero"` // the pointer's, as the holder last saw it
 	// PassedAt is when the holder's last pass ended, by its clock: a sign of life for people. Nothing is decided by it.
-	PassedAt time.Time `json:"passed_at,omitzero"`
-	Nonce    string    `json:"nonce"`
-	Unknown  Unknown   `json:"-"`
+	PassedAt time.Time        `json:"passed_at,omitzero"`
+	Nonce    string           `json:"nonce"`
+	Unknown  snapshot.Unknown `json:"-"`
 }
 
 // Intent is who asked for something, and when (informative; nothing is decided by this clock).
 type Intent struct {
-	ID      string    `json:"id,omitempty"` // the snapshot, for a pin
-	By      string    `json:"by"`
-	At      time.Time `json:"at"`
-	Reason  string    `json:"reason,omitempty"`
-	Unknown Unknown   `json:"-"`
+	ID      string           `json:"id,omitempty"` // the snapshot, for a pin
+	By      string           `json:"by"`
+	At      time.Time        `json:"at"`
+	Reason  string           `json:"reason,omitempty"`
+	Unknown snapshot.Unknown `json:"-"`
 }
 
 // Request asks the live leader for work; the answer comes back in Status.Handled under the same token.
 type Request struct {
-	Token   string    `json:"token"`
-	Verb    string    `json:"verb"` // reconcile, gc
-	Force   bool      `json:"force,omitempty"`
-	Against string    `json:"against,omitempty"` // the pointer that it was asked against, see Pointer.Mark
-	At      time.Time `json:"at"`
-	Unknown Unknown   `json:"-"`
+	Token   string           `json:"token"`
+	Verb    string           `json:"verb"` // reconcile, gc
+	Force   bool             `json:"force,omitempty"`
+	Against string           `json:"against,omitempty"` // the pointer that it was asked against, see Pointer.Mark
+	At      time.Time        `json:"at"`
+	Unknown snapshot.Unknown `json:"-"`
 }
 
 // Control is the operator's intent.
 type Control struct {
-	FormatVersion int      `json:"format_version"`
-	Suspended     *Intent  `json:"suspended,omitempty"`
-	Pin           *Intent  `json:"pin,omitempty"`
-	Request       *Request `json:"request,omitempty"`
-	Nonce         string   `json:"nonce"`
-	Unknown       Unknown  `json:"-"`
+	FormatVersion int              `json:"format_version"`
+	Suspended     *Intent          `json:"suspended,omitempty"`
+	Pin           *Intent          `json:"pin,omitempty"`
+	Request       *Request         `json:"request,omitempty"`
+	Nonce         string           `json:"nonce"`
+	Unknown       snapshot.Unknown `json:"-"`
 }
 
 // Mark is one entry of gc.json.
 type Mark struct {
-	At      time.Time `json:"at"`
-	By      string    `json:"by"`
-	Unknown Unknown   `json:"-"`
+	At      time.Time        `json:"at"`
+	By      string           `json:"by"`
+	Unknown snapshot.Unknown `json:"-"`
 }
 
 // GC holds what must not be adopted any more (deleting, one-way) and what must not be deleted now (holds).
 type GC struct {
-	FormatVersion int             `json:"format_version"`
-	Epoch         int64           `json:"epoch"`
-	Deleting      map[string]Mark `json:"deleting"`
-	Holds         map[string]Mark `json:"holds"`
-	Nonce         string          `json:"nonce"`
-	Unknown       Unknown         `json:"-"`
+	FormatVersion int              `json:"format_version"`
+	Epoch         int64            `json:"epoch"`
+	Deleting      map[string]Mark  `json:"deleting"`
+	Holds         map[string]Mark  `json:"holds"`
+	Nonce         string           `json:"nonce"`
+	Unknown       snapshot.Unknown `json:"-"`
 }
 
 // Condition as in Kubernetes. Status: "True", "False", "Unknown".
 type Condition struct {
-	Type               string    `json:"type"`
-	Status             string    `json:"status"`
-	Reason             string    `json:"reason"`
-	Message            string    `json:"message"`
-	LastTransitionTime time.Time `json:"lastTransitionTime"`
-	ObservedGeneration int64     `json:"observedGeneration"`
-	Unknown            Unknown   `json:"-"`
+	Type               string           `json:"type"`
+	Status             string           `json:"status"`
+	Reason             string           `json:"reason"`
+	Message            string           `json:"message"`
+	LastTransitionTime time.Time        `json:"lastTransitionTime"`
+	ObservedGeneration int64            `json:"observedGeneration"`
+	Unknown            snapshot.Unknown `json:"-"`
 }
 
 // Handled echoes a Request's token with what came of it.
 type Handled struct {
-	Token    string    `json:"token"`
-	Result   string    `json:"result"`
-	ExitCode int       `json:"exit_code"`
-	Message  string    `json:"message,omitempty"`
-	At       time.Time `json:"at"`
-	Unknown  Unknown   `json:"-"`
+	Token    string           `json:"token"`
+	Result   string           `json:"result"`
+	ExitCode int              `json:"exit_code"`
+	Message  string           `json:"message,omitempty"`
+	At       time.Time        `json:"at"`
+	Unknown  snapshot.Unknown `json:"-"`
 }
 
 // Replica is the fleet view of one heartbeat.
 type Replica struct {
 	Heartbeat
-	AgeSeconds float64 `json:"age_seconds"`
-	State      string  `json:"state"` // current, behind, ahead
-	Unknown    Unknown `json:"-"`
+	AgeSeconds float64          `json:"age_seconds"`
+	State      string           `json:"state"` // current, behind, ahead
+	Unknown    snapshot.Unknown `json:"-"`
 }
 
 // Retention is what garbage collection keeps: the newest snapshots ever promoted, and whatever was retired less long ago.
@@ -274,67 +234,67 @@ type Status struct {
 	Pointer       *Pointer  `json:"pointer,omitempty"` // last known good; repairs one that is lost, invalid or older
 	Highest       Height    `json:"highest,omitzero"`
 	// What operators and the collector had written, for when somebody deletes control.json or gc.json.
-	Control    *Control        `json:"control,omitempty"` // without its request
-	Deleting   map[string]Mark `json:"deleting,omitempty"`
-	Retention  *Retention      `json:"retention,omitempty"` // by which the leader collects
-	Conditions []Condition     `json:"conditions"`
-	LastPass   Pass            `json:"last_pass"`
-	Held       string          `json:"held,omitempty"` // a candidate waiting for an operator
-	Handled    *Handled        `json:"handled,omitempty"`
-	Replicas   []Replica       `json:"replicas"`
-	Nonce      string          `json:"nonce"`
-	Unknown    Unknown         `json:"-"`
+	Control    *Control         `json:"control,omitempty"` // without its request
+	Deleting   map[string]Mark  `json:"deleting,omitempty"`
+	Retention  *Retention       `json:"retention,omitempty"` // by which the leader collects
+	Conditions []Condition      `json:"conditions"`
+	LastPass   Pass             `json:"last_pass"`
+	Held       string           `json:"held,omitempty"` // a candidate waiting for an operator
+	Handled    *Handled         `json:"handled,omitempty"`
+	Replicas   []Replica        `json:"replicas"`
+	Nonce      string           `json:"nonce"`
+	Unknown    snapshot.Unknown `json:"-"`
 }
 
 // Pass is the outcome of one reconcile pass.
 type Pass struct {
-	ID         string    `json:"id"`
-	Result     string    `json:"result"` // unchanged, promoted, held, failed, follower, suspended, pinned
-	Message    string    `json:"message,omitempty"`
-	StartedAt  time.Time `json:"started_at"`
-	Seconds    float64   `json:"seconds"`
-	RequeueIn  float64   `json:"requeue_in_seconds,omitempty"`
-	SnapshotID string    `json:"snapshot,omitempty"`
-	Unknown    Unknown   `json:"-"`
+	ID         string           `json:"id"`
+	Result     string           `json:"result"` // unchanged, promoted, held, failed, follower, suspended, pinned
+	Message    string           `json:"message,omitempty"`
+	StartedAt  time.Time        `json:"started_at"`
+	Seconds    float64          `json:"seconds"`
+	RequeueIn  float64          `json:"requeue_in_seconds,omitempty"`
+	SnapshotID string           `json:"snapshot,omitempty"`
+	Unknown    snapshot.Unknown `json:"-"`
 }
 
 // Rejection says which snapshot a replica refused, and why.
 type Rejection struct {
-	ID             string    `json:"id"`
-	ManifestSHA256 string    `json:"manifest_sha256"`
-	Reason         string    `json:"reason"` // hash_mismatch, memory, open, embedding, missing, unsigned, …
-	Message        string    `json:"message"`
-	Since          time.Time `json:"since"`
-	Unknown        Unknown   `json:"-"`
+	ID             string           `json:"id"`
+	ManifestSHA256 string           `json:"manifest_sha256"`
+	Reason         string           `json:"reason"` // hash_mismatch, memory, open, embedding, missing, unsigned, …
+	Message        string           `json:"message"`
+	Since          time.Time        `json:"since"`
+	Unknown        snapshot.Unknown `json:"-"`
 }
 
 // Heartbeat is replicas/<id>.json, the only thing that a server writes.
 type Heartbeat struct {
-	FormatVersion int        `json:"format_version"`
-	ID            string     `json:"id"`
-	Using         string     `json:"using"`
-	Fetching      string     `json:"fetching,omitempty"`
-	Generation    int64      `json:"generation"`
-	Lineage       string     `json:"lineage"`
-	Source        string     `json:"vectorstore_source"`
-	LoadedAt      time.Time  `json:"loaded_at"`
-	Rejected      *Rejection `json:"rejected,omitempty"`
-	TTLSeconds    float64    `json:"ttl_seconds"`
-	Version       string     `json:"version"`
-	Unknown       Unknown    `json:"-"`
+	FormatVersion int              `json:"format_version"`
+	ID            string           `json:"id"`
+	Using         string           `json:"using"`
+	Fetching      string           `json:"fetching,omitempty"`
+	Generation    int64            `json:"generation"`
+	Lineage       string           `json:"lineage"`
+	Source        string           `json:"vectorstore_source"`
+	LoadedAt      time.Time        `json:"loaded_at"`
+	Rejected      *Rejection       `json:"rejected,omitempty"`
+	TTLSeconds    float64          `json:"ttl_seconds"`
+	Version       string           `json:"version"`
+	Unknown       snapshot.Unknown `json:"-"`
 }
 
 // Verdict is <ts>/verdict.json. Result: passed, held, failed, corrupt.
 type Verdict struct {
-	FormatVersion int         `json:"format_version"`
-	ID            string      `json:"id"`
-	Result        string      `json:"result"`
-	Settings      string      `json:"settings"`
-	Golden        string      `json:"golden,omitempty"`
-	Baseline      string      `json:"baseline,omitempty"`
-	Gate          *GateReport `json:"gate,omitempty"`
-	Message       string      `json:"message,omitempty"`
-	By            string      `json:"by"`
-	At            time.Time   `json:"at"`
-	Unknown       Unknown     `json:"-"`
+	FormatVersion int              `json:"format_version"`
+	ID            string           `json:"id"`
+	Result        string           `json:"result"`
+	Settings      string           `json:"settings"`
+	Golden        string           `json:"golden,omitempty"`
+	Baseline      string           `json:"baseline,omitempty"`
+	Gate          *GateReport      `json:"gate,omitempty"`
+	Message       string           `json:"message,omitempty"`
+	By            string           `json:"by"`
+	At            time.Time        `json:"at"`
+	Unknown       snapshot.Unknown `json:"-"`
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -168,7 +169,7 @@ func TestSpecDigestIsOfTheBytes(t *testing.T) {
 		if err != nil || m.Spec.EmbeddingKnown() == (spec == newer) {
 			t.Errorf("%s: embedding known %v, %v", spec, m.Spec.EmbeddingKnown(), err)
 		}
-		if _, err := store.ParseManifest([]byte(strings.Replace(data, `"dims":8`, `"dims":9`, 1)), "20260102T030405Z-0123abcd"); !errors.Is(err, store.ErrCorrupt) {
+		if _, err := store.ParseManifest([]byte(strings.Replace(data, `"dims":8`, `"dims":9`, 1)), "20260102T030405Z-0123abcd"); !errors.Is(err, snapshot.ErrCorrupt) {
 			t.Errorf("%s with another size: %v", spec, err)
 		}
 	}
@@ -181,8 +182,8 @@ func TestNewerFormatsAreRefusedAsSuch(t *testing.T) {
 		if _, err := mem.Put(t.Context(), "doc", data, store.PutOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := documents[name](t.Context(), mem, "doc"); !errors.Is(err, store.ErrNewer) || errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("%v, want ErrNewer", err)
+		if err := documents[name](t.Context(), mem, "doc"); !errors.Is(err, snapshot.ErrNewer) || errors.Is(err, snapshot.ErrCorrupt) {
+			t.Errorf("%v, want snapshot.ErrNewer", err)
 		}
 	})
 }

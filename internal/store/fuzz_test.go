@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Parsers of what comes from the store, fed with anything. Run one with: go test -fuzz FuzzSegment ./internal/store
@@ -86,8 +88,8 @@ func FuzzUnused(f *testing.F) {
 // FuzzPointer: whatever is accepted names only safe ids and files.
 func FuzzPointer(f *testing.F) {
 	m := Manifest{
-		FormatVersion: 1, ID: "20260102T030405Z-0123abcd", Spec: Spec{Embedding: Embedding{Dims: 3}},
-		Files: []File{{Name: FileIndex, Size: 1, SHA256: hexDigest(nil)}},
+		FormatVersion: 1, ID: "20260102T030405Z-0123abcd", Spec: snapshot.Spec{Embedding: snapshot.Embedding{Dims: 3}},
+		Files: []snapshot.File{{Name: snapshot.FileIndex, Size: 1, SHA256: hexDigest(nil)}},
 	}
 	m.SpecDigest = m.Spec.Digest()
 	p := Pointer{Kind: KindPointer, Manifest: m, ManifestSHA256: hexDigest(nil), Lineage: "l", Generation: 1}
@@ -132,7 +134,7 @@ func FuzzDocTable(f *testing.F) {
 	if _, err := w.Close(); err != nil {
 		f.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(w.dir, FileOffsets))
+	data, err := os.ReadFile(filepath.Join(w.dir, snapshot.FileOffsets))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Layout names every object under one prefix P. Source is people's; everything else is ours.
@@ -34,19 +36,6 @@ func (l Layout) key(name string) string {
 	return l.Prefix + "/" + name
 }
 
-// Names of a snapshot's files.
-const (
-	FileIndex     = "index.faiss"
-	FilePickle    = "index.pkl"
-	FileDocuments = "documents.jsonl"
-	FileOffsets   = "documents.idx"
-	FileWords     = "words.idx"   // lexical index, of lexical.Version
-	FileFilters   = "filters.idx" // attributes, of filter.Version
-	FileManifest  = "manifest.json"
-	FileVerdict   = "verdict.json"
-	FileSignature = "manifest.sig"
-)
-
 func (l Layout) Pointer() string             { return l.key("current/manifest.json") }
 func (l Layout) Current(file string) string  { return l.key("current/" + file) }
 func (l Layout) Lease() string               { return l.key("lease.json") }
@@ -60,9 +49,9 @@ func (l Layout) Ledger() string              { return l.key("embeddings/") }
 func (l Layout) Probe(id string) string      { return l.key("probe/" + id) }
 func (l Layout) Snapshot(id string) string   { return l.key(id + "/") }
 func (l Layout) File(id, file string) string { return l.key(id + "/" + file) }
-func (l Layout) Manifest(id string) string   { return l.File(id, FileManifest) }
-func (l Layout) Verdict(id string) string    { return l.File(id, FileVerdict) }
-func (l Layout) Signature(id string) string  { return l.File(id, FileSignature) }
+func (l Layout) Manifest(id string) string   { return l.File(id, snapshot.FileManifest) }
+func (l Layout) Verdict(id string) string    { return l.File(id, snapshot.FileVerdict) }
+func (l Layout) Signature(id string) string  { return l.File(id, snapshot.FileSignature) }
 func (l Layout) Root() string                { return l.key("") }
 
 // CheckKey refuses keys that could name something else in a directory, or that S3 does not take: empty, absolute,

@@ -16,6 +16,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // LedgerKey identifies a vector: which text, embedded by what.
@@ -38,13 +40,13 @@ func (s ledgerSpace) digest() [32]byte {
 	return sha256.Sum256(data)
 }
 
-func spaceOf(e Embedding, host string) ledgerSpace {
+func spaceOf(e snapshot.Embedding, host string) ledgerSpace {
 	return ledgerSpace{Provider: e.Provider, Host: host, Model: e.Model, Dims: e.Dims, Version: e.Version}
 }
 
 // NewLedgerKey is the key of text embedded by e at host. The text counts byte by byte, with the prefix that is put before
 // it.
-func NewLedgerKey(text string, e Embedding, host string) LedgerKey {
+func NewLedgerKey(text string, e snapshot.Embedding, host string) LedgerKey {
 	space, sum := spaceOf(e, host).digest(), sha256.Sum256([]byte(e.DocumentPrefix+text))
 	return sha256.Sum256(append(space[:], sum[:]...))
 }
@@ -90,7 +92,7 @@ const ledgerLoads = 4
 // OpenLedger reads the ledger of one embedding space into dir, which it owns: only segments that dir lacks are
 // downloaded. Every segment is checked against its SHA-256; damaged ones are left out (see Damaged) and cost only
 // their own vectors. An error means that the store could not be read, never that it holds damage.
-func OpenLedger(ctx context.Context, objects Objects, l Layout, dir string, e Embedding, host string) (*Ledger, error) {
+func OpenLedger(ctx context.Context, objects Objects, l Layout, dir string, e snapshot.Embedding, host string) (*Ledger, error) {
 	if e.Dims < 1 {
 		return nil, fmt.Errorf("open ledger: %d dims", e.Dims)
 	}
@@ -198,7 +200,7 @@ func (g *Ledger) load(ctx context.Context) error {
 			if s.segment != nil {
 				all = append(all, s)
 			}
-			if errors.Is(err, ErrCorrupt) {
+			if errors.Is(err, snapshot.ErrCorrupt) {
 				g.damaged[name] = err
 				err = nil
 			}
@@ -250,9 +252,9 @@ func (g *Ledger) open(ctx context.Context, name string) (opened, error) {
 		switch {
 		case err == nil:
 			return opened{s, keys}, nil
-		case errors.Is(err, ErrNewer):
+		case errors.Is(err, snapshot.ErrNewer):
 			return opened{}, nil
-		case !errors.Is(err, ErrCorrupt) && !errors.Is(err, fs.ErrNotExist), try == 2:
+		case !errors.Is(err, snapshot.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist), try == 2:
 			return opened{}, err
 		}
 		tmp := path + ".tmp"

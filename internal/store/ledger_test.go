@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -33,7 +34,7 @@ func TestLedgerKeepsVectorsAcrossProcessesAndMachines(t *testing.T) {
 func TestLedgerKeyDependsOnEverythingThatDecidesAVector(t *testing.T) {
 	base := store.NewLedgerKey("a", ledgerSpace, "h")
 	seen := map[store.LedgerKey]string{base: "base"}
-	vary := func(name, text, host string, change func(*store.Embedding)) {
+	vary := func(name, text, host string, change func(*snapshot.Embedding)) {
 		e := ledgerSpace
 		change(&e)
 		k := store.NewLedgerKey(text, e, host)
@@ -42,12 +43,12 @@ func TestLedgerKeyDependsOnEverythingThatDecidesAVector(t *testing.T) {
 		}
 		seen[k] = name
 	}
-	vary("text", "b", "h", func(*store.Embedding) {})
-	vary("host", "a", "i", func(*store.Embedding) {})
-	vary("provider", "a", "h", func(e *store.Embedding) { e.Provider = "bedrock" })
-	vary("model", "a", "h", func(e *store.Embedding) { e.Model = "n" })
-	vary("dims", "a", "h", func(e *store.Embedding) { e.Dims = 9 })
-	vary("version", "a", "h", func(e *store.Embedding) { e.Version = "v2" })
+	vary("text", "b", "h", func(*snapshot.Embedding) {})
+	vary("host", "a", "i", func(*snapshot.Embedding) {})
+	vary("provider", "a", "h", func(e *snapshot.Embedding) { e.Provider = "bedrock" })
+	vary("model", "a", "h", func(e *snapshot.Embedding) { e.Model = "n" })
+	vary("dims", "a", "h", func(e *snapshot.Embedding) { e.Dims = 9 })
+	vary("version", "a", "h", func(e *snapshot.Embedding) { e.Version = "v2" })
 	if store.NewLedgerKey("a", ledgerSpace, "h") != base {
 		t.Error("the key of the same text differs")
 	}

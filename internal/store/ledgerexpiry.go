@@ -8,6 +8,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // When an entry may go is kept in one small object per space, embeddings/<space>/unused: since which day (of the
@@ -36,7 +38,7 @@ func (g *Ledger) readUnused(ctx context.Context, listing ledgerListing) error {
 		return nil
 	}
 	data, _, err := readAll(ctx, g.objects, g.prefix+ledgerUnused, GetOptions{}, MaxPut)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
 		return nil
 	}
 	if err != nil {

@@ -8,11 +8,13 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ForgetModel deletes every vector that the ledger holds of e's model at host, of any number of dims, and returns how many
 // they were. A pass that is under way keeps what it has opened; the next one finds them gone and buys what it needs.
-func ForgetModel(ctx context.Context, objects Objects, l Layout, e Embedding, host string) (int, error) {
+func ForgetModel(ctx context.Context, objects Objects, l Layout, e snapshot.Embedding, host string) (int, error) {
 	folders := map[string][]string{}
 	err := objects.List(ctx, l.Ledger(), func(info Info) error {
 		folder, _, ok := strings.Cut(strings.TrimPrefix(info.Key, l.Ledger()), "/")
@@ -38,7 +40,7 @@ func ForgetModel(ctx context.Context, objects Objects, l Layout, e Embedding, ho
 
 // forgetFolder deletes a folder of e's model. A folder's name is the digest of its space, in which only the dims are
 // unknown: the head of any segment tells them.
-func forgetFolder(ctx context.Context, objects Objects, folder string, keys []string, e Embedding, host string) (int, error) {
+func forgetFolder(ctx context.Context, objects Objects, folder string, keys []string, e snapshot.Embedding, host string) (int, error) {
 	rows, mine := 0, false
 	for _, key := range keys {
 		if !segmentPattern.MatchString(key[strings.LastIndexByte(key, '/')+1:]) {

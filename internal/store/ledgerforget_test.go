@@ -3,6 +3,7 @@ package store_test
 import (
 	"testing"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -10,7 +11,7 @@ func TestForgetModelDropsAllDimsOfItAndNothingElse(t *testing.T) {
 	r := newLedgerRig(t)
 	other, wider, local := ledgerSpace, ledgerSpace, ledgerSpace
 	other.Model, wider.Dims, local.Provider = "n", 16, "local"
-	for _, e := range []store.Embedding{ledgerSpace, other, wider, local} {
+	for _, e := range []snapshot.Embedding{ledgerSpace, other, wider, local} {
 		g := r.openSpace(e)
 		keys := []store.LedgerKey{store.NewLedgerKey("a", e, "api.example.com"), store.NewLedgerKey("b", e, "api.example.com")}
 		for i := range 2 { // two segments each
@@ -25,7 +26,7 @@ func TestForgetModelDropsAllDimsOfItAndNothingElse(t *testing.T) {
 	if n, err := store.ForgetModel(t.Context(), r.mem, r.l, ledgerSpace, "api.example.com"); n != 4 || err != nil {
 		t.Errorf("%d vectors, %v; want 4: two of 8 dims, two of 16", n, err)
 	}
-	for e, want := range map[store.Embedding]int{ledgerSpace: 0, wider: 0, other: 2, local: 2} {
+	for e, want := range map[snapshot.Embedding]int{ledgerSpace: 0, wider: 0, other: 2, local: 2} {
 		r.dir = t.TempDir()
 		if got := r.openSpace(e).Len(); got != want {
 			t.Errorf("%+v: %d vectors are left, want %d", e, got, want)

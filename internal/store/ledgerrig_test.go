@@ -8,11 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
 
-var ledgerSpace = store.Embedding{Provider: "openai", Model: "m", Dims: 8, Version: "v1"}
+var ledgerSpace = snapshot.Embedding{Provider: "openai", Model: "m", Dims: 8, Version: "v1"}
 
 // ledgerRig is a ledger on a store whose clock the test moves.
 type ledgerRig struct {
@@ -31,7 +32,7 @@ func newLedgerRig(t *testing.T) *ledgerRig {
 
 func (r *ledgerRig) open() *store.Ledger { return r.openSpace(ledgerSpace) }
 
-func (r *ledgerRig) openSpace(e store.Embedding) *store.Ledger {
+func (r *ledgerRig) openSpace(e snapshot.Embedding) *store.Ledger {
 	r.t.Helper()
 	g, err := store.OpenLedger(r.t.Context(), r.mem, r.l, r.dir, e, "api.example.com")
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // A ledger segment is an immutable file of vectors with their keys. Integers and floats are little endian:
@@ -140,7 +142,7 @@ func (s *segment) verify(space [32]byte, dims int) ([]LedgerKey, error) {
 		return nil, err
 	}
 	if sum := h.Sum(nil); !bytes.Equal(sum, trailer) || s.name[len(segmentTime)+1:][:16] != hex.EncodeToString(sum[:8]) {
-		return nil, fmt.Errorf("%w: its SHA-256 is %x", ErrCorrupt, sum)
+		return nil, fmt.Errorf("%w: its SHA-256 is %x", snapshot.ErrCorrupt, sum)
 	}
 	return keys, nil
 }
@@ -149,23 +151,23 @@ func readShape(r io.Reader, space [32]byte, dims int, size int64) (segmentShape,
 	var head [segmentHeader]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("%w: %d bytes", ErrCorrupt, size)
+			err = fmt.Errorf("%w: %d bytes", snapshot.ErrCorrupt, size)
 		}
 		return segmentShape{}, err
 	}
 	if string(head[:8]) != segmentMagic {
-		return segmentShape{}, fmt.Errorf("%w: no header", ErrCorrupt)
+		return segmentShape{}, fmt.Errorf("%w: no header", snapshot.ErrCorrupt)
 	}
 	if v := binary.LittleEndian.Uint32(head[8:]); v > segmentVersion {
-		return segmentShape{}, fmt.Errorf("%w: version %d", ErrNewer, v)
+		return segmentShape{}, fmt.Errorf("%w: version %d", snapshot.ErrNewer, v)
 	}
 	shape := shapeOf(head[:])
 	// Sizes are compared before anything is allocated by them: 2^32 rows × 2^32 dims would overflow.
 	switch {
 	case shape.dims != dims, [32]byte(head[24:]) != space:
-		return shape, fmt.Errorf("%w: it is of another embedding", ErrCorrupt)
+		return shape, fmt.Errorf("%w: it is of another embedding", snapshot.ErrCorrupt)
 	case shape.inputs > maxInputs, int64(shape.rows) > size/sha256.Size, shape.size() != size:
-		return shape, fmt.Errorf("%w: %d bytes for %d rows of %d dims", ErrCorrupt, size, shape.rows, shape.dims)
+		return shape, fmt.Errorf("%w: %d bytes for %d rows of %d dims", snapshot.ErrCorrupt, size, shape.rows, shape.dims)
 	}
 	return shape, nil
 }
@@ -180,10 +182,10 @@ func shapeOf(head []byte) segmentShape {
 
 // writeSegment writes a segment into a temporary file in dir and returns its path, and its entry under the name that
 // it is to have. Vector i is asked for after vector i-1 was used.
-func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []string, keys []LedgerKey, vector func(i int) ([]float32, error)) (tmp string, f File, err error) {
+func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []string, keys []LedgerKey, vector func(i int) ([]float32, error)) (tmp string, f snapshot.File, err error) {
 	out, err := os.CreateTemp(dir, "new-*")
 	if err != nil {
-		return "", File{}, err
+		return "", snapshot.File{}, err
 	}
 	defer func() {
 		if err != nil {
@@ -198,10 +200,10 @@ func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []
 		_, err = file.Write(sum)
 	}
 	if err = errors.Join(err, file.Flush(), out.Close()); err != nil {
-		return "", File{}, err
+		return "", snapshot.File{}, err
 	}
 	name := now.UTC().Format(segmentTime) + "-" + hex.EncodeToString(sum[:8]) + ".seg"
-	return out.Name(), File{Name: name, Size: size + sha256.Size, SHA256: hex.EncodeToString(whole.Sum(nil))}, nil
+	return out.Name(), snapshot.File{Name: name, Size: size + sha256.Size, SHA256: hex.EncodeToString(whole.Sum(nil))}, nil
 }
 
 // writeRows writes everything but the trailer.

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash: the rows of one input may be spread over two new segments,
 // so inputs may only go once the last of them is there.
 func TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash(t *testing.T) {
 	const segments, rows = 5, 4 // of 4 rows each, merged into segments of 3: seven of them
-	e := Embedding{Provider: "p", Model: "m", Dims: 2}
+	e := snapshot.Embedding{Provider: "p", Model: "m", Dims: 2}
 	layout := NewLayout("p", "")
 	for crash := 1; ; crash++ {
 		dir, err := NewDir(t.TempDir())

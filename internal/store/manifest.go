@@ -6,23 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // maxFiles bounds the files of one snapshot.
 const maxFiles = 64
-
-// Digest identifies the spec: lower-case hex SHA-256 of its compact JSON, of the very bytes when a newer release wrote
-// it. Equal digests need no rebuild.
-func (s Spec) Digest() string {
-	if s.Unknown != "" {
-		return hexDigest([]byte(s.Unknown))
-	}
-	data, err := compact(s)
-	if err != nil {
-		panic(err) // strings and ints only
-	}
-	return hexDigest(data)
-}
 
 // MarshalManifest returns the bytes of <ts>/manifest.json.
 func MarshalManifest(m Manifest) ([]byte, error) { return marshal(m) }
@@ -31,13 +20,13 @@ func MarshalManifest(m Manifest) ([]byte, error) { return marshal(m) }
 func ManifestDigest(data []byte) string { return hexDigest(data) }
 
 // File returns the entry of that name.
-func (m Manifest) File(name string) (File, bool) {
+func (m Manifest) File(name string) (snapshot.File, bool) {
 	for _, f := range m.Files {
 		if f.Name == name {
 			return f, true
 		}
 	}
-	return File{}, false
+	return snapshot.File{}, false
 }
 
 // Size is the sum of the files in bytes.
@@ -52,8 +41,8 @@ func (m Manifest) Size() int64 {
 // ReadManifest reads the manifest of a snapshot and returns it with the digest of its bytes. Anything but the bytes
 // that wantSHA256 names ("" accepts any) or an inconsistent manifest is ErrCorrupt; no manifest is ErrNotFound.
 func ReadManifest(ctx context.Context, objects Objects, l Layout, id, wantSHA256 string) (Manifest, string, error) {
-	if _, err := ParseSnapshotID(id); err != nil {
-		return Manifest{}, "", fmt.Errorf("read manifest: %w: %w", ErrCorrupt, err)
+	if _, err := snapshot.ParseID(id); err != nil {
+		return Manifest{}, "", fmt.Errorf("read manifest: %w: %w", snapshot.ErrCorrupt, err)
 	}
 	key := l.Manifest(id)
 	data, _, err := readAll(ctx, objects, key, GetOptions{}, MaxDocument)
@@ -62,7 +51,7 @@ func ReadManifest(ctx context.Context, objects Objects, l Layout, id, wantSHA256
 	}
 	digest := ManifestDigest(data)
 	if wantSHA256 != "" && digest != wantSHA256 {
-		return Manifest{}, digest, fmt.Errorf("read %s: %w: sha256 is %s, the pointer says %.80q", key, ErrCorrupt, digest, wantSHA256)
+		return Manifest{}, digest, fmt.Errorf("read %s: %w: sha256 is %s, the pointer says %.80q", key, snapshot.ErrCorrupt, digest, wantSHA256)
 	}
 	m, err := ParseManifest(data, id)
 	if err != nil {
@@ -78,7 +67,7 @@ func ParseManifest(data []byte, id string) (Manifest, error) {
 		return Manifest{}, err
 	}
 	if m.ID != id {
-		return Manifest{}, fmt.Errorf("%w: it is the manifest of %.80q", ErrCorrupt, m.ID)
+		return Manifest{}, fmt.Errorf("%w: it is the manifest of %.80q", snapshot.ErrCorrupt, m.ID)
 	}
 	return m, nil
 }
@@ -94,3 +83,12 @@ func safeName(s string) bool {
 }
 
 func isSHA256(s string) bool { return len(s) == hex.EncodedLen(sha256.Size) && lowerHex(s) }
+
+func lowerHex(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return s != ""
+}

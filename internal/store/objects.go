@@ -17,10 +17,6 @@ var (
 	ErrConflict = errors.New("conflict: another version is stored")
 	// ErrDeleteMarker: a key answers 404 to GET but refuses IfAbsent: a delete marker hides older versions.
 	ErrDeleteMarker = errors.New("deleted: a delete marker hides the object")
-	// ErrCorrupt: bytes that do not match their declared digest, size or format.
-	ErrCorrupt = errors.New("corrupt")
-	// ErrNewer: a document of a format that a newer binary wrote.
-	ErrNewer = errors.New("written by a newer version of this program")
 	// ErrInvalid: a document with a value that no reader would take. It was not written.
 	ErrInvalid = errors.New("invalid document")
 	// ErrDenied: the credentials do not allow the operation. Repeating it does not help.

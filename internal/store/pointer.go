@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrPointerInvalid: current/manifest.json is not a pointer (a snapshot's manifest was copied over it, or it is
@@ -15,7 +17,7 @@ var ErrPointerInvalid = errors.New("current/manifest.json is not a valid pointer
 // repaired by IfMatch.
 func ReadPointer(ctx context.Context, objects Objects, l Layout, ifNoneMatch string) (Pointer, Info, error) {
 	p, info, err := ReadDoc[Pointer](ctx, objects, l.Pointer(), GetOptions{IfNoneMatch: ifNoneMatch})
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, snapshot.ErrCorrupt) {
 		return Pointer{}, info, fmt.Errorf("%w: %w", ErrPointerInvalid, err)
 	}
 	if err != nil {

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func TestPrefixesArePartOfTheSpecAndOfWhatIsHashed(t *testing.T) {
-	plain := Spec{Embedding: Embedding{Provider: "openai", Model: "m", Dims: 3, Version: "1"}, Metric: "inner_product", TextTemplate: "1", IndexKind: "auto"}
+	plain := snapshot.Spec{Embedding: snapshot.Embedding{Provider: "openai", Model: "m", Dims: 3, Version: "1"}, Metric: "inner_product", TextTemplate: "1", IndexKind: "auto"}
 	data, err := json.Marshal(plain)
 	if err != nil || strings.Contains(string(data), "prefix") {
 		t.Errorf("a spec without prefixes, whose digest is in older manifests, is %s", data)
@@ -19,7 +21,7 @@ func TestPrefixesArePartOfTheSpecAndOfWhatIsHashed(t *testing.T) {
 	if plain.Digest() == e5.Digest() || e5.Digest() == other.Digest() {
 		t.Error("a prefix does not change the spec's digest")
 	}
-	key := func(text string, e Embedding) LedgerKey { return NewLedgerKey(text, e, "host") }
+	key := func(text string, e snapshot.Embedding) LedgerKey { return NewLedgerKey(text, e, "host") }
 	switch {
 	case key("冷凍倉庫", plain.Embedding) == key("冷凍倉庫", e5.Embedding):
 		t.Error("with and without a prefix it is one vector")

@@ -6,6 +6,8 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Above Objects every retry loop is bounded alike: 5 attempts with pauses of 0.1, 0.2, 0.4 and 0.8 s, each
@@ -32,7 +34,7 @@ func final(ctx context.Context, err error) bool {
 		return true
 	}
 	for _, target := range []error{
-		ErrNotFound, ErrNotModified, ErrConflict, ErrDeleteMarker, ErrCorrupt, ErrNewer, ErrNoAnswer,
+		ErrNotFound, ErrNotModified, ErrConflict, ErrDeleteMarker, snapshot.ErrCorrupt, snapshot.ErrNewer, ErrNoAnswer,
 	} {
 		if errors.Is(err, target) {
 			return true

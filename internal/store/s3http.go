@@ -18,6 +18,8 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // slowestSend is the rate in bytes per second below which sending a body counts as stalled.
@@ -163,7 +165,7 @@ func answerDate(meta middleware.Metadata) time.Time {
 }
 
 // errRange: the range begins behind the end of the object.
-var errRange = fmt.Errorf("%w: the object is shorter than the range asked for", ErrCorrupt)
+var errRange = fmt.Errorf("%w: the object is shorter than the range asked for", snapshot.ErrCorrupt)
 
 // s3Error is a failed request as people read it: the operation, the object, the status and the store's own words.
 // The SDK's error stays reachable for errors.As; its text, which may hold more than belongs into a log, is not used.

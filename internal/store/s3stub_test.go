@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -197,7 +198,7 @@ func completed(w http.ResponseWriter) {
 	fmt.Fprint(w, `<CompleteMultipartUploadResult><ETag>"whole"</ETag></CompleteMultipartUploadResult>`)
 }
 
-func largeFile(t *testing.T) (string, store.File) {
+func largeFile(t *testing.T) (string, snapshot.File) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "large")
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 11<<20), 0o644); err != nil {

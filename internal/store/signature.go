@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrUnsigned: no known key signed the manifest. Who may write to the bucket is not thereby trusted with what is served.
@@ -22,11 +24,11 @@ var ErrUnsigned = errors.New("no known key signed the manifest")
 // Signature is <ts>/manifest.sig, written before the manifest, and a copy of it in the pointer. It is of the manifest's
 // bytes, which name every file by its SHA-256: so of the whole snapshot.
 type Signature struct {
-	FormatVersion int     `json:"format_version"`
-	Key           string  `json:"key_id"`    // ID of the public key
-	Algorithm     string  `json:"algorithm"` // AlgorithmEd25519 or AlgorithmECDSA
-	Value         []byte  `json:"value"`
-	Unknown       Unknown `json:"-"`
+	FormatVersion int              `json:"format_version"`
+	Key           string           `json:"key_id"`    // ID of the public key
+	Algorithm     string           `json:"algorithm"` // AlgorithmEd25519 or AlgorithmECDSA
+	Value         []byte           `json:"value"`
+	Unknown       snapshot.Unknown `json:"-"`
 }
 
 // Algorithms of signatures: RFC 8032, and FIPS 186 over the SHA-256 of the bytes, ASN.1, for keys that stay in KMS.
@@ -179,7 +181,7 @@ func PutSignature(ctx context.Context, objects Objects, l Layout, id string, s S
 // ReadSignature reads <ts>/manifest.sig, nil when the snapshot is not signed in a way that this release knows.
 func ReadSignature(ctx context.Context, objects Objects, l Layout, id string) (*Signature, error) {
 	s, _, err := ReadDoc[Signature](ctx, objects, l.Signature(id), GetOptions{})
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, snapshot.ErrNewer) {
 		return nil, nil
 	}
 	if err != nil {
@@ -201,7 +203,7 @@ func VerifyManifest(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 		return nil, err
 	}
 	if got := ManifestDigest(data); got != wantSHA256 {
-		return nil, fmt.Errorf("read %s: %w: sha256 is %s, not %.80q", l.Manifest(id), ErrCorrupt, got, wantSHA256)
+		return nil, fmt.Errorf("read %s: %w: sha256 is %s, not %.80q", l.Manifest(id), snapshot.ErrCorrupt, got, wantSHA256)
 	}
 	if err := keys.Verify(data, s); err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", id, err)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Progress is told how many of total bytes are done. Calls are serial.
@@ -42,7 +44,7 @@ func ListSnapshots(ctx context.Context, objects Objects, l Layout) ([]SnapshotIn
 	// Ids start with the year: "2" leaves embeddings/, replicas/ and the documents out of the listing.
 	err := objects.List(ctx, root+"2", func(info Info) error {
 		id, name, ok := strings.Cut(strings.TrimPrefix(info.Key, root), "/")
-		if _, err := ParseSnapshotID(id); err != nil || !ok {
+		if _, err := snapshot.ParseID(id); err != nil || !ok {
 			return nil
 		}
 		if n := len(out); n == 0 || out[n-1].ID != id {
@@ -50,7 +52,7 @@ func ListSnapshots(ctx context.Context, objects Objects, l Layout) ([]SnapshotIn
 		}
 		s := &out[len(out)-1]
 		s.Files[name] = info
-		s.HasManifest = s.HasManifest || name == FileManifest
+		s.HasManifest = s.HasManifest || name == snapshot.FileManifest
 		s.Date = info.Date
 		if info.LastModified.Before(s.Oldest) {
 			s.Oldest = info.LastModified
@@ -100,14 +102,14 @@ func PutSnapshot(ctx context.Context, objects Objects, l Layout, dir string, m M
 }
 
 // putSnapshotFile uploads one file and hashes the local bytes beside it.
-func putSnapshotFile(ctx context.Context, objects Objects, key, path string, f File) error {
+func putSnapshotFile(ctx context.Context, objects Objects, key, path string, f snapshot.File) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		size, sum, err := hashFile(ctx, path, nil)
 		if err != nil {
 			return err
 		}
-		return f.check(size, sum)
+		return f.Check(size, sum)
 	})
 	g.Go(func() error {
 		_, err := WriteFile(ctx, objects, key, path, f, PutOptions{IfAbsent: true})
@@ -118,7 +120,7 @@ func putSnapshotFile(ctx context.Context, objects Objects, key, path string, f F
 
 // WriteFile uploads a local file whose digest is known, with the digest as metadata, and finds out what became of
 // it as WriteBytes does: a refused upload whose object carries the same size and digest is a success.
-func WriteFile(ctx context.Context, objects Objects, key, path string, f File, cond PutOptions) (Info, error) {
+func WriteFile(ctx context.Context, objects Objects, key, path string, f snapshot.File, cond PutOptions) (Info, error) {
 	meta := map[string]string{metaSHA256: f.SHA256}
 	for k, v := range cond.Metadata {
 		meta[k] = v
@@ -158,7 +160,7 @@ func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 		h := sha256.New()
 		_, n, err := stream(ctx, objects, key, GetOptions{}, f.Size, io.MultiWriter(h, meter))
 		if err == nil {
-			err = f.check(n, hex.EncodeToString(h.Sum(nil)))
+			err = f.Check(n, hex.EncodeToString(h.Sum(nil)))
 		}
 		if err != nil {
 			return fmt.Errorf("verify %s: %w", key, err)
@@ -167,24 +169,13 @@ func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 	return nil
 }
 
-// check compares what was read with what the manifest promises.
-func (f File) check(size int64, sum string) error {
-	switch {
-	case size != f.Size:
-		return fmt.Errorf("%w: %s has %d bytes, the manifest says %d", ErrCorrupt, f.Name, size, f.Size)
-	case sum != f.SHA256:
-		return fmt.Errorf("%w: %s has sha256 %s, the manifest says %s", ErrCorrupt, f.Name, sum, f.SHA256)
-	}
-	return nil
-}
-
 // HashFile returns the File entry of a local file: base name, size, SHA-256. rest, unless nil, is called now and then.
-func HashFile(ctx context.Context, path string, rest func()) (File, error) {
+func HashFile(ctx context.Context, path string, rest func()) (snapshot.File, error) {
 	size, sum, err := hashFile(ctx, path, rest)
 	if err != nil {
-		return File{}, err
+		return snapshot.File{}, err
 	}
-	return File{Name: filepath.Base(path), Size: size, SHA256: sum}, nil
+	return snapshot.File{Name: filepath.Base(path), Size: size, SHA256: sum}, nil
 }
 
 func hashFile(ctx context.Context, path string, rest func()) (int64, string, error) {

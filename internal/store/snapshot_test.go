@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -29,9 +29,9 @@ var layout = store.NewLayout("vectorstore/prod", "")
 const testID = "20260102T030405Z-0123abcd"
 
 // writeFiles makes files of the given sizes with random content, and their entries.
-func writeFiles(t *testing.T, dir string, sizes map[string]int) []store.File {
+func writeFiles(t *testing.T, dir string, sizes map[string]int) []snapshot.File {
 	t.Helper()
-	var files []store.File
+	var files []snapshot.File
 	rng := rand.NewChaCha8([32]byte{1})
 	for name, size := range sizes {
 		data := make([]byte, size)
@@ -46,17 +46,17 @@ func writeFiles(t *testing.T, dir string, sizes map[string]int) []store.File {
 		}
 		files = append(files, f)
 	}
-	slices.SortFunc(files, func(a, b store.File) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(files, func(a, b snapshot.File) int { return strings.Compare(a.Name, b.Name) })
 	return files
 }
 
-func testManifest(files []store.File) store.Manifest {
+func testManifest(files []snapshot.File) store.Manifest {
 	m := store.Manifest{
 		FormatVersion: store.FormatVersion,
 		ID:            testID,
 		CreatedAt:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Source:        store.Source{Key: "k", ETag: `"e"`, SHA256: strings.Repeat("0", 64), Records: 1},
-		Spec:          store.Spec{Embedding: ledgerSpace, Metric: "inner_product", TextTemplate: "v1", IndexKind: "auto"},
+		Spec:          snapshot.Spec{Embedding: ledgerSpace, Metric: "inner_product", TextTemplate: "v1", IndexKind: "auto"},
 		Files:         files,
 	}
 	m.SpecDigest = m.Spec.Digest()
@@ -67,56 +67,11 @@ func testManifest(files []store.File) store.Manifest {
 func putSnapshot(t *testing.T, o store.Objects) (store.Manifest, string) {
 	t.Helper()
 	dir := t.TempDir()
-	m := testManifest(writeFiles(t, dir, map[string]int{store.FileIndex: 20<<20 + 7, store.FileDocuments: 1000, store.FileOffsets: 0}))
+	m := testManifest(writeFiles(t, dir, map[string]int{snapshot.FileIndex: 20<<20 + 7, snapshot.FileDocuments: 1000, snapshot.FileOffsets: 0}))
 	if _, err := store.PutSnapshot(t.Context(), o, layout, dir, m, nil); err != nil {
 		t.Fatal(err)
 	}
 	return m, dir
-}
-
-func TestSnapshotIDsSortByCreationWhateverTheClockSays(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		clock := rapid.SliceOfN(rapid.Int64Range(0, 4e9), 1, 20).Draw(t, "clock")
-		newest := ""
-		for i, seconds := range clock {
-			id := store.NewSnapshotID(time.Unix(seconds, 5), newest, fmt.Sprint(i))
-			at, err := store.ParseSnapshotID(id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if id <= newest || at.Unix() < seconds {
-				t.Fatalf("%s at %d after %s", id, seconds, newest)
-			}
-			newest = id
-		}
-	})
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if a, b := store.NewSnapshotID(now, "", "a", "b"), store.NewSnapshotID(now, "", "ab"); a == b {
-		t.Errorf("different seeds, same id %s", a)
-	}
-}
-
-func TestSnapshotIDsStayInTheirMillenniumWhateverIsFoundInTheStore(t *testing.T) {
-	for _, newest := range []string{"29991231T235959Z-00000000", "29000101T000000Z-00000000", "99991231T235959Z-00000000"} {
-		for _, now := range []time.Time{{}, time.Unix(0, 0), time.Unix(1<<35, 0), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)} {
-			id := store.NewSnapshotID(now, newest, "seed")
-			if _, err := store.ParseSnapshotID(id); err != nil {
-				t.Errorf("at %s after %s: %v", now, newest, err)
-			}
-		}
-	}
-}
-
-func TestParseSnapshotIDAcceptsNothingElse(t *testing.T) {
-	for _, id := range []string{
-		"", "current", "../" + testID, testID + "/", testID + "x", "20260102T030405Z-0123ABCD", "20261302T030405Z-0123abcd",
-		"20260102T030405Z_0123abcd", "20260102T030460Z-0123abcd", "20260102T030405Z-0123abc/", "2026010203040506-0123abcd",
-		"19991231T235959Z-0123abcd", "99991231T235959Z-0123abcd",
-	} {
-		if _, err := store.ParseSnapshotID(id); err == nil {
-			t.Errorf("%q was accepted", id)
-		}
-	}
 }
 
 func TestSnapshotTravelsWholeAndVerified(t *testing.T) {
@@ -173,27 +128,27 @@ func TestFetchAndVerifyRefuseDamageAndNameTheFile(t *testing.T) {
 		"longer":      func(b []byte) []byte { return append(b, 0) },
 		"empty":       func([]byte) []byte { return nil },
 	} {
-		for _, file := range []string{store.FileIndex, store.FileDocuments} {
+		for _, file := range []string{snapshot.FileIndex, snapshot.FileDocuments} {
 			mem := storetest.NewMem(nil)
 			m, _ := putSnapshot(t, mem)
 			mem.Corrupt(layout.File(m.ID, file), change)
 			err := store.Fetch(t.Context(), mem, layout, m, t.TempDir(), store.FetchOptions{})
-			if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), file) {
+			if !errors.Is(err, snapshot.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), file) {
 				t.Errorf("%s: fetch %s: %v", name, file, err)
 			}
 			err = store.VerifySnapshot(t.Context(), mem, layout, m.ID, "", nil)
-			if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), file) {
+			if !errors.Is(err, snapshot.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), file) {
 				t.Errorf("%s: verify %s: %v", name, file, err)
 			}
 		}
 	}
 	mem := storetest.NewMem(nil)
 	m, _ := putSnapshot(t, mem)
-	if err := mem.Delete(t.Context(), layout.File(m.ID, store.FileOffsets)); err != nil {
+	if err := mem.Delete(t.Context(), layout.File(m.ID, snapshot.FileOffsets)); err != nil {
 		t.Fatal(err)
 	}
 	err := store.Fetch(t.Context(), mem, layout, m, t.TempDir(), store.FetchOptions{})
-	if !errors.Is(err, store.ErrNotFound) || !strings.Contains(fmt.Sprint(err), store.FileOffsets) {
+	if !errors.Is(err, store.ErrNotFound) || !strings.Contains(fmt.Sprint(err), snapshot.FileOffsets) {
 		t.Errorf("fetch a missing file: %v", err)
 	}
 }
@@ -214,16 +169,16 @@ func TestFetchReusesLocalFilesOnlyWhenTheirBytesAreRight(t *testing.T) {
 		return call()
 	})
 	to := t.TempDir()
-	err := store.Fetch(t.Context(), o, layout, m, to, store.FetchOptions{Reuse: func(f store.File) (string, bool) {
-		if f.Name == store.FileDocuments {
+	err := store.Fetch(t.Context(), o, layout, m, to, store.FetchOptions{Reuse: func(f snapshot.File) (string, bool) {
+		if f.Name == snapshot.FileDocuments {
 			return wrong, true
 		}
-		return filepath.Join(dir, f.Name), f.Name == store.FileIndex
+		return filepath.Join(dir, f.Name), f.Name == snapshot.FileIndex
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got[layout.File(m.ID, store.FileIndex)] || !got[layout.File(m.ID, store.FileDocuments)] {
+	if got[layout.File(m.ID, snapshot.FileIndex)] || !got[layout.File(m.ID, snapshot.FileDocuments)] {
 		t.Errorf("asked the store for %v", got)
 	}
 	for _, f := range m.Files {
@@ -243,8 +198,8 @@ func TestPutSnapshotWritesTheManifestLastAndOnlyOverWholeFiles(t *testing.T) {
 		"longer file":  func(path string) error { return os.WriteFile(path, make([]byte, 2000), 0o644) },
 	} {
 		mem, dir := storetest.NewMem(nil), t.TempDir()
-		m := testManifest(writeFiles(t, dir, map[string]int{store.FileIndex: 5000, store.FileDocuments: 1000}))
-		if err := spoil(filepath.Join(dir, store.FileDocuments)); err != nil {
+		m := testManifest(writeFiles(t, dir, map[string]int{snapshot.FileIndex: 5000, snapshot.FileDocuments: 1000}))
+		if err := spoil(filepath.Join(dir, snapshot.FileDocuments)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := store.PutSnapshot(t.Context(), mem, layout, dir, m, nil); err == nil {
@@ -293,7 +248,7 @@ func TestPutSnapshotSurvivesLostAnswersAndFinishesAnInterruptedUpload(t *testing
 		if _, err := store.PutSnapshot(t.Context(), mem, layout, dir, m, nil); err != nil {
 			t.Errorf("again: %v", err)
 		}
-		m.Files = writeFiles(t, dir, map[string]int{store.FileIndex: 5})
+		m.Files = writeFiles(t, dir, map[string]int{snapshot.FileIndex: 5})
 		if _, err := store.PutSnapshot(t.Context(), mem, layout, dir, m, nil); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("other files under the same id: %v", err)
 		}
@@ -312,8 +267,8 @@ func TestListSnapshotsShowsCompleteAndIncompleteOnes(t *testing.T) {
 	const other = "20260102T030406Z-00000000"
 	put(layout.Pointer())
 	put(layout.Lease())
-	put(layout.File(testID, store.FileIndex))
-	put(layout.File(other, store.FileIndex))
+	put(layout.File(testID, snapshot.FileIndex))
+	put(layout.File(other, snapshot.FileIndex))
 	put(layout.Manifest(testID))
 	put(layout.Root() + "20260102T030407Z-zzzzzzzz/index.faiss")
 	put(layout.Root() + "2026-notes.txt")
@@ -345,12 +300,12 @@ func putJSON(t *testing.T, o store.Objects, key string, doc any) store.Info {
 }
 
 func TestReadManifestRefusesWhatReadersMustNotTrust(t *testing.T) {
-	good := testManifest([]store.File{{Name: store.FileIndex, Size: 5, SHA256: strings.Repeat("a", 64)}})
+	good := testManifest([]snapshot.File{{Name: snapshot.FileIndex, Size: 5, SHA256: strings.Repeat("a", 64)}})
 	for name, change := range map[string]func(*store.Manifest){
 		"another id":          func(m *store.Manifest) { m.ID = "20260102T030406Z-00000000" },
 		"a path as name":      func(m *store.Manifest) { m.Files[0].Name = "../evil" },
 		"a hidden name":       func(m *store.Manifest) { m.Files[0].Name = ".bashrc" },
-		"itself as a file":    func(m *store.Manifest) { m.Files[0].Name = store.FileManifest },
+		"itself as a file":    func(m *store.Manifest) { m.Files[0].Name = snapshot.FileManifest },
 		"a negative size":     func(m *store.Manifest) { m.Files[0].Size = -1 },
 		"no digest":           func(m *store.Manifest) { m.Files[0].SHA256 = "" },
 		"no files":            func(m *store.Manifest) { m.Files = nil },
@@ -362,18 +317,18 @@ func TestReadManifestRefusesWhatReadersMustNotTrust(t *testing.T) {
 		m.Files = slices.Clone(good.Files)
 		change(&m)
 		putJSON(t, mem, layout.Manifest(testID), m)
-		if _, _, err := store.ReadManifest(t.Context(), mem, layout, testID, ""); !errors.Is(err, store.ErrCorrupt) {
-			t.Errorf("%s: %v, want ErrCorrupt", name, err)
+		if _, _, err := store.ReadManifest(t.Context(), mem, layout, testID, ""); !errors.Is(err, snapshot.ErrCorrupt) {
+			t.Errorf("%s: %v, want snapshot.ErrCorrupt", name, err)
 		}
 	}
 	mem := storetest.NewMem(nil)
 	if _, err := store.WriteDoc(t.Context(), mem, layout.Manifest(testID), good, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := store.ReadManifest(t.Context(), mem, layout, testID, strings.Repeat("b", 64)); !errors.Is(err, store.ErrCorrupt) {
+	if _, _, err := store.ReadManifest(t.Context(), mem, layout, testID, strings.Repeat("b", 64)); !errors.Is(err, snapshot.ErrCorrupt) {
 		t.Errorf("bytes of another digest: %v", err)
 	}
-	if _, _, err := store.ReadManifest(t.Context(), mem, layout, "../"+testID, ""); !errors.Is(err, store.ErrCorrupt) {
+	if _, _, err := store.ReadManifest(t.Context(), mem, layout, "../"+testID, ""); !errors.Is(err, snapshot.ErrCorrupt) {
 		t.Errorf("a path as id: %v", err)
 	}
 }
@@ -385,7 +340,7 @@ func TestReadPointerTellsInvalidFromMissingAndUnchanged(t *testing.T) {
 	}
 	good := store.Pointer{
 		Kind:           store.KindPointer,
-		Manifest:       testManifest([]store.File{{Name: store.FileIndex, Size: 5, SHA256: strings.Repeat("a", 64)}}),
+		Manifest:       testManifest([]snapshot.File{{Name: snapshot.FileIndex, Size: 5, SHA256: strings.Repeat("a", 64)}}),
 		ManifestSHA256: strings.Repeat("b", 64), Lineage: "l", Generation: 1, Nonce: store.NewNonce(),
 		History: []store.Promotion{{ID: testID}},
 	}
@@ -414,7 +369,7 @@ func TestReadPointerTellsInvalidFromMissingAndUnchanged(t *testing.T) {
 		"lines in the reason":       func(p *store.Pointer) { p.Reason = "a\nb" },
 		"more records than memory":  func(p *store.Pointer) { p.Stats.Vectors = math.MaxInt64 },
 		"files that overflow": func(p *store.Pointer) {
-			p.Files = []store.File{{Name: "a", Size: math.MaxInt64, SHA256: strings.Repeat("a", 64)}}
+			p.Files = []snapshot.File{{Name: "a", Size: math.MaxInt64, SHA256: strings.Repeat("a", 64)}}
 		},
 		"a search too wide": func(p *store.Pointer) { p.Index.EfSearch = math.MaxInt64 },
 	} {
@@ -425,7 +380,7 @@ func TestReadPointerTellsInvalidFromMissingAndUnchanged(t *testing.T) {
 			t.Errorf("%s was written: %v", name, err)
 		}
 		_, got, err := store.ReadPointer(t.Context(), mem, layout, "")
-		if !errors.Is(err, store.ErrPointerInvalid) || !errors.Is(err, store.ErrCorrupt) || got.ETag != info.ETag {
+		if !errors.Is(err, store.ErrPointerInvalid) || !errors.Is(err, snapshot.ErrCorrupt) || got.ETag != info.ETag {
 			t.Errorf("%s: %v with ETag %s, want ErrPointerInvalid with %s", name, err, got.ETag, info.ETag)
 		}
 	}

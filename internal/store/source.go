@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // MaxSource bounds the catalogue file in bytes; its parser has a lower limit of its own.
@@ -61,7 +63,7 @@ func stream(ctx context.Context, objects Objects, key string, o GetOptions, limi
 		defer body.Close()
 		info = got
 		if info.Size > limit {
-			return fmt.Errorf("read %s: %w: %d bytes, the limit is %d", key, ErrCorrupt, info.Size, limit)
+			return fmt.Errorf("read %s: %w: %d bytes, the limit is %d", key, snapshot.ErrCorrupt, info.Size, limit)
 		}
 		for {
 			r, rerr := body.Read(buf)
@@ -78,7 +80,7 @@ func stream(ctx context.Context, objects Objects, key string, o GetOptions, limi
 			case errors.Is(rerr, io.EOF):
 				return fmt.Errorf("read %s: %w after %d of %d bytes", key, io.ErrUnexpectedEOF, n, info.Size)
 			case n == info.Size && !errors.Is(rerr, ErrConflict): // all there, and refused: a checksum
-				return fmt.Errorf("read %s: %w: %w", key, ErrCorrupt, rerr)
+				return fmt.Errorf("read %s: %w: %w", key, snapshot.ErrCorrupt, rerr)
 			default:
 				return fmt.Errorf("read %s: %w", key, rerr)
 			}

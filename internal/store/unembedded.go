@@ -9,11 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-)
 
-// FileUnembedded is in a snapshot of which some records have no vector. Those are its last records, in catalogue order;
-// the row of every other record in the index is its position.
-const FileUnembedded = "unembedded.json"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+)
 
 // maxUnembedded bounds the file: one record in a hundred of MaxDocuments, some 500 bytes each.
 const maxUnembedded = 64 << 20
@@ -47,17 +45,17 @@ type UnembeddedList struct {
 func WriteUnembedded(dir string, records []Unembedded) error {
 	data, err := json.Marshal(UnembeddedList{FormatVersion: FormatVersion, Records: records})
 	if err != nil {
-		return fmt.Errorf("write %s: %w", FileUnembedded, err)
+		return fmt.Errorf("write %s: %w", snapshot.FileUnembedded, err)
 	}
 	if len(data) > maxUnembedded {
-		return fmt.Errorf("write %s: %w: %d records without a vector are %d bytes, at most %d can be read", FileUnembedded, ErrInvalid, len(records), len(data), maxUnembedded)
+		return fmt.Errorf("write %s: %w: %d records without a vector are %d bytes, at most %d can be read", snapshot.FileUnembedded, ErrInvalid, len(records), len(data), maxUnembedded)
 	}
-	return os.WriteFile(filepath.Join(dir, FileUnembedded), data, 0o644)
+	return os.WriteFile(filepath.Join(dir, snapshot.FileUnembedded), data, 0o644)
 }
 
 // ReadUnembedded reads the list of the snapshot whose files are in dir.
 func ReadUnembedded(dir string) ([]Unembedded, error) {
-	f, err := os.Open(filepath.Join(dir, FileUnembedded))
+	f, err := os.Open(filepath.Join(dir, snapshot.FileUnembedded))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +66,7 @@ func ReadUnembedded(dir string) ([]Unembedded, error) {
 	}
 	var list UnembeddedList
 	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("%s: %w", FileUnembedded, errors.Join(ErrCorrupt, err))
+		return nil, fmt.Errorf("%s: %w", snapshot.FileUnembedded, errors.Join(snapshot.ErrCorrupt, err))
 	}
 	return list.Records, nil
 }

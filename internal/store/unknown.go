@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-// Unknown is a JSON object as it was read, compact, when it or anything in it has members that this release does not
-// know; "" otherwise. A document that an older release rewrites so keeps what a newer one wrote, in its order: a digest
-// of bytes stays right. It goes with the struct that it was read into, also into another document; a struct without it
-// is kept by the one around it, as long as it is not changed.
-type Unknown string
-
-var unknownType = reflect.TypeFor[Unknown]()
+var (
+	unknownType = reflect.TypeFor[snapshot.Unknown]()
+	readsItself = reflect.TypeFor[json.Unmarshaler]()
+)
 
 // keepUnknown fills the Unknown fields of v, which was decoded from data, and says whether anything was unknown.
 func keepUnknown(data []byte, v reflect.Value) (bool, error) {
@@ -261,12 +260,12 @@ func findField(fields map[string]reflect.Value, name string) (reflect.Value, boo
 	return reflect.Value{}, false
 }
 
-// holdsDocuments says whether a type is, or points to, a struct of this package.
+// holdsDocuments says whether a type is, or points to, a struct that is read member by member: a time reads itself.
 func holdsDocuments(t reflect.Type) bool {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return t.Kind() == reflect.Struct && t.PkgPath() == unknownType.PkgPath()
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(readsItself)
 }
 
 // anyUnknown says whether v or anything in it has unknown members.
@@ -301,22 +300,6 @@ func anyUnknown(v reflect.Value) bool {
 		}
 	}
 	return false
-}
-
-// EmbeddingKnown says whether this release knows every member of the embedding. What it does not know may change what a
-// query's vector must be.
-func (s Spec) EmbeddingKnown() bool {
-	if s.Unknown == "" {
-		return true
-	}
-	var raw struct {
-		Embedding json.RawMessage `json:"embedding"`
-	}
-	if json.Unmarshal([]byte(s.Unknown), &raw) != nil {
-		return false
-	}
-	found, err := keepUnknown(raw.Embedding, reflect.ValueOf(&Embedding{}))
-	return err == nil && !found
 }
 
 // member of a JSON object.

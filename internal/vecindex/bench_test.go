@@ -9,17 +9,19 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // benchIndex builds an index once for all benchmarks that use it.
-var benchIndex = func() func(b *testing.B, p Params, n, dims int) (*Index, []float32) {
+var benchIndex = func() func(b *testing.B, p snapshot.IndexParams, n, dims int) (*Index, []float32) {
 	type made struct {
 		x       *Index
 		queries []float32
 	}
 	var mu sync.Mutex
 	cache := map[string]made{}
-	return func(b *testing.B, p Params, n, dims int) (*Index, []float32) {
+	return func(b *testing.B, p snapshot.IndexParams, n, dims int) (*Index, []float32) {
 		b.Helper()
 		mu.Lock()
 		defer mu.Unlock()
@@ -37,7 +39,7 @@ var benchIndex = func() func(b *testing.B, p Params, n, dims int) (*Index, []flo
 }()
 
 // benchBuild is build without the clean-up at the end of the first benchmark.
-func benchBuild(b *testing.B, p Params, rows []float32, dims int) *Index {
+func benchBuild(b *testing.B, p snapshot.IndexParams, rows []float32, dims int) *Index {
 	b.Helper()
 	bl, err := NewBuilder(p, dims, len(rows)/dims)
 	if err != nil {
@@ -85,7 +87,7 @@ func BenchmarkFlat(b *testing.B) {
 	for _, shape := range [][2]int{{20_000, 1536}, {100_000, 384}} {
 		for _, nq := range []int{1, 4, 16, 64} {
 			b.Run(fmt.Sprintf("%dx%d/nq=%d", shape[0], shape[1], nq), func(b *testing.B) {
-				x, queries := benchIndex(b, Params{Kind: Flat}, shape[0], shape[1])
+				x, queries := benchIndex(b, snapshot.IndexParams{Kind: snapshot.Flat}, shape[0], shape[1])
 				benchSearch(b, x, queries, nq, nil)
 			})
 		}
@@ -93,7 +95,7 @@ func BenchmarkFlat(b *testing.B) {
 }
 
 func BenchmarkHNSW(b *testing.B) {
-	p := Params{Kind: HNSW, M: 32, EfConstruction: 40, EfSearch: 64}
+	p := snapshot.IndexParams{Kind: snapshot.HNSW, M: 32, EfConstruction: 40, EfSearch: 64}
 	for _, nq := range []int{1, 16} {
 		b.Run(fmt.Sprintf("20000x384/nq=%d", nq), func(b *testing.B) {
 			x, queries := benchIndex(b, p, 20_000, 384)
@@ -101,7 +103,7 @@ func BenchmarkHNSW(b *testing.B) {
 		})
 	}
 	b.Run("100000x384/nq=1", func(b *testing.B) { // larger than the caches
-		x, queries := benchIndex(b, Params{Kind: HNSW, EfSearch: 24}, 100_000, 384)
+		x, queries := benchIndex(b, snapshot.IndexParams{Kind: snapshot.HNSW, EfSearch: 24}, 100_000, 384)
 		benchSearch(b, x, queries, 1, nil)
 	})
 	for _, percent := range []int{1, 10, 20, 50, 90} {
@@ -113,7 +115,7 @@ func BenchmarkHNSW(b *testing.B) {
 }
 
 func BenchmarkIVF(b *testing.B) {
-	p := Params{Kind: IVF, NList: 256, NProbe: 16}
+	p := snapshot.IndexParams{Kind: snapshot.IVF, NList: 256, NProbe: 16}
 	b.Run("20000x384/nq=1", func(b *testing.B) {
 		x, queries := benchIndex(b, p, 20_000, 384)
 		benchSearch(b, x, queries, 1, nil)
@@ -128,8 +130,8 @@ func BenchmarkIVF(b *testing.B) {
 
 func BenchmarkBuild(b *testing.B) {
 	rows := clustered(4000, 384)
-	for _, p := range []Params{
-		{Kind: Flat}, {Kind: IVF, NList: 64, NProbe: 8}, {Kind: HNSW, M: 32, EfConstruction: 40},
+	for _, p := range []snapshot.IndexParams{
+		{Kind: snapshot.Flat}, {Kind: snapshot.IVF, NList: 64, NProbe: 8}, {Kind: snapshot.HNSW, M: 32, EfConstruction: 40},
 	} {
 		b.Run("4000x384/"+p.Kind, func(b *testing.B) {
 			for b.Loop() {

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	faiss "github.com/blevesearch/go-faiss"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrBuild marks a build that was used wrongly, such as with too many rows.
@@ -26,7 +28,7 @@ const chunkBytes = 16 << 20
 // which needs a sample of all vectors before it can place the first, holds them
 // once more until they are placed. Close a Builder that is not finished: it holds C memory.
 type Builder struct {
-	params Params
+	params snapshot.IndexParams
 	dims   int
 	n      int // rows that will come
 
@@ -44,16 +46,16 @@ type Builder struct {
 }
 
 // NewBuilder starts an index of n vectors of dims components. p is completed
-// with defaults, so Params{Kind: HNSW} is enough.
-func NewBuilder(p Params, dims, n int) (*Builder, error) {
+// with defaults, so the kind is enough.
+func NewBuilder(p snapshot.IndexParams, dims, n int) (*Builder, error) {
 	if err := checkShape(n, dims); err != nil {
 		return nil, err
 	}
-	p = p.withDefaults(n)
-	if err := p.validate(); err != nil {
+	p = withDefaults(p, n)
+	if err := validate(p); err != nil {
 		return nil, err
 	}
-	if p.lists() && n < p.NList {
+	if p.Lists() && n < p.NList {
 		return nil, fmt.Errorf("%w: %d vectors for %d lists", ErrParams, n, p.NList)
 	}
 	ix, h, err := prepared(p, dims, n)
@@ -65,9 +67,9 @@ func NewBuilder(p Params, dims, n int) (*Builder, error) {
 
 // prepared makes an empty index: what the factory string does not say is set,
 // and the storage is sized.
-func prepared(p Params, dims, n int) (ix *faiss.IndexImpl, h unsafe.Pointer, err error) {
+func prepared(p snapshot.IndexParams, dims, n int) (ix *faiss.IndexImpl, h unsafe.Pointer, err error) {
 	err = onThread(func() (err error) {
-		ix, err = faiss.IndexFactory(dims, p.description(), faiss.MetricInnerProduct)
+		ix, err = faiss.IndexFactory(dims, description(p), faiss.MetricInnerProduct)
 		return err
 	})
 	if err != nil {
@@ -83,18 +85,18 @@ func prepared(p Params, dims, n int) (ix *faiss.IndexImpl, h unsafe.Pointer, err
 	return ix, h, nil
 }
 
-func prepare(ix *faiss.IndexImpl, h unsafe.Pointer, p Params, n int) error {
+func prepare(ix *faiss.IndexImpl, h unsafe.Pointer, p snapshot.IndexParams, n int) error {
 	if err := reserve(h, n); err != nil {
 		return err
 	}
 	set := map[string]int{}
-	if p.graph() {
+	if p.Graph() {
 		set = map[string]int{"efConstruction": p.EfConstruction, "efSearch": p.EfSearch}
 	}
-	if p.lists() {
+	if p.Lists() {
 		ix.SetNProbe(int32(p.NProbe))
 	}
-	if p.Kind == IVFSQ8 {
+	if p.Kind == snapshot.IVFSQ8 {
 		if err := plainCodes(h); err != nil {
 			return err
 		}
@@ -156,7 +158,7 @@ func (b *Builder) flush(ctx context.Context) error {
 	if len(b.chunk) == 0 {
 		return nil
 	}
-	if b.params.lists() {
+	if b.params.Lists() {
 		b.held = append(b.held, b.chunk)
 		b.chunk = nil
 		return nil
@@ -171,7 +173,7 @@ func (b *Builder) flush(ctx context.Context) error {
 // place puts rows into the index. A graph's are only stored; linkAll follows.
 func (b *Builder) place(ctx context.Context, rows []float32) error {
 	n := len(rows) / b.dims
-	if b.params.graph() {
+	if b.params.Graph() {
 		if b.reuse != nil {
 			if err := b.reuse.confirm(rows, b.dims, b.got-n); err != nil {
 				return err
@@ -234,9 +236,9 @@ func (b *Builder) complete(ctx context.Context) error {
 	}
 	var err error
 	switch {
-	case b.params.lists():
+	case b.params.Lists():
 		err = b.trainAndPlace(ctx)
-	case b.params.graph():
+	case b.params.Graph():
 		err = b.linkAll(ctx)
 	}
 	if err != nil {
@@ -271,7 +273,7 @@ func (b *Builder) linkAll(ctx context.Context) error {
 		b.placed.Store(int64(b.n - size + to))
 	}
 	b.placed.Store(int64(b.n))
-	if b.params.codes() {
+	if b.params.Codes() {
 		return b.quantize()
 	}
 	return nil
@@ -301,13 +303,10 @@ func (b *Builder) quantize() error {
 	return nil
 }
 
-// Params are those of the index: after the build what to open its file with.
-// They differ from NewBuilder's only where earlier lists were taken over.
-func (b *Builder) Params() Params { return b.params }
-
-// Carried is, after the build, how many rows were taken over from an earlier
-// index; 0 says that everything was made anew.
-func (b *Builder) Carried() int { return b.carried }
+// Built says, after the build, what to open the file with, and how many rows
+// were taken over from an earlier index; 0 says that everything was made anew.
+// The parameters differ from NewBuilder's only where earlier lists were taken over.
+func (b *Builder) Built() (p snapshot.IndexParams, carried int) { return b.params, b.carried }
 
 // Progress is how many rows the index holds of how many will come.
 func (b *Builder) Progress() (placed, total int) { return int(b.placed.Load()), b.n }

@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // A scan by codes leaves out what cannot be among the best: what it finds is what a scan of the floats finds, for
 // vectors that codes tell apart well and for those that they do not.
 func TestAScanByCodesFindsWhatAScanOfTheFloatsFinds(t *testing.T) {
 	const n, dims = 9000, 250 // enough for codes; rows end off the vector width
-	if !usesCodes(Params{Kind: Flat}, n, dims) {
+	if !usesCodes(snapshot.IndexParams{Kind: snapshot.Flat}, n, dims) {
 		t.Fatal("too small for codes")
 	}
 	for name, rows := range map[string][]float32{
@@ -25,7 +27,7 @@ func TestAScanByCodesFindsWhatAScanOfTheFloatsFinds(t *testing.T) {
 		"few zeros": sparse(n, dims),
 	} {
 		t.Run(name, func(t *testing.T) {
-			x := build(t, Params{Kind: Flat}, rows, dims)
+			x := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 			queries := append(clustered(13, dims), rows[:4*dims]...)
 			for _, k := range []int{1, 10, 300} {
 				pos, scores, err := x.Search(queries, k, nil)
@@ -54,7 +56,7 @@ func TestASplitScanOfCodesAnswersLikeAWholeOne(t *testing.T) {
 	const n, dims, k = 40_000, 64, 20
 	rows := clustered(n/2, dims)
 	rows = append(rows, rows...) // every score twice
-	x := build(t, Params{Kind: Flat}, rows, dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 	queries := clustered(7, dims)
 	whole := newHits(7 * k)
 	scanWhole(t, x, queries, 7, k, whole)

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // The comparison behind BENCHMARKS.md: Debian's python3-faiss and this package
@@ -47,10 +49,10 @@ func TestCompareWithDebiansFAISS(t *testing.T) {
 		name string
 		compareTask
 	}{
-		{"flat, 20k x 1536", compareTask{N: 20_000, NQ: 48, Dims: 1536, Build: Flat, Threads: 1}},
-		{"hnsw, 20k x 384", compareTask{N: 20_000, NQ: 400, Dims: 384, Build: HNSW, Threads: 2, M: 32, EfC: 40, Ef: 64}},
-		{"ivf, 50k x 384", compareTask{N: 50_000, NQ: 400, Dims: 384, Build: IVF, Threads: 2, NList: 512, NProbe: 64}},
-		{"ivf-sq8, 50k x 384", compareTask{N: 50_000, NQ: 400, Dims: 384, Build: IVFSQ8, Threads: 2, NList: 512, NProbe: 64}},
+		{"flat, 20k x 1536", compareTask{N: 20_000, NQ: 48, Dims: 1536, Build: snapshot.Flat, Threads: 1}},
+		{"hnsw, 20k x 384", compareTask{N: 20_000, NQ: 400, Dims: 384, Build: snapshot.HNSW, Threads: 2, M: 32, EfC: 40, Ef: 64}},
+		{"ivf, 50k x 384", compareTask{N: 50_000, NQ: 400, Dims: 384, Build: snapshot.IVF, Threads: 2, NList: 512, NProbe: 64}},
+		{"ivf-sq8, 50k x 384", compareTask{N: 50_000, NQ: 400, Dims: 384, Build: snapshot.IVFSQ8, Threads: 2, NList: 512, NProbe: 64}},
 	}
 	sides := []string{"debian", "baseline", "avx2", "avx512"}
 	sides = slices.DeleteFunc(sides, func(s string) bool { return s != "debian" && !runs(s) })
@@ -81,8 +83,8 @@ func TestCompareKinds(t *testing.T) {
 	for _, n := range []int{1000, 2000, 5000, 10_000, 20_000, 50_000} {
 		all := clustered(n+queries, dims)
 		rows, qs := all[:n*dims], all[n*dims:]
-		for _, p := range []Params{{Kind: Flat}, {Kind: IVF}, {Kind: IVFSQ8}, {Kind: HNSW, M: 16}, {Kind: HNSW}, {Kind: HNSWSQ8}} {
-			p = p.withDefaults(n)
+		for _, p := range []snapshot.IndexParams{{Kind: snapshot.Flat}, {Kind: snapshot.IVF}, {Kind: snapshot.IVFSQ8}, {Kind: snapshot.HNSW, M: 16}, {Kind: snapshot.HNSW}, {Kind: snapshot.HNSWSQ8}} {
+			p = withDefaults(p, n)
 			start := time.Now()
 			x := build(t, p, rows, dims)
 			built := time.Since(start)
@@ -98,10 +100,10 @@ func TestCompareKinds(t *testing.T) {
 			one := time.Since(start) / queries
 			want := truth(t, rows, qs, dims, k)
 			name := p.Kind
-			if p.lists() {
+			if p.Lists() {
 				name += fmt.Sprintf(", %d of %d lists", p.NProbe, p.NList)
 			}
-			if p.graph() {
+			if p.Graph() {
 				name += fmt.Sprintf(", M %d, ef %d", p.M, p.EfSearch)
 			}
 			fmt.Fprintf(&table, "| %d | %s | %.3f | %.3f | %.2f | %.1f |\n", n, name,
@@ -116,7 +118,7 @@ func TestCompareKinds(t *testing.T) {
 // truth is what an exhaustive search over the floats finds.
 func truth(t *testing.T, rows, queries []float32, dims, k int) []int64 {
 	t.Helper()
-	flat := build(t, Params{Kind: Flat}, rows, dims)
+	flat := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 	defer flat.Close()
 	want, _, err := flat.Exact(queries, k, nil)
 	if err != nil {
@@ -221,7 +223,7 @@ func TestCompareChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, queries := readFloats(t, c.Rows), readFloats(t, c.Queries)
-	p := Params{Kind: c.Build, M: c.M, EfConstruction: c.EfC, EfSearch: c.Ef, NList: c.NList, NProbe: c.NProbe}
+	p := snapshot.IndexParams{Kind: c.Build, M: c.M, EfConstruction: c.EfC, EfSearch: c.Ef, NList: c.NList, NProbe: c.NProbe}
 	var r compareResult
 	start := time.Now()
 	x := build(t, p, rows, c.Dims)

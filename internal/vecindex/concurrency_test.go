@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // threads is the number of OS threads of this process.
@@ -30,7 +32,7 @@ func TestManyGoroutinesGetTheAnswersOfOneOnFewThreads(t *testing.T) {
 	allow.AddRange(100, 900)
 	var indexes []*Index
 	for _, kind := range kinds {
-		indexes = append(indexes, build(t, Params{Kind: kind}, rows, dims))
+		indexes = append(indexes, build(t, snapshot.IndexParams{Kind: kind}, rows, dims))
 	}
 	search := func(x *Index, a *roaring.Bitmap) []int64 {
 		pos, _, err := x.Search(queries, k, a)
@@ -69,11 +71,13 @@ func TestManyGoroutinesGetTheAnswersOfOneOnFewThreads(t *testing.T) {
 
 func TestBuildsLeaveNoThreadsBehind(t *testing.T) {
 	rows := vectors(2000, 32, 1)
-	build(t, Params{Kind: HNSW}, rows, 32).Close()
+	build(t, snapshot.IndexParams{Kind: snapshot.HNSW}, rows, 32).Close()
 	before := threads(t)
 	var wg sync.WaitGroup
 	for range 16 {
-		wg.Go(func() { build(t, Params{Kind: HNSW, EfConstruction: 20}, rows[:500*32], 32).Close() })
+		wg.Go(func() {
+			build(t, snapshot.IndexParams{Kind: snapshot.HNSW, EfConstruction: 20}, rows[:500*32], 32).Close()
+		})
 	}
 	wg.Wait()
 	if after := threads(t); after > before+2*runtime.GOMAXPROCS(0)+8 {
@@ -84,7 +88,7 @@ func TestBuildsLeaveNoThreadsBehind(t *testing.T) {
 func TestCloseWaitsForSearchesAndHappensOnce(t *testing.T) {
 	rows := vectors(3000, 32, 1)
 	for _, kind := range kinds {
-		x := build(t, Params{Kind: kind}, rows, 32)
+		x := build(t, snapshot.IndexParams{Kind: kind}, rows, 32)
 		var wg sync.WaitGroup
 		start := make(chan struct{})
 		for range 8 {
@@ -137,7 +141,7 @@ func TestASplitScanAnswersLikeOneInOrder(t *testing.T) {
 	for r := range n {
 		rows[r*dims+r%3] = 1
 	}
-	x := build(t, Params{Kind: Flat}, rows, dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 	queries := vectors(5, dims, 3)
 	whole := newHits(5 * k)
 	scanWhole(t, x, queries, 5, k, whole)

@@ -13,11 +13,13 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func TestWrongQueriesAreRefusedBeforeTheyReachC(t *testing.T) {
 	const n, dims = 100, 8
-	x := build(t, Params{Kind: Flat}, vectors(n, dims, 1), dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, vectors(n, dims, 1), dims)
 	good := vectors(1, dims, 2)
 	with := func(v float32) []float32 {
 		q := slices.Clone(good)
@@ -66,7 +68,7 @@ func TestFewerResultsThanKArePaddedAndNeverFewerThanThereAre(t *testing.T) {
 	const n, dims, k = 400, 16, 30
 	rows := vectors(n, dims, 1)
 	for _, kind := range kinds {
-		x := build(t, Params{Kind: kind}, rows, dims)
+		x := build(t, snapshot.IndexParams{Kind: kind}, rows, dims)
 		for _, members := range []int{0, 1, 7, 29, 30, 31, 60, 200, 399, n} {
 			allow := roaring.New()
 			for i := range members {
@@ -101,7 +103,7 @@ func TestFewerResultsThanKArePaddedAndNeverFewerThanThereAre(t *testing.T) {
 func TestListsWithTooLittleInThemStillGiveKHits(t *testing.T) {
 	const n, dims, k = 400, 16, 60
 	rows := vectors(n, dims, 1)
-	x := build(t, Params{Kind: IVF, NList: 40, NProbe: 1}, rows, dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.IVF, NList: 40, NProbe: 1}, rows, dims)
 	even := roaring.New()
 	for p := 0; p < n; p += 2 {
 		even.Add(uint32(p))
@@ -120,10 +122,10 @@ func TestListsWithTooLittleInThemStillGiveKHits(t *testing.T) {
 func TestAFilterFarFromTheQueryStillFindsItsBest(t *testing.T) {
 	const n, dims, k = 4000, 24, 10
 	rows := vectors(n, dims, 1)
-	truth := build(t, Params{Kind: Flat}, rows, dims)
+	truth := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 	// The query's own neighbourhood is excluded: the farther half is allowed.
 	for _, kind := range kinds[1:] {
-		x := build(t, Params{Kind: kind}, rows, dims)
+		x := build(t, snapshot.IndexParams{Kind: kind}, rows, dims)
 		var got, want []int64
 		for q := range 20 {
 			query := rows[q*dims : (q+1)*dims]
@@ -159,7 +161,7 @@ func TestStoredVectorsComeBackByPosition(t *testing.T) {
 	const n, dims = 300, 12
 	rows := vectors(n, dims, 1)
 	for _, kind := range kinds {
-		x := build(t, Params{Kind: kind}, rows, dims)
+		x := build(t, snapshot.IndexParams{Kind: kind}, rows, dims)
 		dst := make([]float32, dims)
 		for p := range n {
 			if err := x.Vector(p, dst); err != nil {
@@ -167,7 +169,7 @@ func TestStoredVectorsComeBackByPosition(t *testing.T) {
 			}
 			for i, v := range dst {
 				off := math.Abs(float64(v - rows[p*dims+i]))
-				if off > 0.01 || (off != 0 && !x.params.codes()) {
+				if off > 0.01 || (off != 0 && !x.params.Codes()) {
 					t.Fatalf("%s, position %d: %v, want %v", kind, p, dst, rows[p*dims:(p+1)*dims])
 				}
 			}
@@ -188,7 +190,7 @@ func TestBuilderRefusesWhatItCannotIndex(t *testing.T) {
 		"cut short": good[:len(good)-1],
 		"empty":     {},
 	} {
-		b, err := NewBuilder(Params{Kind: HNSW}, dims, 4)
+		b, err := NewBuilder(snapshot.IndexParams{Kind: snapshot.HNSW}, dims, 4)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +201,7 @@ func TestBuilderRefusesWhatItCannotIndex(t *testing.T) {
 			t.Errorf("%s: the build went on", name)
 		}
 	}
-	b, err := NewBuilder(Params{Kind: Flat}, dims, 4)
+	b, err := NewBuilder(snapshot.IndexParams{Kind: snapshot.Flat}, dims, 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +211,7 @@ func TestBuilderRefusesWhatItCannotIndex(t *testing.T) {
 	if _, err := b.Finish(ctx); !errors.Is(err, ErrBuild) {
 		t.Errorf("finished with a row missing: %v", err)
 	}
-	if b, err = NewBuilder(Params{Kind: Flat}, dims, 3); err != nil {
+	if b, err = NewBuilder(snapshot.IndexParams{Kind: snapshot.Flat}, dims, 3); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Add(ctx, good); !errors.Is(err, ErrBuild) {
@@ -221,18 +223,18 @@ func TestBuilderRefusesWhatItCannotIndex(t *testing.T) {
 }
 
 func TestParametersOutsideTheirBoundsAreRefused(t *testing.T) {
-	for name, p := range map[string]Params{
+	for name, p := range map[string]snapshot.IndexParams{
 		"unknown kind": {Kind: "annoy"}, "no kind": {},
-		"links": {Kind: HNSW, M: 1}, "too many links": {Kind: HNSW, M: 4096},
-		"beam": {Kind: HNSW, EfSearch: -1}, "probes": {Kind: IVF, NList: 4, NProbe: 5},
-		"lists": {Kind: IVF, NList: -1}, "more lists than vectors": {Kind: IVF, NList: 101, NProbe: 1},
+		"links": {Kind: snapshot.HNSW, M: 1}, "too many links": {Kind: snapshot.HNSW, M: 4096},
+		"beam": {Kind: snapshot.HNSW, EfSearch: -1}, "probes": {Kind: snapshot.IVF, NList: 4, NProbe: 5},
+		"lists": {Kind: snapshot.IVF, NList: -1}, "more lists than vectors": {Kind: snapshot.IVF, NList: 101, NProbe: 1},
 	} {
 		if _, err := NewBuilder(p, 8, 100); !errors.Is(err, ErrParams) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, shape := range [][2]int{{0, 8}, {-1, 8}, {1, 0}, {1, MaxDims + 1}, {MaxVectors + 1, 8}} {
-		if _, err := Resolve(Auto, shape[0], shape[1]); !errors.Is(err, ErrParams) {
+		if _, err := Resolve(snapshot.Auto, shape[0], shape[1]); !errors.Is(err, ErrParams) {
 			t.Errorf("shape %v: %v", shape, err)
 		}
 	}
@@ -244,8 +246,8 @@ func TestParametersOutsideTheirBoundsAreRefused(t *testing.T) {
 func TestABuildReportsProgressAndStopsWhenCancelled(t *testing.T) {
 	const n, dims = 3000, 2048 // two chunks
 	rows := vectors(n, dims, 1)
-	for _, kind := range []string{Flat, IVF} {
-		b, err := NewBuilder(Params{Kind: kind, NList: map[string]int{IVF: 8}[kind]}, dims, n)
+	for _, kind := range []string{snapshot.Flat, snapshot.IVF} {
+		b, err := NewBuilder(snapshot.IndexParams{Kind: kind, NList: map[string]int{snapshot.IVF: 8}[kind]}, dims, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +256,7 @@ func TestABuildReportsProgressAndStopsWhenCancelled(t *testing.T) {
 			t.Fatal(err)
 		}
 		placed, total := b.Progress()
-		if total != n || (kind == Flat && (placed == 0 || placed == n)) {
+		if total != n || (kind == snapshot.Flat && (placed == 0 || placed == n)) {
 			t.Errorf("%s: placed %d of %d after all but one row", kind, placed, total)
 		}
 		cancel()
@@ -282,7 +284,7 @@ func TestOpenRefusesAnotherIndexThanTheParametersSay(t *testing.T) {
 	const dims = 8
 	rows := vectors(400, dims, 1)
 	dir := t.TempDir()
-	params := map[string]Params{}
+	params := map[string]snapshot.IndexParams{}
 	for _, kind := range kinds {
 		p, err := Resolve(kind, len(rows)/dims, dims)
 		if err != nil {
@@ -307,7 +309,7 @@ func TestOpenRefusesAnotherIndexThanTheParametersSay(t *testing.T) {
 		}
 	}
 	for name, path := range map[string]string{"missing": dir + "/none", "a directory": dir} {
-		if _, err := Open(path, Params{Kind: Flat}); !errors.Is(err, ErrNative) {
+		if _, err := Open(path, snapshot.IndexParams{Kind: snapshot.Flat}); !errors.Is(err, ErrNative) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // texts are n distinct unit vectors with copies of each, shuffled; of[i] is which one row i is.
@@ -58,8 +60,8 @@ func TestCopiesOfFewTextsDoNotBreakTheGraph(t *testing.T) {
 	const n, each, dims, k = 245, 70, 64, 10
 	rows, _ := texts(n, each, dims, 3)
 	queries := vectors(200, dims, 4)
-	for _, kind := range []string{HNSW, HNSWSQ8} {
-		x := build(t, Params{Kind: kind}, rows, dims)
+	for _, kind := range []string{snapshot.HNSW, snapshot.HNSWSQ8} {
+		x := build(t, snapshot.IndexParams{Kind: kind}, rows, dims)
 		if r := distinctRecall(t, x, queries, k, nil); r < 0.95 {
 			t.Errorf("%s: recall %.3f", kind, r)
 		}
@@ -110,8 +112,8 @@ func TestCopiesAreCarriedOver(t *testing.T) {
 	const n, each, dims, k = 300, 8, 32, 10
 	rows, of := texts(n, each, dims, 5)
 	queries := vectors(100, dims, 6)
-	for _, kind := range []string{HNSW, HNSWSQ8} {
-		x := build(t, Params{Kind: kind, EfSearch: 64}, rows, dims)
+	for _, kind := range []string{snapshot.HNSW, snapshot.HNSWSQ8} {
+		x := build(t, snapshot.IndexParams{Kind: kind, EfSearch: 64}, rows, dims)
 		at, kinds := rows, of
 		for g := range 4 {
 			rng := rand.New(rand.NewPCG(uint64(g), 11))
@@ -146,8 +148,8 @@ func TestCopiesAreCarriedOver(t *testing.T) {
 func TestAGraphWithoutCopiesIsWrittenAsBefore(t *testing.T) {
 	const dims = 24
 	rows := vectors(500, dims, 8)
-	x := build(t, Params{Kind: HNSW}, rows, dims)
-	y := build(t, Params{Kind: HNSW}, append(slices.Clone(rows), rows[:dims]...), dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.HNSW}, rows, dims)
+	y := build(t, snapshot.IndexParams{Kind: snapshot.HNSW}, append(slices.Clone(rows), rows[:dims]...), dims)
 	sizes := map[*Index]int{}
 	for _, ix := range []*Index{x, y} {
 		path := filepath.Join(t.TempDir(), "index.faiss")
@@ -180,9 +182,9 @@ func TestEqualVectorsTie(t *testing.T) {
 	for i := 1; i < len(all)/dims; i += 2 {
 		odd.Add(uint32(i))
 	}
-	for _, kind := range []string{Flat, HNSW, IVF, HNSWSQ8, IVFSQ8} {
+	for _, kind := range []string{snapshot.Flat, snapshot.HNSW, snapshot.IVF, snapshot.HNSWSQ8, snapshot.IVFSQ8} {
 		t.Run(kind, func(t *testing.T) {
-			x := build(t, Params{Kind: kind}, all, dims)
+			x := build(t, snapshot.IndexParams{Kind: kind}, all, dims)
 			type search func([]float32, int, *roaring.Bitmap) ([]int64, []float32, error)
 			for name, how := range map[string]search{"search": x.Search, "exact": x.Exact} {
 				for _, allow := range []*roaring.Bitmap{nil, odd} {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	faiss "github.com/blevesearch/go-faiss"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 const (
@@ -106,12 +108,12 @@ func ownSeeds(t *testing.T, dir string) []damageSeed {
 	const n, dims = 150, 6
 	rows := vectors(n, dims, 1)
 	var seeds []damageSeed
-	for _, p := range []Params{
-		{Kind: Flat},
-		{Kind: IVF, NList: 3, NProbe: 2},
-		{Kind: HNSW, M: 4, EfConstruction: 20, EfSearch: 16},
-		{Kind: IVFSQ8, NList: 3, NProbe: 2},
-		{Kind: HNSWSQ8, M: 4, EfConstruction: 20, EfSearch: 16},
+	for _, p := range []snapshot.IndexParams{
+		{Kind: snapshot.Flat},
+		{Kind: snapshot.IVF, NList: 3, NProbe: 2},
+		{Kind: snapshot.HNSW, M: 4, EfConstruction: 20, EfSearch: 16},
+		{Kind: snapshot.IVFSQ8, NList: 3, NProbe: 2},
+		{Kind: snapshot.HNSWSQ8, M: 4, EfConstruction: 20, EfSearch: 16},
 	} {
 		x := build(t, p, rows, dims)
 		path := filepath.Join(dir, "index.faiss")

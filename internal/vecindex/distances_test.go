@@ -13,6 +13,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/e2e/harness"
 	"github.com/taksuehiro/vectorstore/internal/langchain"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // faissAnswer is what FAISS itself makes of an index file.
@@ -62,7 +63,7 @@ func TestDistancesRankAsInnerProducts(t *testing.T) {
 
 func writeIndex(t *testing.T, kind string, rows []float32, dims int, path string) {
 	t.Helper()
-	b, err := NewBuilder(Params{Kind: kind}, dims, len(rows)/dims)
+	b, err := NewBuilder(snapshot.IndexParams{Kind: kind}, dims, len(rows)/dims)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func compareDistances(t *testing.T, kind string, ip, l2 faissAnswer, k int) {
 	if ip.Metric != 0 || l2.Metric != 1 {
 		t.Fatalf("%s, FAISS %s: metrics %d and %d", kind, l2.Faiss, ip.Metric, l2.Metric)
 	}
-	exact, same := kind != HNSWSQ8 && kind != IVFSQ8, 0
+	exact, same := kind != snapshot.HNSWSQ8 && kind != snapshot.IVFSQ8, 0
 	for i := range ip.IDs {
 		if i%k > 0 && l2.Distances[i] < l2.Distances[i-1] {
 			t.Fatalf("%s, FAISS %s: distance %v comes after %v", kind, l2.Faiss, l2.Distances[i], l2.Distances[i-1])

@@ -7,31 +7,33 @@ import (
 	"unsafe"
 
 	faiss "github.com/blevesearch/go-faiss"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrClosed is returned by every method of an index after its Close.
 var ErrClosed = errors.New("index is closed")
 
-// ErrMismatch marks a file that holds another index than the Params say.
+// ErrMismatch marks a file that holds another index than its parameters say.
 var ErrMismatch = errors.New("index file does not match its parameters")
 
 // Index is a finished index. Its methods may be called from any number of
 // goroutines; Close waits for the running ones.
 type Index struct {
-	params Params
-	n      int
-	dims   int
-	size   int64
-	cores  *cores
+	n     int
+	dims  int
+	size  int64
+	cores *cores
 
-	mu     sync.RWMutex // held for reading by every use of the two below
+	mu     sync.RWMutex         // held for reading by every use of what is below
+	params snapshot.IndexParams // only Tune changes them, and only the width
 	ix     *faiss.IndexImpl
 	s      searcher
 	closed bool
 }
 
 // newIndex takes over ix, except when it fails. h is ix's handle.
-func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+func newIndex(ix *faiss.IndexImpl, h unsafe.Pointer, p snapshot.IndexParams) (*Index, error) {
 	return newIndexOn(oneThread, ix, h, p)
 }
 
@@ -45,7 +47,7 @@ const (
 )
 
 // newIndexOn is newIndex, with the codes made like this.
-func newIndexOn(by coding, ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+func newIndexOn(by coding, ix *faiss.IndexImpl, h unsafe.Pointer, p snapshot.IndexParams) (*Index, error) {
 	if !usesCodes(p, int(ix.Ntotal()), ix.D()) {
 		by = nobody
 	}
@@ -58,28 +60,59 @@ func newIndexOn(by coding, ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*In
 	return x, nil
 }
 
+// FAISS makes and opens indexes.
+type FAISS struct{}
+
+var _ snapshot.Indexes = FAISS{}
+
+// Resolve fills in the defaults, see the function.
+func (FAISS) Resolve(kind string, n, dims int) (snapshot.IndexParams, error) {
+	return Resolve(kind, n, dims)
+}
+
+// NewBuilder starts an index, see the function.
+func (FAISS) NewBuilder(p snapshot.IndexParams, dims, n int) (snapshot.Builder, error) {
+	b, err := NewBuilder(p, dims, n)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Open reads a file, see the function.
+func (FAISS) Open(path string, p snapshot.IndexParams) (snapshot.Index, error) {
+	x, err := Open(path, p)
+	if err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// PredictBytes is what an index will take, see the function.
+func (FAISS) PredictBytes(p snapshot.IndexParams, n, dims int) int64 { return PredictBytes(p, n, dims) }
+
 // Open reads a file that WriteFile or another FAISS wrote. p is what it was
 // built with; NProbe and EfSearch take effect for this opening.
 //
 // The file's structure is checked before and after FAISS reads it, so that a
 // damaged one is an error and neither a crash nor unbounded memory. Damaged
 // vector components cannot be told from others: compare a digest first.
-func Open(path string, p Params) (*Index, error) {
+func Open(path string, p snapshot.IndexParams) (*Index, error) {
 	return open(path, p, newIndex)
 }
 
 // openToReuse is Open for a build that takes the index over: nobody searches it,
 // so no codes are made.
-func openToReuse(path string, p Params) (*Index, error) {
-	return open(path, p, func(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error) {
+func openToReuse(path string, p snapshot.IndexParams) (*Index, error) {
+	return open(path, p, func(ix *faiss.IndexImpl, h unsafe.Pointer, p snapshot.IndexParams) (*Index, error) {
 		return newIndexOn(nobody, ix, h, p)
 	})
 }
 
 // wrap makes an Index of a checked FAISS object, as newIndex does.
-type wrap func(ix *faiss.IndexImpl, h unsafe.Pointer, p Params) (*Index, error)
+type wrap func(ix *faiss.IndexImpl, h unsafe.Pointer, p snapshot.IndexParams) (*Index, error)
 
-func open(path string, p Params, as wrap) (*Index, error) {
+func open(path string, p snapshot.IndexParams, as wrap) (*Index, error) {
 	var ix *faiss.IndexImpl
 	err := onThread(func() (err error) {
 		ix, err = faiss.ReadIndex(path, 0)
@@ -97,7 +130,7 @@ func open(path string, p Params, as wrap) (*Index, error) {
 }
 
 // adopt makes an Index of what was read; on an error ix is still the caller's.
-func adopt(ix *faiss.IndexImpl, p Params, as wrap) (*Index, error) {
+func adopt(ix *faiss.IndexImpl, p snapshot.IndexParams, as wrap) (*Index, error) {
 	if err := checkShape(int(ix.Ntotal()), ix.D()); err != nil {
 		return nil, err
 	}
@@ -105,15 +138,15 @@ func adopt(ix *faiss.IndexImpl, p Params, as wrap) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	p = p.withDefaults(int(ix.Ntotal()))
-	if err := errors.Join(p.validate(), matches(h, p)); err != nil {
+	p = withDefaults(p, int(ix.Ntotal()))
+	if err := errors.Join(validate(p), matches(h, p)); err != nil {
 		return nil, err
 	}
 	return as(ix, h, p)
 }
 
 // matches compares an index with what the parameters say was built.
-func matches(h unsafe.Pointer, p Params) error {
+func matches(h unsafe.Pointer, p snapshot.IndexParams) error {
 	if is := kind(h); is != p.Kind {
 		return fmt.Errorf("%w: it is of kind %s, not %s", ErrMismatch, is, p.Kind)
 	}
@@ -148,8 +181,12 @@ func (x *Index) Len() int { return x.n }
 // Dims is the number of components of a vector.
 func (x *Index) Dims() int { return x.dims }
 
-// Params are those the index was built or opened with.
-func (x *Index) Params() Params { return x.params }
+// Params are those the index was built or opened with, and Tune's width.
+func (x *Index) Params() snapshot.IndexParams {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.params
+}
 
 // SizeBytes is the C heap the index holds.
 func (x *Index) SizeBytes() int64 { return x.size }

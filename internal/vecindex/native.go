@@ -82,7 +82,7 @@ func handle(ix faiss.Index) (unsafe.Pointer, error) {
 	return h, nil
 }
 
-// kind and structure are what an index really is: its Params.Kind, and its
+// kind and structure are what an index really is: its kind, and its
 // number of lists or links.
 func kind(h unsafe.Pointer) string   { return C.GoString(C.vs_kind(h)) }
 func structure(h unsafe.Pointer) int { return int(C.vs_structure(h)) }

@@ -4,18 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-)
 
-// The kinds of index, and the name that lets Resolve choose one.
-const (
-	Auto = "auto"
-	Flat = "flat"
-	IVF  = "ivf"
-	HNSW = "hnsw"
-	// The same with a byte per component instead of a float: a quarter of the
-	// memory, scores within about 0.001.
-	IVFSQ8  = "ivf-sq8"
-	HNSWSQ8 = "hnsw-sq8"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrParams marks parameters that no index can be made with.
@@ -34,26 +24,6 @@ const (
 	maxBeam  = 1 << 16
 )
 
-// Params say how an index is built and searched. They are part of a snapshot's
-// spec: the same vectors under the same Params make an equivalent index.
-// Fields that the kind does not use are zero.
-type Params struct {
-	Kind string `json:"kind"`
-	// NList is the number of inverted lists, NProbe how many a query visits.
-	NList  int `json:"nlist,omitempty"`
-	NProbe int `json:"nprobe,omitempty"`
-	// M is the number of links of a vector in the graph (2M on the ground
-	// level), EfConstruction and EfSearch the beam widths.
-	M              int `json:"m,omitempty"`
-	EfConstruction int `json:"ef_construction,omitempty"`
-	EfSearch       int `json:"ef_search,omitempty"`
-}
-
-// lists and graph say how the kind searches, codes what it stores.
-func (p Params) lists() bool { return p.Kind == IVF || p.Kind == IVFSQ8 }
-func (p Params) graph() bool { return p.Kind == HNSW || p.Kind == HNSWSQ8 }
-func (p Params) codes() bool { return p.Kind == IVFSQ8 || p.Kind == HNSWSQ8 }
-
 // flatBytes is where a scan stops being the best choice: above it "auto" takes
 // hnsw. The measurements are in BENCHMARKS.md.
 const flatBytes = 32 << 20
@@ -61,24 +31,24 @@ const flatBytes = 32 << 20
 // Resolve fills in the defaults for n vectors of dims components. kind is
 // "auto" or one of the kinds; "auto" is flat up to 32 MB of vectors, where
 // a scan takes about a millisecond and finds everything, and hnsw above.
-func Resolve(kind string, n, dims int) (Params, error) {
+func Resolve(kind string, n, dims int) (snapshot.IndexParams, error) {
 	if err := checkShape(n, dims); err != nil {
-		return Params{}, err
+		return snapshot.IndexParams{}, err
 	}
-	if kind == Auto || kind == "" {
-		kind = HNSW
+	if kind == snapshot.Auto || kind == "" {
+		kind = snapshot.HNSW
 		if int64(n)*int64(dims)*4 <= flatBytes {
-			kind = Flat
+			kind = snapshot.Flat
 		}
 	}
-	p := Params{Kind: kind}.withDefaults(n)
-	return p, p.validate()
+	p := withDefaults(snapshot.IndexParams{Kind: kind}, n)
+	return p, validate(p)
 }
 
 // withDefaults replaces zeros.
-func (p Params) withDefaults(n int) Params {
+func withDefaults(p snapshot.IndexParams, n int) snapshot.IndexParams {
 	switch {
-	case p.lists():
+	case p.Lists():
 		if p.NList == 0 {
 			// FAISS wants 39 training vectors a list at least.
 			p.NList = max(1, min(int(4*math.Sqrt(float64(n))), n/39, maxLists))
@@ -86,7 +56,7 @@ func (p Params) withDefaults(n int) Params {
 		if p.NProbe == 0 {
 			p.NProbe = min(p.NList, max(24, p.NList/8))
 		}
-	case p.graph():
+	case p.Graph():
 		if p.M == 0 {
 			p.M = 32
 		}
@@ -100,7 +70,7 @@ func (p Params) withDefaults(n int) Params {
 	return p
 }
 
-func (p Params) validate() error {
+func validate(p snapshot.IndexParams) error {
 	inRange := func(name string, v, lo, hi int) error {
 		if v < lo || v > hi {
 			return fmt.Errorf("%w: %s is %d, must be %d to %d", ErrParams, name, v, lo, hi)
@@ -108,13 +78,13 @@ func (p Params) validate() error {
 		return nil
 	}
 	switch {
-	case p.Kind == Flat:
+	case p.Kind == snapshot.Flat:
 		return nil
-	case p.lists():
+	case p.Lists():
 		return errors.Join(
 			inRange("nlist", p.NList, 1, maxLists),
 			inRange("nprobe", p.NProbe, 1, p.NList))
-	case p.graph():
+	case p.Graph():
 		return errors.Join(
 			inRange("m", p.M, minLinks, maxLinks),
 			inRange("ef_construction", p.EfConstruction, 1, maxBeam),
@@ -136,13 +106,13 @@ func checkShape(n, dims int) error {
 
 // description is the FAISS factory string to build with. A graph is linked over
 // floats also when codes will be stored.
-func (p Params) description() string {
+func description(p snapshot.IndexParams) string {
 	switch p.Kind {
-	case IVF:
+	case snapshot.IVF:
 		return fmt.Sprintf("IVF%d,Flat", p.NList)
-	case IVFSQ8:
+	case snapshot.IVFSQ8:
 		return fmt.Sprintf("IVF%d,SQ8", p.NList)
-	case HNSW, HNSWSQ8:
+	case snapshot.HNSW, snapshot.HNSWSQ8:
 		return fmt.Sprintf("HNSW%d,Flat", p.M)
 	default:
 		return "Flat"

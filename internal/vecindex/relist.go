@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	faiss "github.com/blevesearch/go-faiss"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // fitRows are sampled to see how well centroids fit: the mean of as many inner
@@ -28,7 +30,7 @@ const (
 // lists are an empty index with the centroids of an earlier one. They are used
 // when the rows, which have not come yet, turn out to fit.
 type lists struct {
-	params  Params
+	params  snapshot.IndexParams
 	ix      *faiss.IndexImpl
 	h       unsafe.Pointer
 	fit     float64 // mean inner product of the earlier rows with the nearest centroid
@@ -50,8 +52,8 @@ func (b *Builder) reuseLists(prev *Index, from []int64) error {
 	p := b.params
 	p.NList = prev.params.NList
 	p.NProbe = 0 // by the number of lists
-	p = p.withDefaults(b.n)
-	if err := p.validate(); err != nil || b.n < p.NList {
+	p = withDefaults(p, b.n)
+	if err := validate(p); err != nil || b.n < p.NList {
 		return err
 	}
 	ix, h, err := prepared(p, b.dims, b.n)

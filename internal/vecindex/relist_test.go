@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // saved writes x and returns the path, which is gone when the test ends.
@@ -18,14 +20,14 @@ func saved(t *testing.T, x *Index) string {
 }
 
 // reused builds rows over the file of an earlier index and opens what was written.
-func reused(t *testing.T, p Params, path string, was Params, rows []float32, from []int64, dims int) (*Index, int) {
+func reused(t *testing.T, p snapshot.IndexParams, path string, was snapshot.IndexParams, rows []float32, from []int64, dims int) (*Index, int) {
 	t.Helper()
 	b, err := NewBuilder(p, dims, len(rows)/dims)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.ReuseFile(path, was, from); err != nil {
+	if err := b.Reuse(path, was, from); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(path); err != nil { // it is not read again
@@ -38,12 +40,13 @@ func reused(t *testing.T, p Params, path string, was Params, rows []float32, fro
 	if err := b.WriteFile(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
-	x, err := Open(next, b.Params())
+	built, carried := b.Built()
+	x, err := Open(next, built)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { x.Close() })
-	return x, b.Carried()
+	return x, carried
 }
 
 func TestListsAreTakenOverWhileTheyFit(t *testing.T) {
@@ -52,8 +55,8 @@ func TestListsAreTakenOverWhileTheyFit(t *testing.T) {
 	rows, fresh, queries := pool[:n*dims], pool[n*dims:], pool[len(pool)-200*dims:]
 	drifted := vectors(n, dims, 99) // around other centres
 	next, from := changed(rows, fresh, dims, 100, 0, 3)
-	for _, kind := range []string{IVF, IVFSQ8} {
-		prev := build(t, Params{Kind: kind, NList: 64, NProbe: 4}, rows, dims)
+	for _, kind := range []string{snapshot.IVF, snapshot.IVFSQ8} {
+		prev := build(t, snapshot.IndexParams{Kind: kind, NList: 64, NProbe: 4}, rows, dims)
 		for name, tt := range map[string]struct {
 			rows    []float32
 			from    []int64
@@ -69,7 +72,7 @@ func TestListsAreTakenOverWhileTheyFit(t *testing.T) {
 			"half the rows drifted": {slices.Concat(drifted[:n/2*dims], rows[n/2*dims:]), repeated(n, -1), 64, 0, 64},
 		} {
 			t.Run(kind+" "+name, func(t *testing.T) {
-				p := Params{Kind: kind, NList: tt.lists}
+				p := snapshot.IndexParams{Kind: kind, NList: tt.lists}
 				x, carried := reused(t, p, saved(t, prev), prev.Params(), tt.rows, tt.from, dims)
 				if carried != tt.carried || x.Params().NList != tt.want {
 					t.Errorf("%d rows carried into %d lists, want %d and %d", carried, x.Params().NList, tt.carried, tt.want)
@@ -116,7 +119,8 @@ func recallAt(t *testing.T, x *Index, queries []float32, width, k int) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, err := x.SearchWith(x.Params().withWidth(width), queries, k, nil)
+	p := withWidth(x.Params(), width)
+	got, _, err := x.run(queries, k, nil, func(j job) error { return x.searchWith(p, j) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,8 +132,8 @@ func TestAGraphIsCarriedOverFromItsFile(t *testing.T) {
 	pool := vectors(n+131, dims, 1)
 	rows, queries := pool[:n*dims], pool[len(pool)-100*dims:]
 	next, from := changed(rows, pool[n*dims:], dims, 100, 0, 2)
-	for _, kind := range []string{HNSW, HNSWSQ8} {
-		prev := build(t, Params{Kind: kind}, rows, dims)
+	for _, kind := range []string{snapshot.HNSW, snapshot.HNSWSQ8} {
+		prev := build(t, snapshot.IndexParams{Kind: kind}, rows, dims)
 		x, carried := reused(t, prev.Params(), saved(t, prev), prev.Params(), next, from, dims)
 		if carried != n-n/100 {
 			t.Errorf("%s: %d rows carried, want %d", kind, carried, n-n/100)
@@ -152,20 +156,20 @@ func TestABuildGoesOnWithoutAnEarlierIndexThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range kinds {
-		b, err := NewBuilder(Params{Kind: kind}, dims, n)
+		b, err := NewBuilder(snapshot.IndexParams{Kind: kind}, dims, n)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		if err := b.ReuseFile(bad, Params{Kind: kind}, repeated(n, -1)); err == nil {
+		if err := b.Reuse(bad, snapshot.IndexParams{Kind: kind}, repeated(n, -1)); err == nil {
 			t.Errorf("%s: a damaged file was accepted", kind)
 		}
 		if err := b.Add(t.Context(), rows); err != nil {
 			t.Fatal(err)
 		}
 		x, err := b.Finish(t.Context())
-		if err != nil || b.Carried() != 0 {
-			t.Fatal(kind, err, b.Carried())
+		if _, carried := b.Built(); err != nil || carried != 0 {
+			t.Fatal(kind, err, carried)
 		}
 		x.Close()
 	}

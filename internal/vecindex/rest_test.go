@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // onPriority runs f on a thread of its own at that nice value.
@@ -117,7 +119,7 @@ func TestOpeningRestsAtTheLowestPriority(t *testing.T) {
 	for i := range n {
 		rows[i*d+rand.IntN(d)] = 1
 	}
-	params := Params{Kind: "flat"}
+	params := snapshot.IndexParams{Kind: "flat"}
 	b, err := NewBuilder(params, d, n)
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,11 @@
 package vecindex
 
 import (
+	"errors"
 	"fmt"
 	"math"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // codeTolerance is how far a component may be from its 8-bit code and still be
@@ -14,57 +17,39 @@ type reuse struct {
 	prev    *Index
 	from    []int64 // position in prev of each row, -1 for a new one
 	carried int     // rows confirmed to be in prev
-	owned   bool    // prev is closed here
 }
 
-// free closes an earlier index that was opened for this build. It may be called
-// again.
+// free closes the earlier index. It may be called again.
 func (r *reuse) free() {
-	if r != nil && r.owned {
+	if r != nil {
 		r.prev.Close()
 	}
 }
 
 // Reuse lets the build take over what an earlier index has in common with it, so
-// that a small change costs little more than inserting what changed. Of a graph
+// that a small change costs little more than inserting what changed. The index
+// is in the file at path, which was describes and which is only read here. Of a graph
 // it takes the links among the vectors both have; of lists their centroids,
 // while these fit the rows (see driftShare), so that nothing is trained.
-// from[i] is the position in prev of the i-th row to come, -1 when it is new. For
-// a graph it is a hint: rows are compared with what prev stores.
+// from[i] is the position there of the i-th row to come, -1 when it is new. For
+// a graph it is a hint: rows are compared with what the earlier index stores.
 //
-// prev must stay open until the build ends. One that shares nothing (another
+// One that shares nothing (another
 // kind, other dimensions or links, more than twice or less than half the lists)
 // is ignored, and where less than half of the rows are in a graph it is made
-// anew; Carried tells. After an error the build can go on, without prev.
+// anew; Built tells. After an error the build can go on, without it.
 //
 // Recall falls slowly over many small changes: measure it, and build from
 // nothing now and then.
-func (b *Builder) Reuse(prev *Index, from []int64) error { return b.reusing(prev, from, false) }
-
-// ReuseFile is Reuse of an index file, which p describes. The file is only read
-// here. What is held of it is freed as soon as the build is through with it: the
+//
+// What is held of the file is freed as soon as the build is through with it: the
 // vectors of a graph before its links are copied, and these before the first
 // row is inserted.
 //
 // So a build over F bytes of floats peaks at 2F and two graphs (a quarter of a
 // kilobyte a row, 0.13 F at 512 dimensions) while rows are added. Linking, which
 // takes F/4 for its codes, no longer has the other F beside it.
-func (b *Builder) ReuseFile(path string, p Params, from []int64) error {
-	if b.err != nil {
-		return b.err
-	}
-	prev, err := openToReuse(path, p)
-	if err != nil {
-		return err
-	}
-	err = b.reusing(prev, from, true)
-	if b.reuse == nil || b.reuse.prev != prev {
-		prev.Close()
-	}
-	return err
-}
-
-func (b *Builder) reusing(prev *Index, from []int64, owned bool) error {
+func (b *Builder) Reuse(path string, was snapshot.IndexParams, from []int64) error {
 	if b.err != nil {
 		return b.err
 	}
@@ -74,6 +59,25 @@ func (b *Builder) reusing(prev *Index, from []int64, owned bool) error {
 	if len(from) != b.n {
 		return fmt.Errorf("%w: %d positions for %d rows", ErrBuild, len(from), b.n)
 	}
+	prev, err := openToReuse(path, was)
+	if err != nil {
+		return err
+	}
+	kept, err := positionsIn(prev, from)
+	switch p := prev.params; {
+	case err != nil || prev.Dims() != b.dims:
+	case b.params.Graph() && p.Graph() && p.M == b.params.M:
+		b.reuse.free()
+		b.reuse = &reuse{prev: prev, from: kept}
+		return nil
+	case b.params.Lists() && p.Kind == b.params.Kind && comparableLists(p.NList, b.params.NList):
+		err = b.reuseLists(prev, kept)
+	}
+	return errors.Join(err, prev.Close())
+}
+
+// positionsIn checks where rows are said to be in prev; -1 is any that is not there.
+func positionsIn(prev *Index, from []int64) ([]int64, error) {
 	seen := make([]bool, prev.Len())
 	kept := make([]int64, len(from))
 	for i, pos := range from {
@@ -82,28 +86,19 @@ func (b *Builder) reusing(prev *Index, from []int64, owned bool) error {
 			continue
 		}
 		if pos >= int64(len(seen)) || seen[pos] {
-			return fmt.Errorf("%w: position %d of %d is out of range or twice", ErrBuild, pos, len(seen))
+			return nil, fmt.Errorf("%w: position %d of %d is out of range or twice", ErrBuild, pos, len(seen))
 		}
 		seen[pos] = true
 		kept[i] = pos
 	}
-	p := prev.Params()
-	switch {
-	case prev.Dims() != b.dims:
-	case b.params.graph() && p.graph() && p.M == b.params.M:
-		b.reuse.free()
-		b.reuse = &reuse{prev: prev, from: kept, owned: owned}
-	case b.params.lists() && p.Kind == b.params.Kind && comparableLists(p.NList, b.params.NList):
-		return b.reuseLists(prev, kept)
-	}
-	return nil
+	return kept, nil
 }
 
 // confirm compares rows, the first of which is row number first, with what the
 // earlier index stores.
 func (r *reuse) confirm(rows []float32, dims, first int) error {
 	tolerance := 0.0
-	if r.prev.params.codes() {
+	if r.prev.params.Codes() {
 		tolerance = codeTolerance
 	}
 	stored := make([]float32, dims)
@@ -141,10 +136,8 @@ func (b *Builder) linker() (g graph, err error) {
 		r.free()
 		return newGraph(b.h)
 	}
-	if r.owned {
-		if err := r.prev.keepLinks(); err != nil {
-			return g, err
-		}
+	if err := r.prev.keepLinks(); err != nil {
+		return g, err
 	}
 	err = r.prev.use(func() error {
 		h, err := handle(r.prev.ix)

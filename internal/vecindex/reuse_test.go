@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // changed returns the rows with every one divisible by every replaced by a fresh
@@ -33,7 +35,7 @@ func rebuild(t *testing.T, prev *Index, rows []float32, from []int64, dims int) 
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.Reuse(prev, from); err != nil {
+	if err := b.Reuse(saved(t, prev), prev.Params(), from); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Add(t.Context(), rows); err != nil {
@@ -49,10 +51,10 @@ func rebuild(t *testing.T, prev *Index, rows []float32, from []int64, dims int) 
 
 func TestAGraphCarriedOverManyChangesFindsWhatANewOneFinds(t *testing.T) {
 	const n, dims, k, generations = 4000, 48, 10, 8
-	for _, kind := range []string{HNSW, HNSWSQ8} {
+	for _, kind := range []string{snapshot.HNSW, snapshot.HNSWSQ8} {
 		pool := vectors(n+generations*(n/33+1)+100, dims, 1)
 		rows, spare := pool[:n*dims], pool[n*dims:]
-		x := build(t, Params{Kind: kind, M: 12, EfConstruction: 60, EfSearch: 12}, rows, dims)
+		x := build(t, snapshot.IndexParams{Kind: kind, M: 12, EfConstruction: 60, EfSearch: 12}, rows, dims)
 		for g := range generations { // a quarter of the rows in all
 			next, from := changed(rows, spare, dims, 33, 20, uint64(g+20))
 			x, rows, spare = rebuild(t, x, next, from, dims), next, spare[n/33*dims:]
@@ -92,7 +94,7 @@ func TestASmallChangeInsertsOnlyWhatChanged(t *testing.T) {
 	const n, dims = 3000, 32
 	pool := vectors(n+31, dims, 1)
 	rows := pool[:n*dims]
-	x := build(t, Params{Kind: HNSW}, rows, dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.HNSW}, rows, dims)
 	next, from := changed(rows, pool[n*dims:], dims, 100, 0, 2)
 	lying := append([]int64(nil), from...)
 	for i := range 10 { // rows that are not what the hint says are new
@@ -110,7 +112,7 @@ func TestASmallChangeInsertsOnlyWhatChanged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Reuse(x, tt.from); err != nil {
+		if err := b.Reuse(saved(t, x), x.Params(), tt.from); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Add(t.Context(), next); err != nil {
@@ -142,21 +144,22 @@ func repeated(n int, v int64) []int64 {
 func TestReuseRefusesImpossibleHints(t *testing.T) {
 	const n, dims = 100, 8
 	rows := vectors(n, dims, 1)
-	x := build(t, Params{Kind: HNSW}, rows, dims)
-	b, err := NewBuilder(Params{Kind: HNSW}, dims, 2)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.HNSW}, rows, dims)
+	path := saved(t, x)
+	b, err := NewBuilder(snapshot.IndexParams{Kind: snapshot.HNSW}, dims, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
 	for _, from := range [][]int64{nil, {1}, {0, n}, {5, 5}} {
-		if err := b.Reuse(x, from); !errors.Is(err, ErrBuild) {
+		if err := b.Reuse(path, x.Params(), from); !errors.Is(err, ErrBuild) {
 			t.Errorf("%v: %v", from, err)
 		}
 	}
 	if err := b.Add(t.Context(), rows[:dims]); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Reuse(x, []int64{0, 1}); !errors.Is(err, ErrBuild) {
+	if err := b.Reuse(path, x.Params(), []int64{0, 1}); !errors.Is(err, ErrBuild) {
 		t.Errorf("after Add: %v", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // ErrQuery marks a search that was asked for wrongly.
@@ -27,11 +29,6 @@ type filter struct {
 // and its recall does not fall with the selection: narrow ones are scanned.
 func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
 	return x.run(queries, k, allow, x.approximate)
-}
-
-// SearchWith is Search as wide as p says.
-func (x *Index) SearchWith(p Params, queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
-	return x.run(queries, k, allow, func(j job) error { return x.searchWith(p, j) })
 }
 
 // Exact is Search by an exhaustive scan, whatever the kind: the truth that
@@ -95,18 +92,18 @@ func (x *Index) exhaustive(j job) error {
 func (x *Index) approximate(j job) error { return x.searchWith(x.params, j) }
 
 // searchWith is approximate with p's width.
-func (x *Index) searchWith(p Params, j job) error {
+func (x *Index) searchWith(p snapshot.IndexParams, j job) error {
 	if x.scansFor(p, j) {
 		return x.exhaustive(j)
 	}
 	var f filter
 	width, budget := p.NProbe, 0
-	if p.graph() {
+	if p.Graph() {
 		width = p.EfSearch
 	}
 	if j.allow != nil {
 		f = filter{words: j.allow.ToDense(), count: j.count}
-		if p.graph() {
+		if p.Graph() {
 			// A walk this long has cost as much as the scan.
 			budget = 2 * j.count
 		}
@@ -145,14 +142,14 @@ func filled(out hits, k, count int) bool {
 }
 
 // scansFor says whether scanning what is allowed is the better search.
-func (x *Index) scansFor(p Params, j job) bool {
-	if p.Kind == Flat || j.count <= j.k {
+func (x *Index) scansFor(p snapshot.IndexParams, j job) bool {
+	if p.Kind == snapshot.Flat || j.count <= j.k {
 		return true
 	}
 	if j.allow == nil {
 		return false
 	}
-	if p.graph() {
+	if p.Graph() {
 		// A walk looks at about ef*M vectors, and under a filter goes on until
 		// it has kept as many allowed ones. Unfiltered searches never scan.
 		share := float64(j.count) / float64(x.n)

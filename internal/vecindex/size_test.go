@@ -10,12 +10,14 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // sizeTask tells the child what to open; sizeReport is what it measured.
 type sizeTask struct {
 	Path   string
-	Params Params
+	Params snapshot.IndexParams
 }
 
 type sizeReport struct{ RSS, Size int64 }
@@ -26,12 +28,12 @@ const runtimeNoise = 512 << 10
 func TestSizesAreWithinATenthOfWhatOpeningTakes(t *testing.T) {
 	const n, dims = 20_000, 256
 	rows := vectors(n, dims, 1)
-	for _, p := range []Params{
-		{Kind: Flat},
-		{Kind: IVF, NList: 64, NProbe: 4},
-		{Kind: HNSW, M: 32, EfConstruction: 16},
-		{Kind: IVFSQ8, NList: 64, NProbe: 4},
-		{Kind: HNSWSQ8, M: 32, EfConstruction: 16},
+	for _, p := range []snapshot.IndexParams{
+		{Kind: snapshot.Flat},
+		{Kind: snapshot.IVF, NList: 64, NProbe: 4},
+		{Kind: snapshot.HNSW, M: 32, EfConstruction: 16},
+		{Kind: snapshot.IVFSQ8, NList: 64, NProbe: 4},
+		{Kind: snapshot.HNSWSQ8, M: 32, EfConstruction: 16},
 	} {
 		x := build(t, p, rows, dims)
 		task := sizeTask{filepath.Join(t.TempDir(), "index.faiss"), x.Params()}

@@ -22,7 +22,7 @@ func (b *Builder) trainAndPlace(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.params.codes() {
+	if b.params.Codes() {
 		if err := b.setCodeRange(); err != nil {
 			return err
 		}

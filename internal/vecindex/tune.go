@@ -2,6 +2,8 @@ package vecindex
 
 import (
 	"fmt"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 const (
@@ -11,33 +13,41 @@ const (
 	maxTuned = 1024
 )
 
-// Tune measures how wide a search must be on this index. It returns the Params
+// Tune measures how wide a search must be on this index. It returns the parameters
 // with the least NProbe or EfSearch, but no less than half the default, whose
 // recall at 10 over the sample queries (row-major, Dims components each) reaches
 // target, and that recall. Where no width reaches it, they are the narrowest
 // after which doubling gains nothing that counts: the caller decides whether the
-// recall will do. The index itself keeps its own width; SearchWith, or opening
-// it with the returned Params, uses another.
+// recall will do. Search is as wide from then on, and so is the file opened with
+// the returned parameters. One Tune at a time.
 //
 // The sample costs an exhaustive scan per query and about five searches each.
-func (x *Index) Tune(target float64, sample []float32) (Params, float64, error) {
+func (x *Index) Tune(target float64, sample []float32) (snapshot.IndexParams, float64, error) {
 	if target <= 0 || target > 1 {
-		return Params{}, 0, fmt.Errorf("%w: recall of %v, must be above 0 and at most 1", ErrQuery, target)
+		return snapshot.IndexParams{}, 0, fmt.Errorf("%w: recall of %v, must be above 0 and at most 1", ErrQuery, target)
 	}
-	if x.params.Kind == Flat {
+	if x.params.Kind == snapshot.Flat {
 		return x.params, 1, nil
 	}
 	k := min(tuneK, x.n)
 	_, best, err := x.Exact(sample, k, nil)
 	if err != nil {
-		return Params{}, 0, err
+		return snapshot.IndexParams{}, 0, err
 	}
-	least, most := x.params.widths(x.n)
+	p := x.params
+	least, most := widths(p, x.n)
 	width, recall, err := narrowest(least, most, target, func(width int) (float64, error) {
-		_, got, err := x.SearchWith(x.params.withWidth(width), sample, k, nil)
+		_, got, err := x.run(sample, k, nil, func(j job) error { return x.searchWith(withWidth(p, width), j) })
 		return foundOf(got, best, k), err
 	})
-	return x.params.withWidth(width), recall, err
+	if err != nil {
+		return snapshot.IndexParams{}, 0, err
+	}
+	p = withWidth(p, width)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.params = p
+	return p, recall, nil
 }
 
 // gained is the recall that doubling the width must add to be worth its time.
@@ -79,17 +89,17 @@ func narrowest(least, most int, target float64, measure func(int) (float64, erro
 // widths are the least and the most that Tune tries. A sample does not show all
 // queries there will be, so an easy one makes the search no narrower than half
 // of what is right for most data.
-func (p Params) widths(n int) (least, most int) {
-	usual := Params{Kind: p.Kind, NList: p.NList}.withDefaults(n)
-	if p.lists() {
+func widths(p snapshot.IndexParams, n int) (least, most int) {
+	usual := withDefaults(snapshot.IndexParams{Kind: p.Kind, NList: p.NList}, n)
+	if p.Lists() {
 		return max(1, usual.NProbe/2), p.NList
 	}
 	return usual.EfSearch / 2, min(maxTuned, maxBeam)
 }
 
 // withWidth sets how widely the kind searches.
-func (p Params) withWidth(width int) Params {
-	if p.lists() {
+func withWidth(p snapshot.IndexParams, width int) snapshot.IndexParams {
+	if p.Lists() {
 		p.NProbe = width
 	} else {
 		p.EfSearch = width

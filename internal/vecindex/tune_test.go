@@ -3,16 +3,19 @@ package vecindex
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
 	const n, dims, k = 4000, 64, 10
 	all := clustered(n+100, dims)
 	rows, queries := all[:n*dims], all[n*dims:]
-	for _, start := range []Params{
-		{Kind: HNSW, M: 8, EfSearch: 10}, {Kind: IVF, NList: 64, NProbe: 1},
-		{Kind: HNSWSQ8, M: 8, EfSearch: 10}, {Kind: IVFSQ8, NList: 64, NProbe: 1},
+	for _, start := range []snapshot.IndexParams{
+		{Kind: snapshot.HNSW, M: 8, EfSearch: 10}, {Kind: snapshot.IVF, NList: 64, NProbe: 1},
+		{Kind: snapshot.HNSWSQ8, M: 8, EfSearch: 10}, {Kind: snapshot.IVFSQ8, NList: 64, NProbe: 1},
 	} {
 		x := build(t, start, rows, dims)
 		path := filepath.Join(t.TempDir(), "index.faiss")
@@ -47,12 +50,12 @@ func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
 				t.Errorf("%s: opened with width %d, recall %.3f, wanted %.2f", p.Kind, width, r, target)
 			}
 			tuned.Close()
-		}
-		if x.Params() != start.withDefaults(n) {
-			t.Errorf("Tune changed the index to %+v", x.Params())
+			if same, _, err := x.Search(queries, k, nil); err != nil || x.Params() != p || !slices.Equal(same, got) {
+				t.Errorf("%s: after Tune found width %d the index searches by %+v, otherwise than the file opened by it: %v", p.Kind, width, x.Params(), err)
+			}
 		}
 	}
-	x := build(t, Params{Kind: Flat}, rows, dims)
+	x := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 	if p, r, err := x.Tune(0.9, queries); err != nil || r != 1 || p != x.Params() {
 		t.Errorf("flat: %+v, %v, %v", p, r, err)
 	}

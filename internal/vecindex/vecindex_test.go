@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // vectors makes n unit vectors around a few directions, as embeddings lie.
@@ -34,7 +36,7 @@ func vectors(n, dims int, seed uint64) []float32 {
 }
 
 // kinds are all that can be built.
-var kinds = []string{Flat, IVF, HNSW, IVFSQ8, HNSWSQ8}
+var kinds = []string{snapshot.Flat, snapshot.IVF, snapshot.HNSW, snapshot.IVFSQ8, snapshot.HNSWSQ8}
 
 // recallOf is the share of the true positions, k a row, that were found.
 func recallOf(got, want []int64, k int) float64 {
@@ -53,7 +55,7 @@ func recallOf(got, want []int64, k int) float64 {
 	return float64(found) / float64(len(want))
 }
 
-func build(t testing.TB, p Params, rows []float32, dims int) *Index {
+func build(t testing.TB, p snapshot.IndexParams, rows []float32, dims int) *Index {
 	t.Helper()
 	b, err := NewBuilder(p, dims, len(rows)/dims)
 	if err != nil {
@@ -74,7 +76,7 @@ func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 	const n, dims, k = 3000, 48, 10
 	rows := vectors(n, dims, 1)
 	queries := vectors(50, dims, 2)
-	truth := build(t, Params{Kind: Flat}, rows, dims)
+	truth := build(t, snapshot.IndexParams{Kind: snapshot.Flat}, rows, dims)
 	want, _, err := truth.Exact(queries, k, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +115,7 @@ func TestEveryKindBuildsWritesOpensAndFindsTheNeighbours(t *testing.T) {
 					t.Fatal(err)
 				}
 				floor := 0.999
-				if p.codes() {
+				if p.Codes() {
 					floor = 0.97
 				}
 				if r := recallOf(exact, want, k); r < floor {
@@ -182,7 +184,7 @@ func TestAFilteredWalkKeepsItsRecallAsTheSelectionNarrows(t *testing.T) {
 	const n, dims, k = 6000, 384, 10 // enough to walk on codes
 	all := clustered(n+40, dims)
 	rows, queries := all[:n*dims], all[n*dims:]
-	p := Params{Kind: HNSW}.withDefaults(n)
+	p := withDefaults(snapshot.IndexParams{Kind: snapshot.HNSW}, n)
 	if !usesCodes(p, n, dims) {
 		t.Fatal("too small for codes")
 	}

@@ -5,28 +5,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-// Words is what a record is found by when people type words: for a lexical index.
-type Words struct {
-	Name string
-	Text string // the description and all other text that is embedded, without labels, "_text" included
+const maxKeyword = 100 // characters
 
-	// Keywords are what people type to find exactly one thing: the id, and the strings under keys for names and
-	// codes ("name", "code", "sku", "model", "alias" and their plurals, "…_name", "…_code") and under "product" and
-	// "products", wherever they are but with contacts. At most maxKeyword characters each.
-	Keywords []string
-}
-
-const maxKeyword = 100
-
-// WordsOf reads the words of a stored record, which the catalogue gave its id and name. It checks raw as Read does.
-func WordsOf(id, name string, raw []byte) (Words, error) {
+// WordsOf reads the words of a stored record, which the catalogue gave its id and name. Its text is the description and
+// all other text that is embedded, without labels, "_text" included. Its keywords are what people type to find exactly
+// one thing: the id, and the strings under keys for names and codes ("name", "code", "sku", "model", "alias" and their
+// plurals, "…_name", "…_code") and under "product" and "products", wherever they are but with contacts. It checks raw as
+// Read does.
+func WordsOf(id, name string, raw []byte) (snapshot.Words, error) {
 	var b builder
 	if err := b.load(raw); err != nil {
-		return Words{}, err
+		return snapshot.Words{}, err
 	}
-	w := Words{Name: name, Keywords: []string{id}}
+	w := snapshot.Words{Name: name, Keywords: []string{id}}
 	if base, ok := unsuffixed(id); ok {
 		w.Keywords = append(w.Keywords, base)
 	}

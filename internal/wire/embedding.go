@@ -9,7 +9,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/embed/bedrock"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Names of the providers.
@@ -150,7 +150,7 @@ func (p Provider) open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 
 // ForSnapshot returns what embeds queries as the snapshot's texts were embedded, whatever this process would choose
 // itself. It refuses only what cannot be called from here.
-func (p Provider) ForSnapshot(ctx context.Context, e store.Embedding) (embed.Embedder, error) {
+func (p Provider) ForSnapshot(ctx context.Context, e snapshot.Embedding) (embed.Embedder, error) {
 	p.Name = e.Provider
 	if err := p.Validate(); err != nil {
 		return nil, fmt.Errorf("snapshot needs provider %s: %w", e.Provider, err)
@@ -160,7 +160,7 @@ func (p Provider) ForSnapshot(ctx context.Context, e store.Embedding) (embed.Emb
 		return nil, fmt.Errorf("snapshot needs %s %s: %w", e.Provider, e.Model, err)
 	}
 	x = embed.WithPrefixes(x, e.DocumentPrefix, e.QueryPrefix)
-	if got := store.Embedding(x.Spec()); got != e {
+	if got := x.Embedding(); got != e {
 		return nil, fmt.Errorf("snapshot needs %s %s version %s of %d dimensions; this binary has %s version %s of %d",
 			e.Provider, e.Model, e.Version, e.Dims, got.Model, got.Version, got.Dims)
 	}

@@ -25,6 +25,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // The models this package knows, and the lengths of their vectors: families.
@@ -145,9 +146,9 @@ func host(o *bedrockruntime.Options) string {
 	return "bedrock-runtime." + o.Region + ".amazonaws.com"
 }
 
-// Spec says what the vectors are.
-func (b *Bedrock) Spec() embed.Spec {
-	return embed.Spec{Provider: "bedrock", Model: b.cfg.Model, Dims: b.cfg.Dims, Version: version}
+// Embedding says what the vectors are.
+func (b *Bedrock) Embedding() snapshot.Embedding {
+	return snapshot.Embedding{Provider: "bedrock", Model: b.cfg.Model, Dims: b.cfg.Dims, Version: version}
 }
 
 // Endpoint is the host that is asked, which names the region.

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -162,7 +163,7 @@ func TestTheWireFormatIsThatOfEachModel(t *testing.T) {
 	if v, err := b.EmbedQuery(context.Background(), "冷凍倉庫"); err != nil || len(v) != 1536 || s.seen.Dimensions != 0 || s.seen.Normalize != nil {
 		t.Errorf("v1: %d numbers, %v, asked %+v", len(v), err, s.seen)
 	}
-	if spec := b.Spec(); spec != (embed.Spec{Provider: "bedrock", Model: TitanV1, Dims: 1536, Version: "1"}) {
+	if spec := b.Embedding(); spec != (snapshot.Embedding{Provider: "bedrock", Model: TitanV1, Dims: 1536, Version: "1"}) {
 		t.Errorf("spec %+v", spec)
 	}
 }

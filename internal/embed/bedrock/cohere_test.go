@@ -97,7 +97,7 @@ func startCohere(t *testing.T, model string, dims int) (*cohereStub, *Bedrock) {
 // embedTexts checks that each text but the refused ones gets its own vector, and returns the tokens.
 func embedTexts(t *testing.T, b *Bedrock, texts []string, refused ...int) (tokens int) {
 	t.Helper()
-	dims, seen := b.Spec().Dims, make([]bool, len(texts))
+	dims, seen := b.Embedding().Dims, make([]bool, len(texts))
 	err := b.Embed(context.Background(), texts, func(first int, vectors []float32, tok int) error {
 		tokens += tok
 		for k := range len(vectors) / dims {

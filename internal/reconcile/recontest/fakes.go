@@ -16,8 +16,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // Embedder makes a unit vector of each text's digest and counts what it was asked for.
@@ -178,21 +177,21 @@ type Indexes struct {
 	Miss, MissCarried bool
 }
 
-// Resolve implements reconcile.Indexes.
-func (x Indexes) Resolve(string, int, int) (store.IndexParams, error) {
+// Resolve implements snapshot.Indexes.
+func (x Indexes) Resolve(string, int, int) (snapshot.IndexParams, error) {
 	if x.Kind == "" {
-		return store.IndexParams{Kind: "flat"}, nil
+		return snapshot.IndexParams{Kind: "flat"}, nil
 	}
-	return store.IndexParams{Kind: x.Kind, M: 8}, nil
+	return snapshot.IndexParams{Kind: x.Kind, M: 8}, nil
 }
 
-// NewBuilder implements reconcile.Indexes.
-func (Indexes) NewBuilder(p store.IndexParams, dims, n int) (reconcile.Builder, error) {
+// NewBuilder implements snapshot.Indexes.
+func (Indexes) NewBuilder(p snapshot.IndexParams, dims, n int) (snapshot.Builder, error) {
 	return &builder{params: p, dims: dims, want: n}, nil
 }
 
 type builder struct {
-	params     store.IndexParams
+	params     snapshot.IndexParams
 	dims, want int
 	rows       []float32
 	earlier    *Index
@@ -200,7 +199,7 @@ type builder struct {
 	carried    int
 }
 
-func (b *builder) Reuse(path string, _ store.IndexParams, from []int64) (err error) {
+func (b *builder) Reuse(path string, _ snapshot.IndexParams, from []int64) (err error) {
 	if len(from) != b.want || len(b.rows) > 0 {
 		return fmt.Errorf("%d positions for %d rows, after %d numbers", len(from), b.want, len(b.rows))
 	}
@@ -230,7 +229,7 @@ func (b *builder) carry() error {
 	return nil
 }
 
-func (b *builder) Built() (store.IndexParams, int) { return b.params, b.carried }
+func (b *builder) Built() (snapshot.IndexParams, int) { return b.params, b.carried }
 
 func (b *builder) Add(_ context.Context, rows []float32) error {
 	b.rows = append(b.rows, rows...)
@@ -257,8 +256,8 @@ func (b *builder) WriteFile(_ context.Context, path string) error {
 
 func (b *builder) Close() error { return nil }
 
-// Open implements reconcile.Indexes.
-func (x Indexes) Open(path string, p store.IndexParams) (reconcile.Index, error) {
+// Open implements snapshot.Indexes.
+func (x Indexes) Open(path string, p snapshot.IndexParams) (snapshot.Index, error) {
 	ix, err := Load(path, x.Miss)
 	if err != nil {
 		return nil, err
@@ -268,9 +267,12 @@ func (x Indexes) Open(path string, p store.IndexParams) (reconcile.Index, error)
 	return ix, nil
 }
 
+// PredictBytes implements snapshot.Indexes.
+func (Indexes) PredictBytes(_ snapshot.IndexParams, n, dims int) int64 { return int64(4 * n * dims) }
+
 // Index is an opened index file.
 type Index struct {
-	params  store.IndexParams
+	params  snapshot.IndexParams
 	dims    int
 	rows    []float32
 	miss    bool
@@ -298,8 +300,8 @@ func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) ([]int64
 	return x.scan(queries, k, allow, x.miss)
 }
 
-// Tune implements reconcile.Index.
-func (x *Index) Tune(float64, []float32) (store.IndexParams, float64, error) {
+// Tune implements snapshot.Index.
+func (x *Index) Tune(float64, []float32) (snapshot.IndexParams, float64, error) {
 	p := x.params
 	p.EfSearch = TunedWidth
 	return p, 1, nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -263,7 +264,7 @@ func (a *operator) suspended(v bool) {
 func (a *operator) ids() []string {
 	var out []string
 	for _, key := range a.w.mem.Keys(a.w.layout.Root() + "2") {
-		if id, ok := strings.CutSuffix(strings.TrimPrefix(key, a.w.layout.Root()), "/"+store.FileManifest); ok {
+		if id, ok := strings.CutSuffix(strings.TrimPrefix(key, a.w.layout.Root()), "/"+snapshot.FileManifest); ok {
 			out = append(out, id)
 		}
 	}

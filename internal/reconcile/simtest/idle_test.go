@@ -13,6 +13,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/serve"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -189,7 +190,7 @@ func (w *world) stillAwake(t *testing.T, people *people) {
 	w.mu.Lock()
 	w.state.damaged[broken.ID] = true
 	w.mu.Unlock()
-	if err := w.mem.Delete(ctx, w.layout.File(broken.ID, store.FileOffsets)); err != nil {
+	if err := w.mem.Delete(ctx, w.layout.File(broken.ID, snapshot.FileOffsets)); err != nil {
 		t.Error(err)
 	}
 	within("a lost file is replaced", 5*time.Minute, func() bool { return w.pointer().ID != broken.ID })

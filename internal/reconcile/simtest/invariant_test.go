@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -173,13 +174,13 @@ func (s *invariants) written(p *proc, key string, old, data []byte) {
 		s.gcWritten(p, old, data)
 	case key == l.Status():
 		s.statusWritten(p, old, data)
-	case strings.HasSuffix(key, "/"+store.FileManifest):
+	case strings.HasSuffix(key, "/"+snapshot.FileManifest):
 		s.w.tally["check manifest"]++
 		m, _ := decode[store.Manifest](data)
 		if !s.doomed[m.ID] { // a stopped uploader's last request may find its files collected as an orphan's
 			s.files(m, "manifest describes")
 		}
-	case strings.HasSuffix(key, "/"+store.FileDocuments):
+	case strings.HasSuffix(key, "/"+snapshot.FileDocuments):
 		id, _, _ := strings.Cut(strings.TrimPrefix(key, l.Root()), "/")
 		s.documents[id] = data
 	default:
@@ -364,7 +365,7 @@ func (s *invariants) announced(p *proc, id string, prev store.GC) {
 func (s *invariants) deleting(p *proc, key string) {
 	s.w.tally["check deletion"]++
 	id, _, found := strings.Cut(strings.TrimPrefix(key, s.w.layout.Root()), "/")
-	if _, err := store.ParseSnapshotID(id); !found || err != nil {
+	if _, err := snapshot.ParseID(id); !found || err != nil {
 		if !strings.HasPrefix(key, s.w.layout.Ledger()) && !strings.HasPrefix(key, s.w.layout.Replicas()) &&
 			!strings.HasPrefix(key, s.w.layout.Probe("")) {
 			s.w.violate("%s deletes %s", p.name, key)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -126,7 +127,7 @@ func manifestFirst(p *proc, o store.Objects) store.Objects {
 	return alter{Objects: o,
 		putFile: func(ctx context.Context, key, file string, c store.PutOptions) (store.Info, error) {
 			id, name := path.Split(key)
-			if name == store.FilePickle || !strings.Contains(id, "Z-") {
+			if name == snapshot.FilePickle || !strings.Contains(id, "Z-") {
 				return o.PutFile(ctx, key, file, c)
 			}
 			data, err := os.ReadFile(file)
@@ -144,7 +145,7 @@ func manifestFirst(p *proc, o store.Objects) store.Objects {
 		put: func(ctx context.Context, key string, data []byte, c store.PutOptions) (store.Info, error) {
 			info, err := o.Put(ctx, key, data, c)
 			id, name := path.Split(key)
-			if err != nil || name != store.FileManifest {
+			if err != nil || name != snapshot.FileManifest {
 				return info, err
 			}
 			mu.Lock()

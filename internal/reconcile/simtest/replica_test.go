@@ -11,6 +11,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -117,7 +118,7 @@ func (r *replica) load(ctx context.Context, o store.Objects) {
 	case err == nil:
 		r.reject = nil
 		r.publish(&d)
-	case errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, snapshot.ErrCorrupt):
 		r.reject = &store.Rejection{ID: d.ID, ManifestSHA256: d.ManifestSHA256, Reason: reconcile.RejectedHash, Message: err.Error(), Since: time.Now()}
 	case errors.Is(err, store.ErrNotFound):
 		r.w.mu.Lock()
@@ -148,7 +149,7 @@ func (r *replica) fetch(ctx context.Context, o store.Objects, d store.Pointer) e
 		return err
 	}
 	defer docs.Close()
-	x, err := recontest.Load(filepath.Join(dir, store.FileIndex), false)
+	x, err := recontest.Load(filepath.Join(dir, snapshot.FileIndex), false)
 	if err != nil {
 		return err
 	}

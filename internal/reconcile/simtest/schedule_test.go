@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -384,7 +385,7 @@ func (s *schedule) unsettled(want string) string {
 	if !ok || ptr.Source.SHA256 != want {
 		return fmt.Sprintf("the pointer names %s of another catalogue", ptr.ID)
 	}
-	info, err := w.mem.Head(context.Background(), w.layout.Current(store.FileIndex))
+	info, err := w.mem.Head(context.Background(), w.layout.Current(snapshot.FileIndex))
 	if err != nil || info.Metadata["snapshot-id"] != ptr.ID {
 		return fmt.Sprintf("current/index.faiss is of %q", info.Metadata["snapshot-id"])
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/serve"
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // realServer is the whole query server as a process, reached over connections in memory.
@@ -51,11 +51,8 @@ func (w *world) quietServer(name, disk string, poll time.Duration) *realServer {
 	reg := prometheus.NewRegistry()
 	server, err := serve.New(serve.Deps{
 		Objects: s.objects(), Layout: w.layout,
-		Open: func(path string, _ store.IndexParams) (serve.Index, error) { return recontest.Load(path, false) },
-		Predict: func(_ store.IndexParams, n, dims int) int64 {
-			return int64(4 * n * dims)
-		},
-		Embedder:    func(store.Embedding) (serve.Embedder, error) { return w.embed, nil },
+		Indexes:     recontest.Indexes{},
+		Embedder:    func(snapshot.Embedding) (serve.Embedder, error) { return w.embed, nil },
 		MemoryLimit: func() int64 { return 1 << 40 },
 		MemoryUsed:  func() int64 { return 0 },
 		Registerer:  reg, Gatherer: reg,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -43,7 +44,7 @@ var scenarios = []scenario{
 		w.converged(ctx, e)
 		ptr, _ := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
 		w.state.damaged[ptr.ID] = true
-		w.mem.Corrupt(w.layout.File(ptr.ID, store.FileDocuments), func(b []byte) []byte { return b[:len(b)/2] })
+		w.mem.Corrupt(w.layout.File(ptr.ID, snapshot.FileDocuments), func(b []byte) []byte { return b[:len(b)/2] })
 		beat := store.Heartbeat{FormatVersion: 1, ID: "server", Using: ptr.ID, TTLSeconds: 1e6, Rejected: &store.Rejection{
 			ID: ptr.ID, ManifestSHA256: ptr.ManifestSHA256, Reason: reconcile.RejectedHash, Since: time.Now()}}
 		if _, err := store.WriteDoc(ctx, w.mem, w.layout.Replica("server"), beat, store.PutOptions{}); err != nil {

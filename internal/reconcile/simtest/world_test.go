@@ -16,6 +16,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -61,7 +62,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 		t.Fatal(err)
 	}
 	cfg := reconcile.DefaultConfig()
-	cfg.Embedding = store.Embedding{Provider: "fake", Model: "hash", Dims: dims, Version: "1"}
+	cfg.Embedding = snapshot.Embedding{Provider: "fake", Model: "hash", Dims: dims, Version: "1"}
 	cfg.Builder = "sim"
 	cfg.ResyncInterval, cfg.ControlPoll, cfg.LeaseTTL = 10*time.Second, 5*time.Second, 12*time.Second
 	cfg.RetainSnapshots, cfg.RetainGrace = 1, 20*time.Second

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -105,7 +106,7 @@ func testRanges(t *testing.T, o store.Objects) {
 		}
 	}
 	_, _, err := o.Get(t.Context(), "p/range", store.GetOptions{Offset: 10, Length: 1})
-	wantErr(t, "a range behind the end", err, store.ErrCorrupt)
+	wantErr(t, "a range behind the end", err, snapshot.ErrCorrupt)
 	mustPut(t, o, "p/range-empty", nil, store.PutOptions{})
 	if body, info := mustGet(t, o, "p/range-empty", store.GetOptions{Length: 5}); len(body) != 0 || info.Size != 0 {
 		t.Errorf("range of an empty object: %q, size %d", body, info.Size)

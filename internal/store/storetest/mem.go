@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -65,7 +66,7 @@ func (m *Mem) Get(ctx context.Context, key string, o store.GetOptions) (io.ReadC
 	case o.IfMatch != "" && o.IfMatch != obj.info.ETag:
 		return nil, obj.info, fmt.Errorf("get %s: %w", key, store.ErrConflict)
 	case o.Offset < 0 || o.Length < 0 || o.Offset > 0 && o.Offset >= obj.info.Size:
-		return nil, obj.info, fmt.Errorf("get %s: %w: range %d+%d of %d bytes", key, store.ErrCorrupt, o.Offset, o.Length, obj.info.Size)
+		return nil, obj.info, fmt.Errorf("get %s: %w: range %d+%d of %d bytes", key, snapshot.ErrCorrupt, o.Offset, o.Length, obj.info.Size)
 	}
 	data := obj.data[o.Offset:]
 	if o.Length > 0 {

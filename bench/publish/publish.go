@@ -1,6 +1,6 @@
-// Package snapshot publishes given vectors as the current snapshot of a store, so that the real server can be measured
+// Package publish publishes given vectors as the current snapshot of a store, so that the real server can be measured
 // on them. It writes what an indexer writes, without the embedding.
-package snapshot
+package publish
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -26,13 +27,13 @@ const Prefix = "vectorstore/prod"
 
 // Embedding is the spec of the vectors. Servers can call this provider (with any key) but never have to: the queries
 // are vectors.
-func Embedding(dims int) store.Embedding {
-	return store.Embedding{Provider: "openai", Model: "text-embedding-3-small", Dims: dims, Version: "1"}
+func Embedding(dims int) snapshot.Embedding {
+	return snapshot.Embedding{Provider: "openai", Model: "text-embedding-3-small", Dims: dims, Version: "1"}
 }
 
-// Publish writes a snapshot of an index with made-up records and promotes it. Record i has the id strconv.Itoa(i).
+// Snapshot writes a snapshot of an index with made-up records and promotes it. Record i has the id strconv.Itoa(i).
 // scratch is a directory on the store's disk for the files on their way.
-func Publish(ctx context.Context, objects store.Objects, ix *vecindex.Index, scratch string) (store.Manifest, error) {
+func Snapshot(ctx context.Context, objects store.Objects, ix *vecindex.Index, scratch string) (store.Manifest, error) {
 	dir, err := os.MkdirTemp(scratch, "snapshot-")
 	if err != nil {
 		return store.Manifest{}, err
@@ -51,7 +52,7 @@ func Publish(ctx context.Context, objects store.Objects, ix *vecindex.Index, scr
 
 // files writes the snapshot's files into dir.
 func files(ctx context.Context, ix *vecindex.Index, dir string) (store.Manifest, error) {
-	path := filepath.Join(dir, store.FileIndex)
+	path := filepath.Join(dir, snapshot.FileIndex)
 	if err := ix.WriteFile(path); err != nil {
 		return store.Manifest{}, err
 	}
@@ -68,24 +69,24 @@ func files(ctx context.Context, ix *vecindex.Index, dir string) (store.Manifest,
 		return store.Manifest{}, err
 	}
 	docs = append(docs, sides...)
-	spec := store.Spec{Embedding: Embedding(ix.Dims()), Metric: "inner_product", TextTemplate: "v1", IndexKind: ix.Params().Kind}
+	spec := snapshot.Spec{Embedding: Embedding(ix.Dims()), Metric: "inner_product", TextTemplate: "v1", IndexKind: ix.Params().Kind}
 	now := time.Now().UTC()
 	return store.Manifest{
 		FormatVersion: store.FormatVersion,
-		ID:            store.NewSnapshotID(now, "", uuid.NewString()),
+		ID:            snapshot.NewID(now, "", uuid.NewString()),
 		CreatedAt:     now,
 		Source:        store.Source{Key: Prefix + "/vendors.json", ETag: "bench", SHA256: index.SHA256, Records: ix.Len()},
 		Spec:          spec,
 		SpecDigest:    spec.Digest(),
-		Index:         store.IndexParams(ix.Params()),
-		Files:         append([]store.File{index}, docs...),
+		Index:         ix.Params(),
+		Files:         append([]snapshot.File{index}, docs...),
 		Stats:         store.Stats{Vectors: ix.Len(), Added: ix.Len()},
 		Builder:       "bench",
 	}, nil
 }
 
 // documents writes n records of about 250 bytes.
-func documents(dir string, n int) ([]store.File, error) {
+func documents(dir string, n int) ([]snapshot.File, error) {
 	w, err := store.NewDocWriter(dir)
 	if err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func documents(dir string, n int) ([]store.File, error) {
 }
 
 // arrays writes the indexes of words and filters.
-func arrays(ctx context.Context, dir string) ([]store.File, error) {
+func arrays(ctx context.Context, dir string) ([]snapshot.File, error) {
 	docs, err := store.OpenDocs(dir)
 	if err != nil {
 		return nil, err
@@ -116,19 +117,19 @@ func arrays(ctx context.Context, dir string) ([]store.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	words, err := lexical.Build(docs.Len(), nil, func(i int) (lexical.Fields, error) {
+	words, err := lexical.Build(docs.Len(), nil, func(i int) (snapshot.Words, error) {
 		id, name, raw, err := docs.Record(i)
 		if err != nil {
-			return lexical.Fields{}, err
+			return snapshot.Words{}, err
 		}
 		w, err := vendors.WordsOf(id, name, raw)
-		return lexical.Fields(w), err
+		return w, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	var files []store.File
-	for name, content := range map[string][][]byte{store.FileFilters: attrs.Arrays(), store.FileWords: words.Arrays()} {
+	var files []snapshot.File
+	for name, content := range map[string][][]byte{snapshot.FileFilters: attrs.Arrays(), snapshot.FileWords: words.Arrays()} {
 		path := filepath.Join(dir, name)
 		if err := store.WriteArrays(path, content); err != nil {
 			return nil, err

@@ -1,9 +1,10 @@
-package snapshot
+package publish
 
 import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/bench/dataset"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
@@ -15,7 +16,7 @@ func TestPublishedSnapshotsVerifyAndRaiseTheGeneration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := vecindex.NewBuilder(vecindex.Params{Kind: vecindex.Flat}, shape.Dims, shape.N)
+	b, err := vecindex.NewBuilder(snapshot.IndexParams{Kind: snapshot.Flat}, shape.Dims, shape.N)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestPublishedSnapshotsVerifyAndRaiseTheGeneration(t *testing.T) {
 	}
 	l := store.NewLayout(Prefix, "")
 	for generation := int64(1); generation <= 2; generation++ {
-		m, err := Publish(ctx, objects, ix, t.TempDir())
+		m, err := Snapshot(ctx, objects, ix, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
