@@ -42,7 +42,7 @@ func (p *pass) build(ctx context.Context) error {
 	for _, name := range append(names, snapshot.FileIndex) {
 		f, err := store.HashFile(ctx, filepath.Join(p.dir, name), nil)
 		if err != nil {
-			return fail(Built, "NoScratch", transient, stopped(ctx, err))
+			return fail(Built, noScratch, transient, err)
 		}
 		files = append(files, f)
 	}
@@ -104,14 +104,14 @@ func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 	if u := p.files.unembedded; len(u) > 0 {
 		names = append(names, snapshot.FileUnembedded)
 		if err := store.WriteUnembedded(p.dir, u); err != nil {
-			return nil, fail(Built, "NoScratch", transient, err)
+			return nil, fail(Built, noScratch, transient, err)
 		}
 	}
 	if docs.SizeBytes() >= manyBytes {
 		debug.FreeOSMemory()
 	}
 	if err := docs.Forget(); err != nil {
-		return nil, fail(Built, "NoScratch", transient, fmt.Errorf("release documents: %w", err))
+		return nil, fail(Built, noScratch, transient, fmt.Errorf("release documents: %w", err))
 	}
 	return names, nil
 }
@@ -120,7 +120,7 @@ func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 func (p *pass) newestID(ctx context.Context) (string, error) {
 	found, err := store.ListSnapshots(ctx, p.Objects, p.Layout)
 	if err != nil {
-		return "", fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+		return "", fail(Built, storeUnreadable, transient, err)
 	}
 	newest := ""
 	if n := len(found); n > 0 {
@@ -137,11 +137,11 @@ func (p *pass) buildIndex(ctx context.Context) error {
 	c, dims := p.files, p.cfg.Embedding.Dims
 	params, err := p.Indexes.Resolve(p.spec.IndexKind, c.rows, dims)
 	if err != nil {
-		return fail(Built, "BuildFailed", inputs, fmt.Errorf("resolve index: %w", err))
+		return fail(Built, buildFailed, inputs, fmt.Errorf("resolve index: %w", err))
 	}
 	b, err := p.Indexes.NewBuilder(params, dims, c.rows)
 	if err != nil {
-		return fail(Built, "BuildFailed", inputs, fmt.Errorf("start index: %w", err))
+		return fail(Built, buildFailed, inputs, fmt.Errorf("start index: %w", err))
 	}
 	defer b.Close()
 	if p.carries(params) {
@@ -153,7 +153,7 @@ func (p *pass) buildIndex(ctx context.Context) error {
 		return err
 	}
 	if err := b.WriteFile(ctx, filepath.Join(p.dir, snapshot.FileIndex)); err != nil {
-		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index: %w", err)))
+		return fail(Built, buildFailed, inputs, fmt.Errorf("write index: %w", err))
 	}
 	c.params, c.carried = b.Built()
 	return nil
@@ -169,11 +169,11 @@ func (p *pass) addRows(ctx context.Context, b snapshot.Builder) error {
 			ok, err := p.ledger.Get(key, rows[i*dims:(i+1)*dims])
 			if err != nil || !ok {
 				// Damage found only now: the next pass opens the ledger without it and buys what is gone.
-				return fail(Built, "LedgerDamaged", transient, fmt.Errorf("vector of record %d is not in the ledger: %w", start+i, errors.Join(snapshot.ErrCorrupt, err)))
+				return fail(Built, ledgerDamaged, transient, fmt.Errorf("vector of record %d is not in the ledger: %w", start+i, errors.Join(snapshot.ErrCorrupt, err)))
 			}
 		}
 		if err := b.Add(ctx, rows[:n*dims]); err != nil {
-			return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("add to index: %w", err)))
+			return fail(Built, buildFailed, inputs, fmt.Errorf("add to index: %w", err))
 		}
 		p.Progress.Add(int64(n))
 	}
@@ -191,7 +191,7 @@ func (p *pass) writeWords(ctx context.Context) error {
 		return vendors.WordsOf(id, name, raw)
 	})
 	if err != nil {
-		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index words: %w", err)))
+		return fail(Built, buildFailed, inputs, fmt.Errorf("index words: %w", err))
 	}
 	return p.writeArrays(snapshot.FileWords, arrays)
 }
@@ -206,14 +206,14 @@ func (p *pass) writeFilters(ctx context.Context) error {
 		return docs.Metadata(i)
 	})
 	if err != nil {
-		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("index filters: %w", err)))
+		return fail(Built, buildFailed, inputs, fmt.Errorf("index filters: %w", err))
 	}
 	return p.writeArrays(snapshot.FileFilters, a.Arrays())
 }
 
 func (p *pass) writeArrays(name string, arrays [][]byte) error {
 	if err := store.WriteArrays(filepath.Join(p.dir, name), arrays); err != nil {
-		return fail(Built, "NoScratch", transient, fmt.Errorf("write %s: %w", name, err))
+		return fail(Built, noScratch, transient, fmt.Errorf("write %s: %w", name, err))
 	}
 	return nil
 }
@@ -221,12 +221,12 @@ func (p *pass) writeArrays(name string, arrays [][]byte) error {
 func (p *pass) writePickle(ctx context.Context) (err error) {
 	f, err := os.Create(filepath.Join(p.dir, snapshot.FilePickle))
 	if err != nil {
-		return fail(Built, "NoScratch", transient, err)
+		return fail(Built, noScratch, transient, err)
 	}
 	w := bufio.NewWriterSize(f, 256<<10)
 	err = p.pickle(ctx, w)
 	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
-		return fail(Built, "BuildFailed", inputs, stopped(ctx, fmt.Errorf("write index.pkl: %w", err)))
+		return fail(Built, buildFailed, inputs, fmt.Errorf("write index.pkl: %w", err))
 	}
 	return nil
 }

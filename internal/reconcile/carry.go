@@ -50,7 +50,7 @@ func (p *pass) sinceFull() int {
 // that could be.
 func (p *pass) carries(next snapshot.IndexParams) bool {
 	c := p.files
-	if p.opts.force || p.pointer == nil || p.broken != "" || c.from == nil {
+	if p.opts.force || p.pointer == nil || p.broken != nil || c.from == nil {
 		return false
 	}
 	was := p.pointer.Index
@@ -75,7 +75,7 @@ func (p *pass) carry(ctx context.Context, b snapshot.Builder) error {
 	c.from = nil // 8 MB for 1 M records; a second build of the pass is a full one
 	err := p.fetchServed(ctx, func(path string) error { return b.Reuse(path, p.pointer.Index, from) })
 	if ctx.Err() != nil {
-		return fail(Built, "BuildFailed", inputs, stopped(ctx, err))
+		return fail(Built, buildFailed, inputs, err)
 	}
 	if err != nil {
 		p.log.WarnContext(ctx, "served index not reused", "snapshot", p.pointer.ID, "error", err)

@@ -73,7 +73,7 @@ func (p *pass) parse(ctx context.Context) error {
 	p.step("parse", 0)
 	f, err := os.Open(p.source.path)
 	if err != nil {
-		return fail(Built, "NoScratch", transient, err)
+		return fail(Built, noScratch, transient, err)
 	}
 	defer f.Close()
 	recalled, err := p.recallRefused(ctx)
@@ -87,13 +87,13 @@ func (p *pass) parse(ctx context.Context) error {
 		return p.catalogueError(ctx, err)
 	}
 	if cerr != nil {
-		return fail(Built, "NoScratch", transient, cerr)
+		return fail(Built, noScratch, transient, cerr)
 	}
 	p.files.entries = entries
 	p.source.Records = len(p.files.keys)
-	p.repaired(ctx, report)
+	p.noteRepairs(ctx, report)
 	if p.files.docs, err = store.OpenDocs(p.dir); err != nil {
-		return fail(Built, "NoScratch", transient, err)
+		return fail(Built, noScratch, transient, err)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func (in *intake) begin() error {
 	if err == nil {
 		in.w, err = store.NewDocWriter(in.p.dir)
 	}
-	return fail(Built, "NoScratch", transient, err)
+	return fail(Built, noScratch, transient, err)
 }
 
 func (in *intake) close() ([]snapshot.File, error) {
@@ -142,16 +142,13 @@ func (in *intake) add(ctx context.Context, rec vendors.Record) error {
 	return in.w.Add(rec.ID, rec.Name, rec.Answer, rec.Raw, rec.Digest)
 }
 
-// reasonInvalid: the catalogue was read and refused.
-const reasonInvalid = "CatalogueInvalid"
-
 func (p *pass) catalogueError(ctx context.Context, err error) error {
 	var bad *vendors.CatalogueError
 	if errors.As(err, &bad) {
-		p.source.err = failf(SourceReady, reasonInvalid, terminal, "%s: %w", p.Layout.Source, err)
+		p.source.err = failf(SourceReady, catalogueInvalid, terminal, "%s: %w", p.Layout.Source, err)
 		return p.source.err
 	}
-	return fail(Built, "ParseFailed", transient, stopped(ctx, fmt.Errorf("parse: %w", err)))
+	return fail(Built, parseFailed, transient, fmt.Errorf("parse: %w", err))
 }
 
 // compare counts what changed against the served snapshot, by id and content digest.
@@ -179,7 +176,7 @@ func (p *pass) compare(ctx context.Context) error {
 	defer served.Close()
 	built, err := store.OpenDocIndex(filepath.Join(p.dir, snapshot.FileOffsets))
 	if err != nil {
-		return fail(Built, "NoScratch", transient, err)
+		return fail(Built, noScratch, transient, err)
 	}
 	defer built.Close()
 	p.plan.Added, p.plan.Changed, p.plan.Removed, p.plan.Unchanged = difference(served, built)
@@ -211,7 +208,7 @@ func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
 	}
 	dir := filepath.Join(p.dir, "served")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fail(Built, "NoScratch", transient, err)
+		return nil, fail(Built, noScratch, transient, err)
 	}
 	m := p.pointer.Manifest
 	m.Files = []snapshot.File{f}
@@ -226,7 +223,7 @@ func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
 		p.log.WarnContext(ctx, "served documents unreadable", "snapshot", m.ID, "error", err)
 		return nil, nil
 	}
-	return nil, fail(Built, "BaselineUnreadable", transient, stopped(ctx, err))
+	return nil, fail(Built, baselineUnreadable, transient, err)
 }
 
 // budget stops a build that would cost more than allowed, before anything is bought.
@@ -236,6 +233,5 @@ func (p *pass) budget(context.Context) error {
 		return nil
 	}
 	p.plan.Held = fmt.Sprintf("%d texts, about %d tokens, are above MAX_EMBED_TOKENS=%d", len(p.files.missing), p.files.tokens, limit)
-	p.heldWhy = p.plan.Held
-	return failf(Held, "TokenBudget", terminal, "%w: %s; raise MAX_EMBED_TOKENS", ErrHeld, p.plan.Held)
+	return hold("", tokenBudget, p.plan.Held+"; raise MAX_EMBED_TOKENS")
 }

@@ -17,7 +17,7 @@ const (
 	Built          = "Built"     // a snapshot of the current source and spec exists
 	Verified       = "Verified"  // the gate passed it, and nobody found it corrupt since
 	Promoted       = "Promoted"  // the pointer names it
-	Ready          = "Ready"     // all of the above, and the copies for old readers follow
+	Ready          = "Ready"     // all of the above, and replicas and the copies for old readers follow
 	Held           = "Held"      // a candidate waits for an operator
 	Leader         = "Leader"    // this process leads
 	Suspended      = "Suspended" // an operator suspended or pinned
@@ -47,19 +47,64 @@ const (
 	RejectedMissing = "missing"
 )
 
-// facts are what the steps found out, for the conditions.
-type facts struct {
-	built    string // Built, Adopted, UpToDate
-	verified string // GatePassed
-	pointer  string // NoPointer, PointerInvalid
-	legacy   string // why the copies for old readers lag
-	gc       string // why nothing is collected
-	astray   string // a replica that the pointer does not lead
-	repaired string // why a document was restored, and what was done
-	repairs  []string
-	promoted bool // in this pass
+// reason of a condition. Steps hand on values of this type, and decisions compare them; status.json spells them.
+type reason string
 
-	unembedded *[]store.Unembedded // of the served snapshot, nil = not looked at
+// Reasons, by the condition that they are of.
+const (
+	sourceRead, sourceMissing, sourceUnreadable, catalogueInvalid reason = "Read", "SourceMissing", "SourceUnreadable", "CatalogueInvalid"
+
+	clean, repairedCatalogue, refusedCatalogue reason = "Clean", "Repaired", "Refused"
+
+	allEmbedded, textsRefused reason = "AllEmbedded", "TextsRefused"
+
+	building, builtNew, adopted, upToDate            reason = "Building", "Built", "Adopted", "UpToDate"
+	newerSpec, parseFailed, embeddingFailed          reason = "NewerSpec", "ParseFailed", "EmbeddingFailed"
+	buildFailed, uploadFailed, signingFailed         reason = "BuildFailed", "UploadFailed", "SigningFailed"
+	ledgerUnreadable, ledgerDamaged, leaseUnreadable reason = "LedgerUnreadable", "LedgerDamaged", "LeaseUnreadable"
+	storeUnreadable, baselineUnreadable, noScratch   reason = "StoreUnreadable", "BaselineUnreadable", "NoScratch"
+
+	gatePassed, gateFailed, corrupt                    reason = "GatePassed", "GateFailed", "Corrupt"
+	goldenUnreadable, verdictUnreadable                reason = "GoldenUnreadable", "VerdictUnreadable"
+	indexUnreadable, documentsUnreadable, searchFailed reason = "IndexUnreadable", "DocumentsUnreadable", "SearchFailed"
+	verdictUnwritable                                  reason = "VerdictUnwritable"
+
+	current, reasonPinned, reasonHeld, conflict            reason = "Current", "Pinned", "Held", "Conflict"
+	noPointer, pointerUnreadable, newerFormat, fenceFailed reason = "NoPointer", "PointerUnreadable", "NewerFormat", "FenceFailed"
+	promoteFailed, pinNotCurrent, gcUnreadable             reason = "PromoteFailed", "PinNotCurrent", "GCUnreadable"
+
+	notHeld, tokenBudget reason = "NotHeld", "TokenBudget" // and ReasonGateHeld, ReasonGoldenInvalid
+
+	notSuspended, reasonSuspended reason = "NotSuspended", "Suspended"
+
+	leaseHeld, following, storeRefuses, storeUnavailable reason = "LeaseHeld", "Follower", "StoreRefuses", "StoreUnavailable"
+
+	working, gcInputUnreadable, gcFailed, ledgerFailed reason = "Working", "Unreadable", "Failed", "LedgerFailed"
+
+	serving, notPromoted, replicaAstray, copyFailed reason = "Serving", "NotPromoted", "ReplicaAstray", "CopyFailed"
+	replicasUnreadable, snapshotUnreadable          reason = "ReplicasUnreadable", "SnapshotUnreadable"
+	statusUnreadable, controlUnreadable             reason = "StatusUnreadable", "ControlUnreadable"
+
+	asLeft, controlDeleted, gcDeleted reason = "AsLeft", "ControlDeleted", "GCDeleted"
+	// Why a pointer is not believed; of Promoted, too.
+	pointerDeleted reason = "PointerDeleted"
+	pointerInvalid reason = "PointerInvalid"
+	pointerOlder   reason = "PointerOlder"   // of an earlier generation than was seen
+	pointerForeign reason = "PointerForeign" // of another lineage
+	pointerAhead   reason = "PointerAhead"   // of a generation that cannot have been reached
+	pointerEdited  reason = "PointerEdited"  // the same generation names another snapshot
+)
+
+// condition is one that a step found out.
+type condition struct {
+	kind, status string
+	reason       reason
+	message      string
+}
+
+// say notes a condition. A failure of the pass says otherwise, and a later word replaces an earlier one.
+func (p *pass) say(kind, status string, r reason, message string) {
+	p.said = append(p.said, condition{kind, status, r, message})
 }
 
 // conditions is a set under construction. Whatever is not set keeps what the last pass said.
@@ -70,7 +115,7 @@ type conditions struct {
 	generation int64
 }
 
-func (c *conditions) set(kind, status, reason, message string) {
+func (c *conditions) set(kind, status string, r reason, message string) {
 	at := c.now.UTC().Truncate(time.Second)
 	for _, old := range c.prev {
 		if old.Type == kind && old.Status == status && !old.LastTransitionTime.IsZero() {
@@ -78,7 +123,7 @@ func (c *conditions) set(kind, status, reason, message string) {
 		}
 	}
 	c.next[kind] = store.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message, LastTransitionTime: at, ObservedGeneration: c.generation,
+		Type: kind, Status: status, Reason: string(r), Message: message, LastTransitionTime: at, ObservedGeneration: c.generation,
 	}
 }
 
@@ -111,36 +156,44 @@ func (c *conditions) list() []store.Condition {
 	return out
 }
 
-// conditions folds what the pass saw and did into the set.
+// conditions folds what the pass saw, said and failed in into the set, each over the one before.
 func (p *pass) conditions(err error) []store.Condition {
-	c := &conditions{prev: p.status.Conditions, next: map[string]store.Condition{}, now: p.now}
-	if p.pointer != nil {
-		c.generation = p.pointer.Generation
-	}
-	c.set(Leader, True, "LeaseHeld", fmt.Sprintf("epoch %d", p.lease.holder().Epoch))
+	c := p.newConditions()
+	c.set(Leader, True, leaseHeld, fmt.Sprintf("epoch %d", p.lease.holder().Epoch))
+	c.set(Collected, True, working, "")
 	p.sourceCondition(c)
 	p.cleanCondition(c)
 	p.intentCondition(c)
-	p.progressConditions(c)
-	p.embeddedCondition(c)
+	for _, s := range p.said {
+		c.set(s.kind, s.status, s.reason, s.message)
+	}
+	p.promotedCondition(c)
 	for _, f := range failures(err) {
-		if f.condition == Held {
-			p.heldConditions(c, f)
+		if h, ok := errors.AsType[*heldCandidate](f); ok {
+			c.held(h)
 			continue
 		}
 		c.set(f.condition, False, f.reason, f.Error())
 	}
-	if p.broken != "" {
-		c.set(Verified, False, "Corrupt", p.broken)
+	if p.broken != nil {
+		c.set(Verified, False, corrupt, p.broken.Error())
 	}
 	p.intactCondition(c)
 	p.readyCondition(c)
 	return c.list()
 }
 
+func (p *pass) newConditions() *conditions {
+	c := &conditions{prev: p.status.Conditions, next: map[string]store.Condition{}, now: p.now}
+	if p.pointer != nil {
+		c.generation = p.pointer.Generation
+	}
+	return c
+}
+
 func (p *pass) sourceCondition(c *conditions) {
 	if p.source.err == nil && p.source.SHA256 != "" {
-		c.set(SourceReady, True, "Read", fmt.Sprintf("%s, %d records, ETag %s", p.source.Key, p.source.Records, p.source.ETag))
+		c.set(SourceReady, True, sourceRead, fmt.Sprintf("%s, %d records, ETag %s", p.source.Key, p.source.Records, p.source.ETag))
 		return
 	}
 	for _, f := range failures(p.source.err) {
@@ -151,76 +204,55 @@ func (p *pass) sourceCondition(c *conditions) {
 func (p *pass) intentCondition(c *conditions) {
 	switch {
 	case p.act.Suspended != nil:
-		c.set(Suspended, True, "Suspended", "by "+p.act.Suspended.By+"; indexer resume ends it")
+		c.set(Suspended, True, reasonSuspended, "by "+p.act.Suspended.By+"; indexer resume ends it")
 	case p.act.Pin != nil:
-		c.set(Suspended, True, "Pinned", "to "+p.act.Pin.ID+" by "+p.act.Pin.By+"; indexer unpin ends it")
+		c.set(Suspended, True, reasonPinned, "to "+p.act.Pin.ID+" by "+p.act.Pin.By+"; indexer unpin ends it")
 	default:
-		c.set(Suspended, False, "NotSuspended", "")
+		c.set(Suspended, False, notSuspended, "")
 	}
 }
 
-// progressConditions are what a pass without failures says.
-func (p *pass) progressConditions(c *conditions) {
-	switch p.result {
-	case ResultSuspended, ResultPinned, ResultCollected:
-	default:
-		if p.facts.built != "" {
-			c.set(Built, True, p.facts.built, "")
-			c.set(Verified, True, "GatePassed", "")
-		}
-		if p.pointer != nil && (p.facts.promoted || p.facts.built == "UpToDate") {
-			c.set(Promoted, True, "Current", p.pointer.ID)
-			c.set(Held, False, "NotHeld", "")
-		}
-	}
+// promotedCondition compares the pointer with what it should name.
+func (p *pass) promotedCondition(c *conditions) {
 	switch {
-	case p.pointer == nil && p.facts.pointer != "":
-		c.set(Promoted, False, p.facts.pointer, "")
+	case p.pointer == nil && p.noPointer != "":
+		c.set(Promoted, False, p.noPointer, "")
 	case p.act.Pin != nil && p.pointer != nil && p.act.Pin.ID != p.pointer.ID:
-		c.set(Promoted, False, "PinNotCurrent", "the pin names "+p.act.Pin.ID)
+		c.set(Promoted, False, pinNotCurrent, "the pin names "+p.act.Pin.ID)
 	case p.act.Pin != nil && p.pointer != nil:
-		c.set(Promoted, True, "Pinned", p.pointer.ID)
-		c.set(Verified, True, "GatePassed", "") // or an operator knows better; damage is said below
-	}
-	if p.facts.gc == "" {
-		c.set(Collected, True, "Working", "")
+		c.set(Promoted, True, reasonPinned, p.pointer.ID)
+		c.set(Verified, True, gatePassed, "") // or an operator knows better; damage is said below
 	}
 }
 
-func (p *pass) heldConditions(c *conditions, f *failure) {
-	next := "; indexer promote " + p.held + " --force overrides"
-	if p.held == "" {
-		next = ""
+// held says what waits for an operator: a candidate that was built, or one that was too dear to be.
+func (c *conditions) held(h *heldCandidate) {
+	c.set(Promoted, False, reasonHeld, h.Error())
+	if h.id == "" {
+		c.set(Held, True, h.reason, h.Error())
+		c.set(Built, False, h.reason, h.why)
+		return
 	}
-	c.set(Held, True, f.reason, f.Error()+next)
-	c.set(Promoted, False, "Held", f.Error())
-	if f.reason == ReasonGateHeld || f.reason == ReasonGoldenInvalid {
-		c.set(Built, True, "Built", "")
-		c.set(Verified, False, f.reason, p.heldWhy)
-	} else {
-		c.set(Built, False, f.reason, p.heldWhy)
-	}
+	c.set(Held, True, h.reason, h.Error()+"; indexer promote "+h.id+" --force overrides")
+	c.set(Built, True, builtNew, "")
+	c.set(Verified, False, h.reason, h.why)
 }
 
 // readyCondition names the first thing that is wrong.
 func (p *pass) readyCondition(c *conditions) {
-	for _, kind := range []string{SourceReady, Built, Verified, Promoted} {
+	for _, kind := range []string{SourceReady, Built, Verified, Promoted, Ready} {
 		if n, ok := c.next[kind]; ok && n.Status == False {
-			c.set(Ready, False, n.Reason, n.Message)
+			c.set(Ready, False, reason(n.Reason), n.Message)
 			return
 		}
 	}
 	switch {
 	case p.pointer == nil:
-		c.set(Ready, False, "NoPointer", "nothing was promoted yet")
-	case p.facts.legacy != "":
-		c.set(Ready, False, "CopyFailed", p.facts.legacy)
-	case p.facts.astray != "":
-		c.set(Ready, False, "ReplicaAstray", p.facts.astray)
+		c.set(Ready, False, noPointer, "nothing was promoted yet")
 	case c.is(Promoted, False):
-		c.set(Ready, False, "NotPromoted", "")
+		c.set(Ready, False, notPromoted, "")
 	default:
-		c.set(Ready, True, "Serving", p.pointer.ID)
+		c.set(Ready, True, serving, p.pointer.ID)
 	}
 }
 

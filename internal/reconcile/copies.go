@@ -29,7 +29,7 @@ const (
 // conditional on what was seen before the lease and the pointer were checked again, so a leader that was stopped in
 // between cannot put an old one over a newer. The two files are not replaced together: an old reader may see one of each.
 func (p *pass) copyLegacy(ctx context.Context) error {
-	if p.pointer == nil || p.broken != "" {
+	if p.pointer == nil || p.broken != nil {
 		return nil
 	}
 	form, err := p.formOfCopies(ctx)
@@ -45,8 +45,7 @@ func (p *pass) copyLegacy(ctx context.Context) error {
 			continue
 		}
 		if err := p.keepCopy(ctx, f, form); err != nil {
-			p.facts.legacy = err.Error()
-			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("copy %s to current/: %w", name, err)))
+			return fail(Ready, copyFailed, transient, fmt.Errorf("copy %s to current/: %w", name, err))
 		}
 	}
 	return nil
@@ -64,8 +63,7 @@ func (p *pass) formOfCopies(ctx context.Context) (string, error) {
 	case err == nil:
 		form = formOf(there)
 	case !errors.Is(err, store.ErrNotFound):
-		p.facts.legacy = err.Error()
-		return "", fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("look at the copies in current/: %w", err)))
+		return "", fail(Ready, copyFailed, transient, fmt.Errorf("look at the copies in current/: %w", err))
 	}
 	if form != own {
 		p.log.WarnContext(ctx, "copies for old readers stay as they are, --yes makes them by this command's setting",
@@ -111,7 +109,7 @@ func (p *pass) leaveCopies(ctx context.Context) error {
 		case err == nil:
 			p.log.WarnContext(ctx, "copies for old readers are off, and an old one lies here: delete it when nobody reads it", "url", p.Objects.URL(key))
 		case !errors.Is(err, store.ErrNotFound):
-			return fail(Ready, "CopyFailed", transient, stopped(ctx, fmt.Errorf("look for %s in current/: %w", name, err)))
+			return fail(Ready, copyFailed, transient, fmt.Errorf("look for %s in current/: %w", name, err))
 		}
 	}
 	p.saidCopies = true

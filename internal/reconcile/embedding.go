@@ -29,7 +29,7 @@ func (p *pass) openLedger(ctx context.Context) error {
 	}
 	l, err := store.OpenLedger(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"), p.cfg.Embedding, p.cfg.EmbedHost)
 	if err != nil {
-		return fail(Built, "LedgerUnreadable", transient, stopped(ctx, fmt.Errorf("open ledger: %w", err)))
+		return fail(Built, ledgerUnreadable, transient, fmt.Errorf("open ledger: %w", err))
 	}
 	p.ledger = l
 	if damaged := l.Damaged(); len(damaged) > 0 {
@@ -57,7 +57,7 @@ func (p *pass) embed(ctx context.Context) error {
 		// Asked of the store, not of the clock: a machine that was suspended since the texts were found missing
 		// would buy what another leader has bought meanwhile.
 		if failed = p.lease.confirm(ctx); failed != nil {
-			failed = fail(Built, "LeaseUnreadable", transient, stopped(ctx, failed))
+			failed = fail(Built, leaseUnreadable, transient, failed)
 			break
 		}
 		batch, err := p.embedWindow(ctx, c.missing[start:min(start+step, len(c.missing))])
@@ -73,7 +73,7 @@ func (p *pass) embedError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fail(Built, "EmbeddingFailed", inputs, stopped(ctx, err))
+	return fail(Built, embeddingFailed, inputs, err)
 }
 
 // purchase is what a window brought: rows of keys, in the order they arrived.
@@ -180,13 +180,13 @@ func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error
 	}
 	got, err := p.Embedder.EmbedQuery(ctx, query)
 	if err != nil {
-		return nil, fail(Verified, "EmbeddingFailed", inputs, stopped(ctx, fmt.Errorf("embed golden query: %w", err)))
+		return nil, fail(Verified, embeddingFailed, inputs, fmt.Errorf("embed golden query: %w", err))
 	}
 	if len(got) != len(v) {
-		return nil, failf(Verified, "EmbeddingFailed", inputs, "embed golden query: %d dims, want %d", len(got), len(v))
+		return nil, failf(Verified, embeddingFailed, inputs, "embed golden query: %d dims, want %d", len(got), len(v))
 	}
 	if err := p.flush(ctx, purchase{keys: []store.LedgerKey{key}, rows: got}); err != nil {
-		return nil, fail(Verified, "EmbeddingFailed", transient, stopped(ctx, err))
+		return nil, fail(Verified, embeddingFailed, transient, err)
 	}
 	return got, nil
 }

@@ -31,7 +31,7 @@ const (
 // failure is a pass that stopped: which condition turned False, why, and what decides the retry.
 type failure struct {
 	condition string
-	reason    string
+	reason    reason
 	class     class
 	err       error
 }
@@ -41,19 +41,40 @@ func (f *failure) Unwrap() error { return f.err }
 
 // fail marks err with the condition it falsifies. Errors that carry a mark, a lost lease or the end of the
 // context keep their meaning.
-func fail(condition, reason string, c class, err error) error {
+func fail(condition string, r reason, c class, err error) error {
 	var f *failure
 	if err == nil || errors.As(err, &f) || errors.Is(err, ErrLeaseLost) {
 		return err
 	}
-	return &failure{condition: condition, reason: reason, class: c, err: err}
+	return &failure{condition: condition, reason: r, class: c, err: err}
 }
 
-func failf(condition, reason string, c class, format string, args ...any) error {
-	return fail(condition, reason, c, fmt.Errorf(format, args...))
+func failf(condition string, r reason, c class, format string, args ...any) error {
+	return fail(condition, r, c, fmt.Errorf(format, args...))
 }
 
-// stopped tells an ended context from a failure of the work itself.
+// heldCandidate ends a pass whose candidate waits for an operator, or until something that it was judged by changes.
+type heldCandidate struct {
+	id     string // "" = it was too dear to be built
+	reason reason
+	why    string
+}
+
+func (h *heldCandidate) Error() string {
+	if h.id == "" {
+		return ErrHeld.Error() + ": " + h.why
+	}
+	return ErrHeld.Error() + ": " + h.id + ": " + h.why
+}
+
+func (h *heldCandidate) Unwrap() error { return ErrHeld }
+
+// hold makes the failure of it.
+func hold(id string, r reason, why string) error {
+	return fail(Held, r, terminal, &heldCandidate{id, r, why})
+}
+
+// stopped tells an ended context from a failure of the work itself: asked once, at the end of the work.
 func stopped(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err

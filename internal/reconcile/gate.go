@@ -74,14 +74,14 @@ func (p *pass) judge(ctx context.Context, j *judged) error {
 	if j.fresh {
 		// Before the checks, which then judge the search that would be served.
 		if err := p.tune(ctx, j); err != nil {
-			return stopped(ctx, err)
+			return err
 		}
 	}
 	for _, check := range []func(context.Context, *judged) error{
 		p.judgeVectors, p.judgeRecall, p.judgeRemoved, p.judgeSpec, p.judgeGolden,
 	} {
 		if err := check(ctx, j); err != nil {
-			return stopped(ctx, err)
+			return err
 		}
 	}
 	j.fold()
@@ -147,18 +147,18 @@ func (p *pass) judgeVectors(_ context.Context, j *judged) error {
 	for _, pos := range sample(j.index.Len(), dims) {
 		raw, err := j.docs.Metadata(pos)
 		if err != nil {
-			return failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+			return failf(Verified, documentsUnreadable, inputs, "read document %d: %w", pos, err)
 		}
 		text, err := vendors.TextOf(raw)
 		if err != nil {
-			return failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+			return failf(Verified, documentsUnreadable, inputs, "read document %d: %w", pos, err)
 		}
 		ok, err := p.ledger.Get(store.NewLedgerKey(text, p.cfg.Embedding, p.cfg.EmbedHost), want)
 		if err != nil || !ok {
 			continue // an adopted snapshot may outlive its ledger entries
 		}
 		if err := j.index.Vector(pos, stored); err != nil {
-			return failf(Verified, "IndexUnreadable", inputs, "read vector %d: %w", pos, err)
+			return failf(Verified, indexUnreadable, inputs, "read vector %d: %w", pos, err)
 		}
 		checked++
 		if dot(stored, want) < 1-1e-3 {
@@ -176,23 +176,23 @@ func (p *pass) judgeRecall(ctx context.Context, j *judged) error {
 	queries := make([]float32, len(positions)*dims)
 	for i, pos := range positions {
 		if err := j.index.Vector(pos, queries[i*dims:(i+1)*dims]); err != nil {
-			return failf(Verified, "IndexUnreadable", inputs, "read vector %d: %w", pos, err)
+			return failf(Verified, indexUnreadable, inputs, "read vector %d: %w", pos, err)
 		}
 	}
 	k := min(recallAt, n)
 	_, got, err := j.index.Search(queries, k, nil)
 	if err != nil {
-		return failf(Verified, "SearchFailed", inputs, "search candidate: %w", err)
+		return failf(Verified, searchFailed, inputs, "search candidate: %w", err)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	_, exact, err := j.index.Exact(queries, k, nil)
 	if err != nil {
-		return failf(Verified, "SearchFailed", inputs, "scan candidate: %w", err)
+		return failf(Verified, searchFailed, inputs, "scan candidate: %w", err)
 	}
 	if len(got) != len(positions)*k || len(exact) != len(got) {
-		return failf(Verified, "SearchFailed", inputs, "search candidate: %d and %d results, want %d", len(got), len(exact), len(positions)*k)
+		return failf(Verified, searchFailed, inputs, "search candidate: %d and %d results, want %d", len(got), len(exact), len(positions)*k)
 	}
 	self, hits := 0, 0
 	for q := range positions {
@@ -263,11 +263,11 @@ func (p *pass) judgeSpec(ctx context.Context, j *judged) error {
 func (p *pass) findsItself(ctx context.Context, j *judged, pos int) (bool, error) {
 	raw, err := j.docs.Metadata(pos)
 	if err != nil {
-		return false, failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+		return false, failf(Verified, documentsUnreadable, inputs, "read document %d: %w", pos, err)
 	}
 	text, err := vendors.TextOf(raw)
 	if err != nil {
-		return false, failf(Verified, "DocumentsUnreadable", inputs, "read document %d: %w", pos, err)
+		return false, failf(Verified, documentsUnreadable, inputs, "read document %d: %w", pos, err)
 	}
 	q, err := p.goldenVector(ctx, text)
 	if err != nil {
@@ -275,12 +275,12 @@ func (p *pass) findsItself(ctx context.Context, j *judged, pos int) (bool, error
 	}
 	own := make([]float32, j.index.Dims())
 	if err := j.index.Vector(pos, own); err != nil {
-		return false, failf(Verified, "IndexUnreadable", inputs, "read vector %d: %w", pos, err)
+		return false, failf(Verified, indexUnreadable, inputs, "read vector %d: %w", pos, err)
 	}
 	k := min(recallAt, j.index.Len())
 	_, scores, err := j.index.Search(q, k, nil)
 	if err != nil || len(scores) < k {
-		return false, failf(Verified, "SearchFailed", inputs, "search sampled text: %d scores: %w", len(scores), err)
+		return false, failf(Verified, searchFailed, inputs, "search sampled text: %d scores: %w", len(scores), err)
 	}
 	return dot(q, own) >= float64(scores[k-1])-1e-3, nil // stored vectors may be rounded to a byte a component
 }

@@ -17,7 +17,7 @@ func (p *pass) collect(ctx context.Context) error {
 	if p.pointer == nil {
 		return nil // nothing is deleted while nothing is known to be in use
 	}
-	if !p.opts.gcOnly && !p.facts.promoted && p.Clock.Elapsed() < p.nextGC {
+	if !p.opts.gcOnly && !p.promoted && p.Clock.Elapsed() < p.nextGC {
 		return nil
 	}
 	if p.retentionDiffers != "" {
@@ -31,12 +31,11 @@ func (p *pass) collect(ctx context.Context) error {
 		err = errors.Join(v.unclear, p.bury(ctx, v))
 	}
 	if err != nil {
-		p.facts.gc = err.Error()
-		return fail(Collected, "Unreadable", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
+		return fail(Collected, gcInputUnreadable, transient, fmt.Errorf("collect garbage: %w", err))
 	}
 	v.held = p.held
 	if v.cond.IfAbsent && len(v.doc.Deleting) > 0 {
-		p.repair("GCDeleted", "gc.json was gone; the deletions under way were taken from status.json")
+		p.repaired(gcDeleted, "gc.json was gone; the deletions under way were taken from status.json")
 	}
 	if v.controlGone {
 		v.control = p.act
@@ -59,12 +58,10 @@ func (p *pass) collect(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		p.facts.gc = err.Error()
-		return fail(Collected, "Failed", transient, stopped(ctx, fmt.Errorf("collect garbage: %w", err)))
+		return fail(Collected, gcFailed, transient, fmt.Errorf("collect garbage: %w", err))
 	}
 	if err := p.compactLedger(ctx); err != nil && !errors.Is(err, errHalted) {
-		p.facts.gc = err.Error()
-		return fail(Collected, "LedgerFailed", transient, stopped(ctx, fmt.Errorf("compact ledger: %w", err)))
+		return fail(Collected, ledgerFailed, transient, fmt.Errorf("compact ledger: %w", err))
 	}
 	p.nextGC = p.Clock.Elapsed() + min(10*time.Minute, max(p.cfg.RetainGrace/2, p.cfg.ResyncInterval))
 	if p.opts.gcOnly {

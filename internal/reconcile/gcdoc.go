@@ -93,7 +93,7 @@ func (p *pass) gcDoc() gcDoc { return gcDoc{p.Objects, p.Layout, p.status.Deleti
 func (p *pass) deletingNow(ctx context.Context) (map[string]bool, error) {
 	doc, _, err := p.gcDoc().read(ctx)
 	if err != nil {
-		return nil, fail(Promoted, "GCUnreadable", transient, stopped(ctx, err))
+		return nil, fail(Promoted, gcUnreadable, transient, err)
 	}
 	out := make(map[string]bool, len(doc.Deleting))
 	for id := range doc.Deleting {

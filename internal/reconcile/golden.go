@@ -84,12 +84,12 @@ func (p *pass) judgeGolden(ctx context.Context, j *judged) error {
 func (p *pass) loadGolden(ctx context.Context) ([]byte, error) {
 	body, _, err := p.Objects.Get(ctx, p.Layout.Golden(), store.GetOptions{IfMatch: p.goldenETag})
 	if err != nil {
-		return nil, fail(Verified, "GoldenUnreadable", transient, stopped(ctx, fmt.Errorf("read golden.json: %w", err)))
+		return nil, fail(Verified, goldenUnreadable, transient, fmt.Errorf("read golden.json: %w", err))
 	}
 	defer body.Close()
 	data, err := io.ReadAll(io.LimitReader(body, goldenSize+1))
 	if err != nil {
-		return nil, fail(Verified, "GoldenUnreadable", transient, stopped(ctx, fmt.Errorf("read golden.json: %w", err)))
+		return nil, fail(Verified, goldenUnreadable, transient, fmt.Errorf("read golden.json: %w", err))
 	}
 	return data, nil
 }
@@ -102,7 +102,7 @@ func (p *pass) ask(ctx context.Context, j *judged, q goldenQuery) (ok bool, miss
 	}
 	positions, _, err := j.index.Search(v, min(q.k, j.index.Len()), nil)
 	if err != nil {
-		return false, "", failf(Verified, "SearchFailed", inputs, "search golden query: %w", err)
+		return false, "", failf(Verified, searchFailed, inputs, "search golden query: %w", err)
 	}
 	found := map[string]bool{}
 	for _, pos := range positions {

@@ -25,8 +25,9 @@ type look struct {
 	pointer  string // ETags as the pass that looked read them
 	control  string
 	replicas []replica
-	broken   string
-	settled  bool // every replica alive serves the pointer's snapshot
+	broken   error
+	astray   string // the first replica that the pointer does not lead
+	settled  bool   // every replica alive serves the pointer's snapshot
 }
 
 // due says whether the pass looks around.
@@ -54,7 +55,7 @@ func (p *pass) lookAround(ctx context.Context) error {
 		for _, r := range last.replicas {
 			p.replicas = append(p.replicas, r.older(passed))
 		}
-		p.broken = last.broken
+		p.broken, p.astray = last.broken, last.astray
 		return nil
 	}
 	p.looks = true
@@ -68,8 +69,8 @@ func (p *pass) lookAround(ctx context.Context) error {
 
 // looked notes that the look around is complete.
 func (p *pass) looked() {
-	p.seen.done, p.seen.replicas, p.seen.broken = true, p.replicas, p.broken
-	p.seen.settled = p.broken == ""
+	p.seen.done, p.seen.replicas, p.seen.broken, p.seen.astray = true, p.replicas, p.broken, p.astray
+	p.seen.settled = p.broken == nil
 	for _, r := range fleet(p.replicas, p.pointer) {
 		p.seen.settled = p.seen.settled && r.State == "current" && r.Fetching == "" && r.Rejected == nil
 	}

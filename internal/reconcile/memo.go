@@ -13,7 +13,6 @@ type memo struct {
 	attempts int
 	until    time.Duration // on the monotonic clock; 0 = until the inputs change
 	err      error
-	held     string
 }
 
 // inputKey names everything that a build or its verdict depends on.
@@ -22,7 +21,7 @@ func (p *pass) inputKey() string {
 	if p.pointer != nil {
 		baseline = p.pointer.ID
 	}
-	return fmt.Sprintf("%s|%s|%s|%s|%s|%s", p.source.SHA256, p.specDigest, p.cfg.gateSettings(), p.goldenETag, baseline, p.broken)
+	return fmt.Sprintf("%s|%s|%s|%s|%s|%v", p.source.SHA256, p.specDigest, p.cfg.gateSettings(), p.goldenETag, baseline, p.broken)
 }
 
 // remembered returns the outcome of the last attempt with the same inputs while it still stands.
@@ -34,7 +33,6 @@ func (p *pass) remembered() error {
 	if m.until != 0 && p.Clock.Elapsed() >= m.until {
 		return nil
 	}
-	p.held = m.held
 	return m.err
 }
 
@@ -49,7 +47,7 @@ func (p *pass) remember(err error) {
 	if !errors.As(err, &f) || f.class == transient {
 		return // the loop's own retry is soon enough
 	}
-	m := memo{inputs: key, err: err, attempts: 1, held: p.held}
+	m := memo{inputs: key, err: err, attempts: 1}
 	if p.memo.inputs == key {
 		m.attempts = p.memo.attempts + 1
 	}

@@ -55,18 +55,8 @@ func heightOf(ptr store.Pointer) store.Height {
 	return h
 }
 
-// Why a pointer is not believed, as the condition spells it.
-const (
-	pointerDeleted = "PointerDeleted"
-	pointerInvalid = "PointerInvalid"
-	pointerOlder   = "PointerOlder"   // of an earlier generation than was seen
-	pointerForeign = "PointerForeign" // of another lineage
-	pointerAhead   = "PointerAhead"   // of a generation that cannot have been reached
-	pointerEdited  = "PointerEdited"  // the same generation names another snapshot
-)
-
 // doubt says why ptr cannot be the pointer that was left here, "" when it can.
-func (m memory) doubt(ptr store.Pointer, now time.Time) string {
+func (m memory) doubt(ptr store.Pointer, now time.Time) reason {
 	var since time.Time
 	if m.pointer != nil {
 		since = m.pointer.PromotedAt
@@ -91,7 +81,7 @@ func (m memory) doubt(ptr store.Pointer, now time.Time) string {
 // else the one that was remembered, else the one that was found. It is no promotion, so it is done while pinned and
 // suspended too. done means that there is nothing to restore: the pass goes on without a pointer, and a promotion
 // replaces what is stored under etag.
-func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Pointer) (done bool, err error) {
+func (p *pass) restore(ctx context.Context, etag string, why reason, found *store.Pointer) (done bool, err error) {
 	m := p.memory()
 	known := m.pointer
 	if known == nil {
@@ -103,11 +93,11 @@ func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Po
 	}
 	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
-		return false, fail(Promoted, reason, transient, err)
+		return false, fail(Promoted, why, transient, err)
 	}
 	// What is not a pointer carries no epoch that would stop a leader of the past.
 	if err := p.lease.confirm(ctx); err != nil {
-		return false, fail(Promoted, reason, transient, err)
+		return false, fail(Promoted, why, transient, err)
 	}
 	candidates, err := p.restorable(ctx, known, found)
 	if err != nil {
@@ -121,8 +111,8 @@ func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Po
 		}.apply(ctx)
 		switch {
 		case err == nil:
-			p.log.WarnContext(ctx, "pointer repaired", "reason", reason, "snapshot", next.ID, "generation", next.Generation)
-			p.repair(reason, fmt.Sprintf("current/manifest.json was not as it was left; restored to %s, generation %d", next.ID, next.Generation))
+			p.log.WarnContext(ctx, "pointer repaired", "reason", why, "snapshot", next.ID, "generation", next.Generation)
+			p.repaired(why, fmt.Sprintf("current/manifest.json was not as it was left; restored to %s, generation %d", next.ID, next.Generation))
 			return false, nil
 		case errors.Is(err, ErrLeaseLost):
 			return false, err
@@ -133,7 +123,7 @@ func (p *pass) restore(ctx context.Context, etag, reason string, found *store.Po
 		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrUnsigned):
 			p.log.WarnContext(ctx, "pointer cannot be restored to a snapshot", "snapshot", c.ID, "error", err)
 		default:
-			return false, fail(Promoted, reason, transient, stopped(ctx, fmt.Errorf("restore pointer: %w", err)))
+			return false, fail(Promoted, why, transient, fmt.Errorf("restore pointer: %w", err))
 		}
 	}
 	p.pointerETag = etag
@@ -147,7 +137,7 @@ func (p *pass) restorable(ctx context.Context, known, found *store.Pointer) ([]s
 		control, err = p.lastControl(), nil
 	}
 	if err != nil {
-		return nil, fail(Promoted, "ControlUnreadable", transient, fmt.Errorf("read control: %w", err))
+		return nil, fail(Promoted, controlUnreadable, transient, fmt.Errorf("read control: %w", err))
 	}
 	var out []store.Pointer
 	if control.Pin != nil && control.Pin.ID != known.ID {
@@ -156,7 +146,7 @@ func (p *pass) restorable(ctx context.Context, known, found *store.Pointer) ([]s
 		case err == nil:
 			out = append(out, store.Pointer{Manifest: m, ManifestSHA256: sha})
 		case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, snapshot.ErrCorrupt) && !errors.Is(err, snapshot.ErrNewer):
-			return nil, fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read the pinned manifest: %w", err))
+			return nil, fail(Promoted, pointerUnreadable, transient, fmt.Errorf("read the pinned manifest: %w", err))
 		}
 	}
 	out = append(out, *known)
@@ -205,30 +195,35 @@ func (p *pass) restoreControl(ctx context.Context) (store.Control, store.Info, e
 	case err == nil && !lost:
 	case err == nil:
 		p.log.WarnContext(ctx, "control restored", "pinned", c.Pin != nil, "suspended", c.Suspended != nil)
-		p.repair("ControlDeleted", "control.json was gone; what operators wanted was restored from status.json")
+		p.repaired(controlDeleted, "control.json was gone; what operators wanted was restored from status.json")
 	case errors.Is(err, store.ErrConflict):
 		return store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
 	case errors.Is(err, store.ErrDeleteMarker) && !lost:
 		return store.Control{}, store.Info{}, nil
 	case errors.Is(err, store.ErrDeleteMarker):
-		p.repair("ControlDeleted", "control.json was deleted and cannot be written; what operators wanted holds: "+p.undelete(p.Layout.Control()))
+		p.repaired(controlDeleted, "control.json was deleted and cannot be written; what operators wanted holds: "+p.undelete(p.Layout.Control()))
 		err = nil
 	}
 	return c, info, err
 }
 
-// repair notes for the condition what was not as it was left.
-func (p *pass) repair(reason, message string) {
-	if p.facts.repaired == "" {
-		p.facts.repaired = reason
-	}
-	p.facts.repairs = append(p.facts.repairs, message)
+// repair of a document that was not as it was left.
+type repair struct {
+	reason  reason
+	message string
 }
+
+// repaired notes one for the condition.
+func (p *pass) repaired(r reason, message string) { p.repairs = append(p.repairs, repair{r, message}) }
 
 // intactCondition stays False for a while after the last repair.
 func (p *pass) intactCondition(c *conditions) {
-	if p.facts.repaired != "" {
-		c.set(Intact, False, p.facts.repaired, strings.Join(p.facts.repairs, "; "))
+	if len(p.repairs) > 0 {
+		messages := make([]string, len(p.repairs))
+		for i, r := range p.repairs {
+			messages[i] = r.message
+		}
+		c.set(Intact, False, p.repairs[0].reason, strings.Join(messages, "; "))
 		return
 	}
 	for _, old := range c.prev {
@@ -236,7 +231,7 @@ func (p *pass) intactCondition(c *conditions) {
 			return
 		}
 	}
-	c.set(Intact, True, "AsLeft", "")
+	c.set(Intact, True, asLeft, "")
 }
 
 // unfollowed says which live replica serves something that the pointer does not lead to, "" for none: it is ahead of the

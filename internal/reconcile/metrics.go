@@ -152,7 +152,7 @@ func (m *Metrics) passed(p *pass, out Outcome, took time.Duration) {
 	if p.source.Records > 0 {
 		m.records.Set(float64(p.source.Records))
 	}
-	if list, known := p.repairs(); known {
+	if list, known := p.catalogueRepairs(); known {
 		m.repaired.Reset()
 		for _, k := range vendors.RepairKinds {
 			m.repaired.WithLabelValues(k).Set(0)

@@ -31,7 +31,7 @@ func (p *pass) readPointer(ctx context.Context) error {
 			return err
 		}
 	}
-	return failf(Promoted, "FenceFailed", transient, "fence: the pointer kept changing")
+	return failf(Promoted, fenceFailed, transient, "fence: the pointer kept changing")
 }
 
 // tryPointer is one round of readPointer; done is false when the pointer was written meanwhile.
@@ -40,17 +40,17 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 	if !info.Date.IsZero() {
 		p.now = info.Date
 	}
-	reason := ""
+	var why reason
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		reason, p.facts.pointer, info.ETag = pointerDeleted, "NoPointer", ""
+		why, p.noPointer, info.ETag = pointerDeleted, noPointer, ""
 	case errors.Is(err, store.ErrPointerInvalid):
 		p.log.WarnContext(ctx, "pointer invalid", "error", err)
-		reason, p.facts.pointer = pointerInvalid, pointerInvalid
+		why, p.noPointer = pointerInvalid, pointerInvalid
 	case errors.Is(err, snapshot.ErrNewer):
-		return false, fail(Promoted, "NewerFormat", transient, fmt.Errorf("read pointer: %w", err))
+		return false, fail(Promoted, newerFormat, transient, fmt.Errorf("read pointer: %w", err))
 	case err != nil:
-		return false, fail(Promoted, "PointerUnreadable", transient, fmt.Errorf("read pointer: %w", err))
+		return false, fail(Promoted, pointerUnreadable, transient, fmt.Errorf("read pointer: %w", err))
 	}
 	if err != nil {
 		// Without a pointer status.json alone says which epoch leads, and what we remember of it may be another term's.
@@ -58,23 +58,23 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 		if err := p.readStatus(ctx); err != nil {
 			return false, err
 		}
-		return p.restore(ctx, info.ETag, reason, nil)
+		return p.restore(ctx, info.ETag, why, nil)
 	}
 	if err := p.lease.yield("the pointer", ptr.Epoch); err != nil {
 		return false, err
 	}
-	if reason := p.memory().doubt(ptr, p.now); reason != "" {
-		if done, err := p.restore(ctx, info.ETag, reason, &ptr); !done || err != nil {
+	if why := p.memory().doubt(ptr, p.now); why != "" {
+		if done, err := p.restore(ctx, info.ETag, why, &ptr); !done || err != nil {
 			return false, err
 		}
 		// Nothing of it is whole: what is there is served until a promotion replaces it, above what was seen.
-		p.repair(reason, "current/manifest.json was not as it was left, and no snapshot of it is whole")
+		p.repaired(why, "current/manifest.json was not as it was left, and no snapshot of it is whole")
 	}
 	if epoch := p.lease.epoch(); ptr.Epoch != epoch {
 		if info, err = p.fence(ctx, ptr, info.ETag, epoch); errors.Is(err, store.ErrConflict) {
 			return false, nil
 		} else if err != nil {
-			return false, fail(Promoted, "FenceFailed", transient, fmt.Errorf("fence: %w", err))
+			return false, fail(Promoted, fenceFailed, transient, fmt.Errorf("fence: %w", err))
 		}
 		ptr.Epoch = epoch
 	}
@@ -112,7 +112,7 @@ func (p *pass) readStatus(ctx context.Context) error {
 		s = p.status
 		p.log.WarnContext(ctx, "status unreadable, it will be written anew", "error", err)
 	case err != nil:
-		return fail(Ready, "StatusUnreadable", transient, fmt.Errorf("read status: %w", err))
+		return fail(Ready, statusUnreadable, transient, fmt.Errorf("read status: %w", err))
 	}
 	if err := p.lease.yield("status.json", s.Epoch); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (p *pass) readControl(ctx context.Context) error {
 		control, info, err = p.restoreControl(ctx)
 	}
 	if err != nil {
-		return fail(Ready, "ControlUnreadable", transient, fmt.Errorf("read control: %w", err))
+		return fail(Ready, controlUnreadable, transient, fmt.Errorf("read control: %w", err))
 	}
 	p.act, p.actRead, p.Reconciler.control = control, true, info.ETag
 	if q := control.Request; q != nil && (p.status.Handled == nil || p.status.Handled.Token != q.Token) {
@@ -161,9 +161,9 @@ func (p *pass) readSource(ctx context.Context) error {
 	case errors.Is(err, store.ErrNotModified):
 		p.source = source{Source: known}
 	case errors.Is(err, store.ErrNotFound):
-		p.source.err = failf(SourceReady, "SourceMissing", transient, "%s: %w", p.Layout.Source, err)
+		p.source.err = failf(SourceReady, sourceMissing, transient, "%s: %w", p.Layout.Source, err)
 	case err != nil:
-		p.source.err = fail(SourceReady, "SourceUnreadable", transient, fmt.Errorf("read source: %w", stopped(ctx, err)))
+		p.source.err = fail(SourceReady, sourceUnreadable, transient, fmt.Errorf("read source: %w", err))
 	default:
 		p.source = source{path: path, Source: store.Source{
 			Key: p.Layout.Source, ETag: info.ETag, VersionID: info.VersionID, SHA256: sum,
@@ -191,7 +191,7 @@ func (p *pass) download(ctx context.Context) error {
 	path := filepath.Join(p.dir, "source")
 	info, sum, err := store.FetchSource(ctx, p.Objects, p.Layout.Source, path, store.GetOptions{})
 	if err != nil {
-		return fail(SourceReady, "SourceUnreadable", transient, fmt.Errorf("read source: %w", err))
+		return fail(SourceReady, sourceUnreadable, transient, fmt.Errorf("read source: %w", err))
 	}
 	p.source.path = path
 	p.source.Source = store.Source{Key: p.Layout.Source, ETag: info.ETag, VersionID: info.VersionID, SHA256: sum}
@@ -202,7 +202,7 @@ func (p *pass) download(ctx context.Context) error {
 func (p *pass) readGolden(ctx context.Context) error {
 	info, err := p.Objects.Head(ctx, p.Layout.Golden())
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fail(Verified, "GoldenUnreadable", transient, fmt.Errorf("look at golden.json: %w", err))
+		return fail(Verified, goldenUnreadable, transient, fmt.Errorf("look at golden.json: %w", err))
 	}
 	p.goldenETag = info.ETag
 	return nil
@@ -210,7 +210,7 @@ func (p *pass) readGolden(ctx context.Context) error {
 
 // upToDate: the served snapshot was built from this source and spec and is whole.
 func (p *pass) upToDate() bool {
-	return p.pointer != nil && p.broken == "" &&
+	return p.pointer != nil && p.broken == nil &&
 		p.pointer.Source.SHA256 == p.source.SHA256 && p.pointer.SpecDigest == p.specDigest
 }
 

@@ -54,7 +54,9 @@ type pass struct {
 	looks       bool           // around, and what it saw; see look.go
 	seen        look
 	replicas    []replica
-	broken      string // why the served snapshot must be rebuilt, "" = it is whole
+	noPointer   reason // why the pointer is nil
+	broken      error  // why the served snapshot must be rebuilt, nil = it is whole
+	astray      string // which replica the pointer does not lead, "" = none
 	source      source
 	goldenETag  string
 
@@ -66,10 +68,12 @@ type pass struct {
 	plan      PlanReport
 	result    string
 	message   string
-	held      string // a candidate that waits for an operator
-	heldWhy   string
-	conflicts bool
-	facts     facts
+	origin    reason // of the snapshot that is wanted: builtNew, adopted or upToDate
+	held      string // the candidate that waits for an operator
+	promoted  bool   // in this pass
+	overtaken bool   // somebody else wrote the pointer: look again at once
+	said      []condition
+	repairs   []repair
 	// How a command's retention differs from the deployment's: nothing is collected by it.
 	retentionDiffers string
 	ledger           *store.Ledger
@@ -93,21 +97,22 @@ func (r *Reconciler) pass(ctx context.Context, o passOptions) (out Outcome) {
 		out = p.record(ctx, beganAt, r.Clock.Elapsed()-began, err)
 	}()
 	if p.dir, err = r.scratch(); err != nil {
-		err = fail(Built, "NoScratch", transient, err)
+		err = fail(Built, noScratch, transient, err)
 		return
 	}
-	err = p.run(ctx)
+	err = stopped(ctx, p.run(ctx))
 	return
 }
 
 // run is the order of the protocol. A failure to build leaves the served snapshot's own upkeep running.
 func (p *pass) run(ctx context.Context) error {
-	if err := p.observe(ctx); err != nil {
+	err := p.observe(ctx)
+	p.held = p.stillHeld(err)
+	if err != nil {
 		return err
 	}
 	suspended, pinned := p.act.Suspended != nil, p.act.Pin != nil
 	p.readRetention()
-	var err error
 	switch {
 	case suspended:
 		p.result, p.message = ResultSuspended, "suspended by "+p.act.Suspended.By
@@ -122,19 +127,17 @@ func (p *pass) run(ctx context.Context) error {
 			err = p.converge(ctx)
 		}
 	}
-	if p.held == "" && (err != nil || suspended || pinned || p.opts.gcOnly) {
-		p.keepHeld() // this pass did not find out
-	}
+	p.held = p.stillHeld(err)
 	if errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 		return err
 	}
 	// The copies follow the pointer whatever operators want: a rollback must reach old readers, and a leader that died
 	// between the two copies leaves a pair that does not belong together.
-	if p.looks || p.facts.promoted {
-		err = errors.Join(err, p.copyLegacy(ctx))
-	}
-	if p.looks && p.facts.legacy == "" {
-		p.looked()
+	if p.looks || p.promoted {
+		lag := p.copyLegacy(ctx)
+		if err = errors.Join(err, lag); p.looks && lag == nil {
+			p.looked()
+		}
 	}
 	if suspended || pinned || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
 		return err
@@ -142,11 +145,16 @@ func (p *pass) run(ctx context.Context) error {
 	return errors.Join(err, p.collect(ctx))
 }
 
-// keepHeld goes on holding what the last pass held, unless an operator promoted it.
-func (p *pass) keepHeld() {
-	if p.pointer == nil || p.pointer.ID != p.status.Held {
-		p.held = p.status.Held
+// stillHeld is the candidate that waits for an operator after err: the one that the pass ended with, or the one of the
+// last pass, unless it was promoted since or this pass made the catalogue's own snapshot current.
+func (p *pass) stillHeld(err error) string {
+	if h, ok := errors.AsType[*heldCandidate](err); ok && h.id != "" {
+		return h.id
 	}
+	if p.origin != "" && err == nil || p.pointer != nil && p.pointer.ID == p.status.Held {
+		return ""
+	}
+	return p.status.Held
 }
 
 // observe reads the pointer first, then the operator's intent, then what it is compared with. The ETag read
@@ -157,8 +165,11 @@ func (p *pass) observe(ctx context.Context) error {
 		p.readPointer, p.readControl, p.lookAround, p.readSource,
 	} {
 		if err := step(ctx); err != nil {
-			return stopped(ctx, err)
+			return err
 		}
+	}
+	if p.astray != "" {
+		p.say(Ready, False, replicaAstray, p.astray)
 	}
 	return nil
 }
@@ -180,7 +191,7 @@ func (p *pass) converge(ctx context.Context) error {
 	}
 	if p.pointer != nil && p.pointer.Spec.Unknown != "" && !p.opts.force {
 		// By our spec it would be another one, and the release that knows it would change it back.
-		return failf(Built, "NewerSpec", terminal, "%s was built by a newer release, with a spec that this one does not know: "+
+		return failf(Built, newerSpec, terminal, "%s was built by a newer release, with a spec that this one does not know: "+
 			"waits for an indexer of that release; indexer reconcile --force builds by this one's", p.pointer.ID)
 	}
 	if err := p.readGolden(ctx); err != nil {
@@ -198,16 +209,31 @@ func (p *pass) converge(ctx context.Context) error {
 	}
 	err = stopped(ctx, err)
 	p.remember(err)
+	if err == nil {
+		p.sayServed()
+	}
 	return err
 }
 
 // unchanged ends a pass with the served snapshot as the one that is wanted.
 func (p *pass) unchanged(ctx context.Context) error {
-	p.facts.built, p.facts.verified = "UpToDate", "GatePassed"
 	p.memo = memo{}
-	list, err := p.servedUnembedded(ctx)
-	p.facts.unembedded = &list
-	return err
+	p.sayBuilt(upToDate)
+	p.sayServed()
+	return p.sayEmbedded(ctx)
+}
+
+// sayBuilt: there is a snapshot of the current source and spec, and the gate has nothing against it.
+func (p *pass) sayBuilt(origin reason) {
+	p.origin = origin
+	p.say(Built, True, origin, "")
+	p.say(Verified, True, gatePassed, "")
+}
+
+// sayServed: the pointer names it.
+func (p *pass) sayServed() {
+	p.say(Promoted, True, current, p.pointer.ID)
+	p.say(Held, False, notHeld, "")
 }
 
 // candidate adopts a complete snapshot of the same source and spec, or builds one.
@@ -221,7 +247,7 @@ func (p *pass) candidate(ctx context.Context) error {
 		p.parse, p.compare, p.budget, p.embed, p.stillRefused, p.setAside, p.build, p.judgeBuilt, p.upload,
 	} {
 		if err := step(ctx); err != nil {
-			return stopped(ctx, err)
+			return err
 		}
 		if err := p.lease.check(); err != nil {
 			return err

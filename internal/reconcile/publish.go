@@ -36,10 +36,10 @@ func (p *pass) upload(ctx context.Context) error {
 	p.step("upload", p.manifest.Size())
 	data, err := store.MarshalManifest(p.manifest)
 	if err != nil {
-		return fail(Built, "UploadFailed", transient, err)
+		return fail(Built, uploadFailed, transient, err)
 	}
 	if err := p.sign(ctx, data); err != nil {
-		return fail(Built, "SigningFailed", transient, stopped(ctx, err))
+		return fail(Built, signingFailed, transient, err)
 	}
 	var shown int64
 	_, err = store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.manifest, func(done, _ int64) {
@@ -47,18 +47,18 @@ func (p *pass) upload(ctx context.Context) error {
 		shown = done
 	})
 	if err != nil {
-		return fail(Built, "UploadFailed", transient, stopped(ctx, err))
+		return fail(Built, uploadFailed, transient, err)
 	}
 	p.sha = store.ManifestDigest(data)
 	p.log.InfoContext(ctx, "snapshot uploaded", "snapshot", p.manifest.ID, "url", p.Objects.URL(p.Layout.Snapshot(p.manifest.ID)),
 		"bytes", p.manifest.Size(), "vectors", p.manifest.Stats.Vectors)
-	p.facts.built = "Built"
+	p.sayBuilt(builtNew)
 	report := p.manifest.Gate
 	if err := p.writeVerdict(ctx, p.manifest.ID, store.Verdict{Result: report.Result, Gate: report}); err != nil {
 		return err
 	}
 	if report.Result == VerdictHeld {
-		return p.hold(p.manifest.ID, report)
+		return holdJudged(p.manifest.ID, report)
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func (p *pass) promote(ctx context.Context) error {
 	p.step("promote", 0)
 	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
-		return fail(Promoted, "ReplicasUnreadable", transient, stopped(ctx, err))
+		return fail(Promoted, replicasUnreadable, transient, err)
 	}
 	if err := p.stillWanted(ctx); err != nil {
 		return err
@@ -110,22 +110,20 @@ func (p *pass) promote(ctx context.Context) error {
 	case errors.Is(err, ErrLeaseLost):
 		return err
 	case errors.Is(err, store.ErrConflict):
-		p.conflicts = true
-		return fail(Promoted, "Conflict", transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
+		p.overtaken = true
+		return fail(Promoted, conflict, transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
 	case errors.Is(err, store.ErrDeleteMarker):
-		return fail(Promoted, "PointerDeleted", transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
+		return fail(Promoted, pointerDeleted, transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
 	default:
 		delete(p.manifests, p.manifest.ID) // whatever was believed of it
-		return fail(Promoted, "PromoteFailed", transient, stopped(ctx, fmt.Errorf("promote %s: %w", p.manifest.ID, err)))
+		return fail(Promoted, promoteFailed, transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
 	}
 	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
-	p.pointer, p.pointerETag, p.broken = &next, info.ETag, ""
+	p.pointer, p.pointerETag, p.broken = &next, info.ETag, nil
 	p.lease.saw(heightOf(next))
 	p.result, p.message = ResultPromoted, next.Reason
-	p.facts.promoted = true
-	list, err := p.servedUnembedded(ctx)
-	p.facts.unembedded = &list
-	return err
+	p.promoted = true
+	return p.sayEmbedded(ctx)
 }
 
 // stillWanted reads the operator's intent and the lease again when there is no pointer, whose ETag would otherwise
@@ -135,14 +133,14 @@ func (p *pass) stillWanted(ctx context.Context) error {
 		return nil
 	}
 	if err := p.readControl(ctx); err != nil {
-		return stopped(ctx, err)
+		return err
 	}
 	if err := p.lease.confirm(ctx); err != nil {
-		return fail(Promoted, "LeaseUnreadable", transient, stopped(ctx, err))
+		return fail(Promoted, leaseUnreadable, transient, err)
 	}
 	if p.act.Suspended != nil || p.act.Pin != nil {
-		p.conflicts = true
-		return failf(Promoted, "Conflict", transient, "promote %s: an operator was faster: %w", p.manifest.ID, store.ErrConflict)
+		p.overtaken = true
+		return failf(Promoted, conflict, transient, "promote %s: an operator was faster: %w", p.manifest.ID, store.ErrConflict)
 	}
 	return nil
 }
@@ -155,9 +153,9 @@ func (p *pass) reason() string {
 		return ReasonPin
 	case p.pointer == nil:
 		return ReasonFirst
-	case p.broken != "":
+	case p.broken != nil:
 		return ReasonBroken
-	case p.facts.built == "Adopted":
+	case p.origin == adopted:
 		return ReasonAdopted
 	case p.pointer.Source.SHA256 != p.source.SHA256:
 		return ReasonSource
@@ -179,14 +177,14 @@ func (p *pass) keepPin(ctx context.Context) error {
 	}
 	m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, pin.ID, "")
 	if err != nil {
-		return fail(Promoted, "PinNotCurrent", transient, fmt.Errorf("serve the pinned %s: %w", pin.ID, stopped(ctx, err)))
+		return fail(Promoted, pinNotCurrent, transient, fmt.Errorf("serve the pinned %s: %w", pin.ID, err))
 	}
 	v, err := readIfAny[store.Verdict](ctx, p.Objects, p.Layout.Verdict(pin.ID), "verdict")
 	if err != nil {
-		return fail(Promoted, "PinNotCurrent", transient, stopped(ctx, err))
+		return fail(Promoted, pinNotCurrent, transient, err)
 	}
 	if v.Result == VerdictCorrupt {
-		return failf(Promoted, "PinNotCurrent", transient, "serve the pinned %s: %w: %s", pin.ID, snapshot.ErrCorrupt, v.Message)
+		return failf(Promoted, pinNotCurrent, transient, "serve the pinned %s: %w: %s", pin.ID, snapshot.ErrCorrupt, v.Message)
 	}
 	p.manifest, p.sha = m, sha
 	return p.promote(ctx)

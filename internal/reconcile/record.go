@@ -33,7 +33,7 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 		p.result = ResultHeld
 	case errors.Is(err, ErrDiffers):
 		p.result = ResultRefused
-	case p.facts.promoted:
+	case p.promoted:
 		// The promotion stands; what failed after it is tried again, and said in the message.
 		out.Err, out.ExitCode = nil, ExitDone
 	default:
@@ -66,7 +66,7 @@ func (p *pass) requeue(err error) time.Duration {
 		soon = soon || (f.class == transient && !errors.Is(f, store.ErrNotFound))
 	}
 	switch {
-	case p.conflicts:
+	case p.overtaken:
 		return min(resync, p.Clock.jitter(200*time.Millisecond))
 	case soon:
 		p.Reconciler.failures++
@@ -188,11 +188,8 @@ func sameNews(a, b store.Status) bool {
 // announceBuild says in status.json that a long build is under way.
 func (p *pass) announceBuild(ctx context.Context) {
 	s := p.status
-	c := &conditions{prev: s.Conditions, next: map[string]store.Condition{}, now: p.now}
-	if p.pointer != nil {
-		c.generation = p.pointer.Generation
-	}
-	c.set(Built, Unknown, "Building", fmt.Sprintf("embedding %d of %d texts, about %d tokens", len(p.files.missing), len(p.files.keys), p.files.tokens))
+	c := p.newConditions()
+	c.set(Built, Unknown, building, fmt.Sprintf("embedding %d of %d texts, about %d tokens", len(p.files.missing), len(p.files.keys), p.files.tokens))
 	s.FormatVersion, s.Epoch, s.Owner, s.Host, s.At = store.FormatVersion, p.lease.epoch(), p.owner, p.cfg.Host, p.Clock.Now().UTC()
 	s.Conditions, s.Source = c.list(), p.source.Source
 	if s.Replicas = fleet(p.replicas, p.pointer); p.pointer != nil {
@@ -212,16 +209,16 @@ func (r *Reconciler) publish(s store.Status) {
 func (r *Reconciler) follow(err error) {
 	h := r.lease.holder()
 	c := store.Condition{
-		Type: Leader, Status: False, Reason: "Follower", Message: "led by " + h.Host + " (" + h.Owner + ")",
+		Type: Leader, Status: False, Reason: string(following), Message: "led by " + h.Host + " (" + h.Owner + ")",
 		LastTransitionTime: r.Clock.Now().UTC(),
 	}
 	switch {
 	case errors.Is(err, snapshot.ErrNewer):
-		c.Reason, c.Message = "NewerFormat", "waits for an indexer of that release: "+err.Error()
+		c.Reason, c.Message = string(newerFormat), "waits for an indexer of that release: "+err.Error()
 	case store.Refusal(err):
-		c.Reason, c.Message = "StoreRefuses", err.Error()
+		c.Reason, c.Message = string(storeRefuses), err.Error()
 	case err != nil:
-		c.Reason, c.Message = "StoreUnavailable", err.Error()
+		c.Reason, c.Message = string(storeUnavailable), err.Error()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
-// repaired takes note of what was put right in the catalogue and says so, once for each reading.
-func (p *pass) repaired(ctx context.Context, report vendors.Report) {
+// noteRepairs takes note of what was put right in the catalogue and says so, once for each reading.
+func (p *pass) noteRepairs(ctx context.Context, report vendors.Report) {
 	for _, r := range report.Repairs {
 		one := store.Repair{Kind: r.Kind, Count: r.Count, IDs: r.IDs}
 		if r.Kind == vendors.RepairDuplicateID {
@@ -21,8 +21,8 @@ func (p *pass) repaired(ctx context.Context, report vendors.Report) {
 	}
 }
 
-// repairs is what was put right in the catalogue as this pass found it; known is false when the pass did not find out.
-func (p *pass) repairs() (list []store.Repair, known bool) {
+// catalogueRepairs is what was put right in the catalogue as this pass found it; known is false when the pass did not find out.
+func (p *pass) catalogueRepairs() (list []store.Repair, known bool) {
 	switch {
 	case p.source.err != nil:
 	case p.files != nil && p.files.docs != nil:
@@ -36,23 +36,23 @@ func (p *pass) repairs() (list []store.Repair, known bool) {
 }
 
 func (p *pass) cleanCondition(c *conditions) {
-	list, known := p.repairs()
+	list, known := p.catalogueRepairs()
 	switch {
 	case !known && p.source.err != nil:
 		for _, f := range failures(p.source.err) {
-			if f.reason == reasonInvalid {
-				c.set(CatalogueClean, Unknown, "Refused", "see "+SourceReady)
+			if f.reason == catalogueInvalid {
+				c.set(CatalogueClean, Unknown, refusedCatalogue, "see "+SourceReady)
 			}
 		}
 	case !known: // what the last pass said stands
 	case len(list) == 0:
-		c.set(CatalogueClean, True, "Clean", "")
+		c.set(CatalogueClean, True, clean, "")
 	default:
 		var said []string
 		for _, r := range list {
 			said = append(said, explainRepair(r))
 		}
-		c.set(CatalogueClean, False, "Repaired", strings.Join(said, "; ")+"; `indexer check` shows the lines")
+		c.set(CatalogueClean, False, repairedCatalogue, strings.Join(said, "; ")+"; `indexer check` shows the lines")
 	}
 }
 

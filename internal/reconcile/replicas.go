@@ -155,19 +155,19 @@ func highestGeneration(beats []replica, lineage string, most int64) int64 {
 func (p *pass) readReplicas(ctx context.Context) error {
 	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
 	if err != nil {
-		return fail(Ready, "ReplicasUnreadable", transient, err)
+		return fail(Ready, replicasUnreadable, transient, err)
 	}
 	p.replicas = beats
 	if p.pointer == nil {
 		return nil
 	}
-	p.facts.astray = unfollowed(beats, *p.pointer, p.memory().highest, p.storeNow())
-	if p.facts.astray == "" {
+	p.astray = unfollowed(beats, *p.pointer, p.memory().highest, p.storeNow())
+	if p.astray == "" {
 		return nil
 	}
 	// It may follow a pointer that was written since ours was read.
 	if info, err := p.Objects.Head(ctx, p.Layout.Pointer()); err == nil && info.ETag != p.pointerETag {
-		p.facts.astray, p.conflicts = "", true
+		p.astray, p.overtaken = "", true
 	}
 	return nil
 }
@@ -181,25 +181,25 @@ func (p *pass) readServed(ctx context.Context) error {
 	ptr := p.pointer
 	missing, err := absentFiles(ctx, p.Objects, p.Layout, ptr.Manifest)
 	if err != nil {
-		return fail(Ready, "SnapshotUnreadable", transient, err)
+		return fail(Ready, snapshotUnreadable, transient, err)
 	}
 	if missing != "" {
-		p.broken = "missing " + missing
+		p.broken = fmt.Errorf("missing %s", missing)
 		return nil
 	}
 	switch err := p.trusts(ctx, ptr.ID, ptr.ManifestSHA256); {
 	case errors.Is(err, store.ErrUnsigned), errors.Is(err, snapshot.ErrCorrupt):
-		p.broken = err.Error() // replicas with keys refuse it, so it is built again and signed
+		p.broken = err // replicas with keys refuse it, so it is built again and signed
 		return nil
 	case err != nil:
-		return fail(Ready, "SnapshotUnreadable", transient, err)
+		return fail(Ready, snapshotUnreadable, transient, err)
 	}
 	v, _, err := store.ReadDoc[store.Verdict](ctx, p.Objects, p.Layout.Verdict(ptr.ID), store.GetOptions{})
 	if err != nil && !noVerdict(err) {
-		return fail(Ready, "SnapshotUnreadable", transient, fmt.Errorf("read verdict: %w", err))
+		return fail(Ready, snapshotUnreadable, transient, fmt.Errorf("read verdict: %w", err))
 	}
 	if v.Result == VerdictCorrupt {
-		p.broken = "corrupt: " + v.Message
+		p.broken = fmt.Errorf("corrupt: %s", v.Message)
 		return nil
 	}
 	return p.rehash(ctx)
@@ -238,11 +238,11 @@ func (p *pass) rehash(ctx context.Context) error {
 		p.Reconciler.rehashed = open // whatever is not open any more is forgotten
 		return nil
 	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
-		p.broken = "corrupt: " + err.Error()
+		p.broken = fmt.Errorf("corrupt: %w", err)
 		p.log.ErrorContext(ctx, "served snapshot corrupt", "snapshot", ptr.ID, "error", err)
 		return p.writeVerdict(ctx, ptr.ID, store.Verdict{Result: VerdictCorrupt, Message: err.Error()})
 	}
-	return fail(Ready, "SnapshotUnreadable", transient, stopped(ctx, err))
+	return fail(Ready, snapshotUnreadable, transient, err)
 }
 
 // absentFiles returns the first file of m that is not stored with its size, "" when all are. One listing tells; what

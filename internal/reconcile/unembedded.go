@@ -118,7 +118,7 @@ func (p *pass) stillRefused(context.Context) error {
 // retryFailed says that err ended nothing but an attempt to do better than the served snapshot, which is up to date.
 func (p *pass) retryFailed(ctx context.Context, err error) bool {
 	f, ok := errors.AsType[*failure](err)
-	if !p.opts.retry || !ok || f.reason != "EmbeddingFailed" || ctx.Err() != nil {
+	if !p.opts.retry || !ok || f.reason != embeddingFailed || ctx.Err() != nil {
 		return false
 	}
 	p.Reconciler.retried = retried{p.pointer.ID, p.Clock.Elapsed()}
@@ -140,7 +140,7 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 	}
 	dir := filepath.Join(p.dir, "served")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fail(Built, "NoScratch", transient, err)
+		return nil, fail(Built, noScratch, transient, err)
 	}
 	m := p.pointer.Manifest
 	m.Files = []snapshot.File{f}
@@ -153,7 +153,7 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt):
 		p.log.WarnContext(ctx, "list of records without vectors unreadable", "snapshot", m.ID, "error", err)
 	case err != nil:
-		return nil, fail(Built, "BaselineUnreadable", transient, stopped(ctx, err))
+		return nil, fail(Built, baselineUnreadable, transient, err)
 	}
 	p.Reconciler.unembedded = unembeddedOf{m.ID, records}
 	return records, nil
@@ -188,7 +188,7 @@ func (p *pass) setAside(ctx context.Context) error {
 	c.rows = len(order)
 	order = append(order, behind...)
 	if err := p.reorder(ctx, order); err != nil {
-		return fail(Built, "NoScratch", transient, stopped(ctx, fmt.Errorf("set records aside: %w", err)))
+		return fail(Built, noScratch, transient, fmt.Errorf("set records aside: %w", err))
 	}
 	p.log.WarnContext(ctx, "records not embedded", "count", len(c.unembedded), "ids", idsOf(c.unembedded), "error", c.unembedded[0].Reason)
 	return nil
@@ -255,20 +255,21 @@ func (p *pass) reorder(ctx context.Context, order []int) error {
 	return nil
 }
 
-// embeddedCondition names the records of the served snapshot that have no vector.
-func (p *pass) embeddedCondition(c *conditions) {
-	if p.pointer == nil || p.facts.unembedded == nil {
-		return
+// sayEmbedded names the records of the served snapshot that have no vector.
+func (p *pass) sayEmbedded(ctx context.Context) error {
+	list, err := p.servedUnembedded(ctx)
+	if err != nil || p.pointer == nil {
+		return err
 	}
-	list := *p.facts.unembedded
 	if len(list) == 0 {
-		c.set(Embedded, True, "AllEmbedded", "")
-		return
+		p.say(Embedded, True, allEmbedded, "")
+		return nil
 	}
 	more := ""
 	if n := len(list) - refusedShown; n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	c.set(Embedded, False, "TextsRefused", fmt.Sprintf("%d of %d records have no vector: the embedding provider refused their texts; only words find them: %s%s (%s); they are tried again daily, when the text or the model changes, and with --force",
+	p.say(Embedded, False, textsRefused, fmt.Sprintf("%d of %d records have no vector: the embedding provider refused their texts; only words find them: %s%s (%s); they are tried again daily, when the text or the model changes, and with --force",
 		len(list), p.pointer.Source.Records, strings.Join(idsOf(list), ", "), more, list[0].Reason))
+	return nil
 }

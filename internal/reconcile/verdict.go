@@ -43,7 +43,7 @@ func (p *pass) judgeBuilt(ctx context.Context) error {
 	}
 	p.manifest.Index, p.manifest.Gate = j.m.Index, j.report
 	if j.report.Result == VerdictFailed {
-		return failf(Verified, "GateFailed", inputs, "gate: %s", explain(j.report))
+		return failf(Verified, gateFailed, inputs, "gate: %s", explain(j.report))
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func explain(r *store.GateReport) string {
 func (p *pass) adopt(ctx context.Context) (bool, error) {
 	found, err := store.ListSnapshots(ctx, p.Objects, p.Layout)
 	if err != nil {
-		return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+		return false, fail(Built, storeUnreadable, transient, err)
 	}
 	deleting, err := p.deletingNow(ctx)
 	if err != nil {
@@ -117,7 +117,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 		case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
 			return false, nil
 		case err != nil:
-			return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+			return false, fail(Built, storeUnreadable, transient, err)
 		}
 		cached = manifestOf{m, sha}
 		p.manifests[s.ID] = cached
@@ -127,7 +127,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 	}
 	absent, err := absentOf(ctx, p.Objects, p.Layout, cached.m, s.Files)
 	if err != nil {
-		return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+		return false, fail(Built, storeUnreadable, transient, err)
 	}
 	if absent != "" {
 		return false, nil
@@ -137,7 +137,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
 		p.log.WarnContext(ctx, "snapshot not adopted", "snapshot", s.ID, "error", err)
 		return false, nil
 	case err != nil:
-		return false, fail(Built, "StoreUnreadable", transient, stopped(ctx, err))
+		return false, fail(Built, storeUnreadable, transient, err)
 	}
 	p.manifest, p.sha = cached.m, cached.sha
 	p.source.Records = cached.m.Source.Records
@@ -163,26 +163,25 @@ func (p *pass) judgeFound(ctx context.Context, s store.SnapshotInfo) (bool, erro
 			return false, err
 		}
 	}
-	p.facts.built = "Adopted"
+	p.sayBuilt(adopted)
 	p.log.InfoContext(ctx, "snapshot adopted", "snapshot", s.ID, "verdict", v.Result)
 	if v.Result == VerdictHeld {
-		return true, p.hold(s.ID, v.Gate)
+		return true, holdJudged(s.ID, v.Gate)
 	}
 	return true, nil
 }
 
-// hold ends the pass with a candidate that waits for an operator.
-func (p *pass) hold(id string, report *store.GateReport) error {
+// holdJudged ends the pass with a candidate that the gate held.
+func holdJudged(id string, report *store.GateReport) error {
 	why := "see indexer show " + id
 	if report != nil {
 		why = explain(report)
 	}
-	p.held, p.heldWhy = id, why
-	return failf(Held, heldReason(report), terminal, "%w: %s: %s", ErrHeld, id, why)
+	return hold(id, heldReason(report), why)
 }
 
 // heldReason tells a gate that held from one that could not ask what it was told to ask.
-func heldReason(report *store.GateReport) string {
+func heldReason(report *store.GateReport) reason {
 	if report != nil && slices.ContainsFunc(report.Checks, func(c store.GateCheck) bool { return c.Name == CheckGoldenFile }) {
 		return ReasonGoldenInvalid
 	}
@@ -197,7 +196,7 @@ func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Mani
 			return v, nil
 		}
 		if errors.Is(err, snapshot.ErrNewer) || !noVerdict(err) {
-			return v, fail(Verified, "VerdictUnreadable", transient, stopped(ctx, err))
+			return v, fail(Verified, verdictUnreadable, transient, err)
 		}
 	}
 	return manifestVerdict(m), nil
@@ -220,7 +219,7 @@ func (p *pass) rejudge(ctx context.Context) (store.Verdict, error) {
 	}
 	dir := filepath.Join(p.dir, "found")
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return store.Verdict{}, fail(Verified, "NoScratch", transient, err)
+		return store.Verdict{}, fail(Verified, noScratch, transient, err)
 	}
 	id := p.manifest.ID
 	err := store.Fetch(ctx, p.Objects, p.Layout, p.manifest, dir, store.FetchOptions{})
@@ -229,7 +228,7 @@ func (p *pass) rejudge(ctx context.Context) (store.Verdict, error) {
 		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error()}
 		return v, p.writeVerdict(ctx, id, v)
 	case err != nil:
-		return store.Verdict{}, fail(Verified, "StoreUnreadable", transient, stopped(ctx, err))
+		return store.Verdict{}, fail(Verified, storeUnreadable, transient, err)
 	}
 	docs, err := store.OpenDocs(dir)
 	if err != nil {
@@ -271,7 +270,7 @@ func (p *pass) removedBy(ctx context.Context, dir string) (int, error) {
 	defer served.Close()
 	found, err := store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
-		return 0, fail(Verified, "NoScratch", transient, err)
+		return 0, fail(Verified, noScratch, transient, err)
 	}
 	defer found.Close()
 	_, _, removed, _ := difference(served, found)
@@ -285,7 +284,7 @@ func (p *pass) writeVerdict(ctx context.Context, id string, v store.Verdict) err
 		return err
 	}
 	if err := putVerdict(ctx, p.Objects, p.Layout, id, v, p.storeNow()); err != nil {
-		return fail(Verified, "VerdictUnwritable", transient, stopped(ctx, err))
+		return fail(Verified, verdictUnwritable, transient, err)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (p *pass) tune(ctx context.Context, j *judged) error {
 	}
 	queries, err := tuneQueries(j.index)
 	if err != nil {
-		return failf(Verified, "IndexUnreadable", inputs, "read vectors: %w", err)
+		return failf(Verified, indexUnreadable, inputs, "read vectors: %w", err)
 	}
 	target := tuneRecallGraph
 	if j.m.Index.NList > 0 {
@@ -41,7 +41,7 @@ func (p *pass) tune(ctx context.Context, j *judged) error {
 	target = max(target, p.cfg.GateMinRecall)
 	params, recall, err := j.index.Tune(target, queries)
 	if err != nil {
-		return failf(Verified, "SearchFailed", inputs, "measure search width: %w", err)
+		return failf(Verified, searchFailed, inputs, "measure search width: %w", err)
 	}
 	j.m.Index = params
 	p.log.InfoContext(ctx, "search width measured", "snapshot", j.m.ID, "ef_search", params.EfSearch,
