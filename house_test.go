@@ -23,7 +23,7 @@ var rooms = map[string][]string{
 	"internal/snapshot":  {},
 	"internal/jsonread":  {},
 	"internal/vendors":   {"internal/snapshot", "internal/jsonread"},
-	"internal/filter":    {"internal/jsonread"},
+	"internal/filter":    {"internal/jsonread", "internal/spelling"},
 	"internal/spelling":  {},
 	"internal/embed":     {"internal/snapshot", "internal/jsonread", "internal/spelling"},
 	"internal/vecindex":  {"internal/snapshot"},

@@ -16,7 +16,7 @@ import (
 
 // Version is raised when the meaning of the arrays of Attributes changes. Others are not opened: whoever
 // has the records builds them again.
-const Version = 2
+const Version = 3
 
 // Attributes answers filters and counts values over the records of one catalogue. It is immutable and safe for
 // concurrent use. It keeps the function it was made with, and calls it for paths and texts beyond the bounds.
@@ -24,7 +24,7 @@ const Version = 2
 // It is a handful of flat arrays, so that a snapshot can carry it and a replica map it: nothing is decoded when it is
 // opened, and a search reads the one or two bitmaps that its filter names.
 //
-// Strings are told apart by their 64-bit XXH64 hash: among a million values of a path, two are confused with a
+// Strings are folded (package spelling) and told apart by their 64-bit XXH64 hash: among a million values of a path, two are confused with a
 // probability of 1e12/2^65 = 3e-8.
 type Attributes struct {
 	n       int
@@ -49,6 +49,7 @@ type field struct {
 	rare     extent    // in entries: the other strings by hash
 	numbers  extent    // in entries, in order
 	numerals extent    // in entries, in order: strings that are numbers
+	dates    extent    // in entries, in order: strings that are moments, by their local time
 }
 
 // text is a string that many records share.
@@ -91,16 +92,16 @@ func keyNumber(key uint64) float64 {
 	return math.Float64frombits(^key)
 }
 
-// numeral is the number that a string wholly is, written as JSON writes numbers: 007 and "7 " are none.
-func numeral(s []byte) (x float64, ok bool) {
+// numeral is the number that a folded string wholly is, written as JSON writes numbers: 007 and "7 " are none.
+func numeral(s string) (x float64, ok bool) {
 	if len(s) == 0 || s[0] != '-' && (s[0] < '0' || s[0] > '9') {
 		return 0, false
 	}
-	r := jsonread.Over(s)
+	r := jsonread.Over([]byte(s))
 	if whole, err := r.Number(); err != nil || len(whole) != len(s) {
 		return 0, false
 	}
-	x, _ = strconv.ParseFloat(string(s), 64) // out of range gives ±Inf
+	x, _ = strconv.ParseFloat(s, 64) // out of range gives ±Inf
 	return x + 0, true
 }
 
@@ -152,6 +153,7 @@ func (a *Attributes) check() error {
 		within(f.rare, len(a.entries))
 		within(f.numbers, len(a.entries))
 		within(f.numerals, len(a.entries))
+		within(f.dates, len(a.entries))
 	}
 	for i := range a.texts {
 		within(a.texts[i].chars, len(a.chars))

@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
+	"github.com/taksuehiro/vectorstore/internal/spelling"
 )
 
 // Bounds of what is indexed. Whatever lies beyond them is still answered rightly, only slower.
@@ -46,10 +47,11 @@ type attribute struct {
 	rare     []entry                // the other strings by hash, sorted
 	numbers  []entry                // numbers in order, sorted
 	numerals []entry                // strings that are numbers, by the number
+	dates    []entry                // strings that are moments, by their local time
 }
 
 type commonText struct {
-	text    string
+	text    string // as the first record spells it
 	records *roaring.Bitmap
 }
 
@@ -140,11 +142,14 @@ func (b *builder) value(s *step, t *jsonread.Tree, i int, pos uint32) {
 }
 
 func (b *builder) text(at *attribute, t *jsonread.Tree, i int, pos uint32) {
-	s := t.Text(i)
-	if x, ok := numeral(s); ok {
+	s := t.Str(i)
+	folded := spelling.Fold(s)
+	if x, ok := numeral(folded); ok {
 		at.numerals = append(at.numerals, newEntry(numberKey(x), pos))
+	} else if m, ok := parseMoment(folded); ok {
+		at.dates = append(at.dates, newEntry(numberKey(m.local), pos))
 	}
-	hash := xxhash.Sum64(s)
+	hash := xxhash.Sum64String(folded)
 	if c := at.common[hash]; c != nil {
 		c.records.Add(pos)
 		return
@@ -153,7 +158,7 @@ func (b *builder) text(at *attribute, t *jsonread.Tree, i int, pos uint32) {
 		at.rare = append(at.rare, newEntry(hash, pos))
 		return
 	}
-	c := &commonText{text: string(s), records: roaring.New()}
+	c := &commonText{text: s, records: roaring.New()}
 	c.records.Add(pos)
 	at.common[hash] = c
 	b.bitmaps++
@@ -188,7 +193,7 @@ func (b *builder) finish(raw func(i int) ([]byte, error)) (*Attributes, error) {
 			a.texts = append(a.texts, t)
 		}
 		f.texts.to = uint64(len(a.texts))
-		f.rare, f.numbers, f.numerals = a.addEntries(at.rare), a.addEntries(at.numbers), a.addEntries(at.numerals)
+		f.rare, f.numbers, f.numerals, f.dates = a.addEntries(at.rare), a.addEntries(at.numbers), a.addEntries(at.numerals), a.addEntries(at.dates)
 		a.fields = append(a.fields, f)
 		delete(b.paths, path)
 	}
@@ -235,7 +240,7 @@ func (at *attribute) finish() {
 		c.records.RunOptimize()
 	}
 	at.rare = sortEntries(at.rare)
-	at.numbers, at.numerals = sortEntries(at.numbers), sortEntries(at.numerals)
+	at.numbers, at.numerals, at.dates = sortEntries(at.numbers), sortEntries(at.numerals), sortEntries(at.dates)
 	at.present.RunOptimize()
 	for _, b := range at.simple {
 		if b != nil {

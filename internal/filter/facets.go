@@ -2,13 +2,16 @@ package filter
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"slices"
 	"strings"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
+	"github.com/taksuehiro/vectorstore/internal/spelling"
 )
 
 // maxFacetReads bounds how many records are read to put values of equal count in order, about 5 us each. When more
@@ -21,87 +24,112 @@ type FacetCount struct {
 	Count int `json:"count"`
 }
 
-// Facets counts the values that the path field leads to (see Filter): at most limit of them, those of most records
-// first, equal counts in the order strings, numbers, booleans, null and within those by value. A record that has a
-// value several times counts once. Unknown fields have no values.
-func (a *Attributes) Facets(field string, limit int) []FacetCount {
+// Facets counts the values that the path field leads to (see Filter) in the records among, nil for all: at most limit of
+// them, those of most records first, equal counts in the order strings, numbers, booleans, null and within those by value.
+// A record that has a value several times counts once. Strings that compare equal are one, as a record spells it. Unknown
+// fields have no values.
+func (a *Attributes) Facets(field string, limit int, among *roaring.Bitmap) []FacetCount {
 	at := a.field(field)
 	if limit <= 0 || at == nil && !a.partial {
 		return nil
 	}
 	var counts []FacetCount
 	if at != nil {
-		counts = a.counts(at, field, limit)
+		counts = a.counts(at, field, limit, among)
 	} else {
-		counts = a.scanFacets(field)
+		counts = a.scanFacets(field, among)
 	}
 	slices.SortFunc(counts, compareFacets)
 	return slices.Clip(counts[:min(limit, len(counts))])
 }
 
-func (a *Attributes) counts(at *field, path string, limit int) []FacetCount {
+func (a *Attributes) counts(at *field, path string, limit int, among *roaring.Bitmap) []FacetCount {
 	var counts []FacetCount
 	for k, value := range [...]any{nil, false, true} {
-		if n := a.bitmap(at.simple[k]).GetCardinality(); n > 0 {
-			counts = append(counts, FacetCount{value, int(n)})
+		if n := shared(a.bitmap(at.simple[k]), among); n > 0 {
+			counts = append(counts, FacetCount{value, n})
 		}
 	}
 	for _, t := range a.texts[at.texts.from:at.texts.to] {
-		counts = append(counts, FacetCount{strings.Clone(a.str(t.chars)), int(t.count)})
-	}
-	for run := range runs(a.list(at.numbers)) {
-		if x := keyNumber(run[0].key()); !math.IsInf(x, 0) { // JSON has no name for those
-			counts = append(counts, FacetCount{x, len(run)})
+		n := int(t.count)
+		if among != nil {
+			n = shared(a.bitmap(t.records), among)
+		}
+		if n > 0 {
+			counts = append(counts, FacetCount{strings.Clone(a.str(t.chars)), n})
 		}
 	}
-	return append(counts, a.rareFacets(at, path, limit, counts)...)
+	for run := range runs(a.list(at.numbers), among) {
+		if x := keyNumber(run.key()); !math.IsInf(x, 0) { // JSON has no name for those
+			counts = append(counts, FacetCount{x, run.n})
+		}
+	}
+	return append(counts, a.rareFacets(at, path, limit, counts, among)...)
 }
 
-// runs yields the stretches of entries with the same key.
-func runs(e []entry) func(yield func([]entry) bool) {
-	return func(yield func([]entry) bool) {
+// shared is how many records of set are among, nil for all.
+func shared(set, among *roaring.Bitmap) int {
+	if among == nil {
+		return int(set.GetCardinality())
+	}
+	return int(set.AndCardinality(among))
+}
+
+// run is a stretch of entries with the same key.
+type run struct {
+	entry     // the first that counts
+	n     int // how many count
+}
+
+// runs yields the stretches of sorted entries of which records are among, nil for all.
+func runs(e []entry, among *roaring.Bitmap) iter.Seq[run] {
+	return func(yield func(run) bool) {
 		for len(e) > 0 {
-			n := 1
-			for n < len(e) && e[n].key() == e[0].key() {
-				n++
+			r, i := run{}, 0
+			for ; i < len(e) && e[i].key() == e[0].key(); i++ {
+				if among == nil || among.Contains(e[i].pos) {
+					if r.n++; r.n == 1 {
+						r.entry = e[i]
+					}
+				}
 			}
-			if !yield(e[:n]) {
+			if e = e[i:]; r.n > 0 && !yield(r) {
 				return
 			}
-			e = e[n:]
 		}
 	}
 }
 
 // rareFacets reads the texts of those rare values that can be among the first limit: the texts are not in memory.
-func (a *Attributes) rareFacets(at *field, path string, limit int, others []FacetCount) []FacetCount {
+func (a *Attributes) rareFacets(at *field, path string, limit int, others []FacetCount, among *roaring.Bitmap) []FacetCount {
 	var sizes []int
 	for _, c := range others {
 		sizes = append(sizes, c.Count)
 	}
-	for run := range runs(a.list(at.rare)) {
-		sizes = append(sizes, len(run))
+	rare := slices.Collect(runs(a.list(at.rare), among))
+	for _, r := range rare {
+		sizes = append(sizes, r.n)
 	}
 	least := 0 // the count of the last value to be shown
 	if len(sizes) > limit {
 		slices.SortFunc(sizes, func(x, y int) int { return y - x })
 		least = sizes[limit-1]
 	}
-	var surely, perhaps [][]entry
-	for run := range runs(a.list(at.rare)) {
-		if len(run) > least {
-			surely = append(surely, run)
-		} else if len(run) == least {
-			perhaps = append(perhaps, run)
+	var surely, perhaps []run
+	for _, r := range rare {
+		if r.n > least {
+			surely = append(surely, r)
+		} else if r.n == least {
+			perhaps = append(perhaps, r)
 		}
 	}
-	slices.SortFunc(perhaps, func(x, y []entry) int { return cmp.Compare(x[0].pos, y[0].pos) })
+	slices.SortFunc(perhaps, func(x, y run) int { return cmp.Compare(x.pos, y.pos) })
 	perhaps = perhaps[:min(len(perhaps), maxFacetReads)]
 	var t jsonread.Tree
 	var counts []FacetCount
-	for _, run := range append(surely, perhaps...) {
-		if text, ok := a.rareText(&t, path, run[0]); ok {
-			counts = append(counts, FacetCount{text, len(run)})
+	for _, r := range append(surely, perhaps...) {
+		if text, ok := a.rareText(&t, path, r.entry); ok {
+			counts = append(counts, FacetCount{text, r.n})
 		}
 	}
 	return counts
@@ -116,7 +144,7 @@ func (a *Attributes) rareText(t *jsonread.Tree, field string, e entry) (text str
 		leaves(t, i, func(i int) {
 			if !ok && t.Kind(i) == jsonread.String {
 				text = t.Str(i)
-				ok = xxhash.Sum64String(text) == e.key()
+				ok = xxhash.Sum64String(spelling.Fold(text)) == e.key()
 			}
 		})
 	})
@@ -135,26 +163,35 @@ func leaves(t *jsonread.Tree, i int, visit func(i int)) {
 }
 
 // scanFacets counts the values of a path that is not indexed.
-func (a *Attributes) scanFacets(field string) []FacetCount {
+func (a *Attributes) scanFacets(field string, among *roaring.Bitmap) []FacetCount {
 	var t jsonread.Tree
-	counts := make(map[any]int)
+	counts := make(map[any]*FacetCount) // by what is compared
 	for i := range a.n {
-		if load(&t, a.raw, i) != nil {
+		if among != nil && !among.Contains(uint32(i)) || load(&t, a.raw, i) != nil {
 			continue
 		}
 		seen := make(map[any]bool)
 		t.Follow(0, field, func(i int) {
 			leaves(&t, i, func(i int) {
-				if v, ok := value(&t, i); ok && !seen[v] {
-					seen[v] = true
-					counts[v]++
+				v, ok := value(&t, i)
+				same := v
+				if s, is := v.(string); is {
+					same = spelling.Fold(s)
 				}
+				if !ok || seen[same] {
+					return
+				}
+				seen[same] = true
+				if counts[same] == nil {
+					counts[same] = &FacetCount{Value: v}
+				}
+				counts[same].Count++
 			})
 		})
 	}
 	out := make([]FacetCount, 0, len(counts))
-	for v, n := range counts {
-		out = append(out, FacetCount{v, n})
+	for _, c := range counts {
+		out = append(out, *c)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package filter_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/text/unicode/norm"
 	"pgregory.net/rapid"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
@@ -100,7 +102,22 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 		{`{"nothing":{"exists":true}}`, nil},
 		{`{"nothing":"x"}`, nil},
 		{`{"type":"Saa"}`, nil},
-		{`{"type":"ＳａａＳ"}`, nil},
+		{`{"type":"ＳａａＳ"}`, []uint32{0, 1}},
+		{`{"type":"saas"}`, []uint32{0, 1}},
+		{`{"type":{"ne":"saas"}}`, []uint32{2, 3, 4, 5, 6}},
+		{`{"type":{"nin":["SaaS","SI"]}}`, []uint32{2, 4, 5, 6}},
+		{`{"$or":[{"type":"SI"},{"listed":false}]}`, []uint32{0, 1, 3}},
+		{`{"$and":[{"type":"SaaS"},{"score_num":{"gt":7}}]}`, []uint32{1}},
+		{`{"$not":{"type":{"exists":true}}}`, []uint32{4, 5, 6}},
+		{`{"$not":{"$or":[{"type":"SaaS"},{"type":"BPO"}]},"zero":0}`, []uint32{5}},
+		{`{"$or":[]}`, nil},
+		{`{"$and":[]}`, []uint32{0, 1, 2, 3, 4, 5, 6}},
+		{`{"products":{"elem":{"code":"A-1","price":{"gte":10}}}}`, []uint32{1}},
+		{`{"products":{"elem":{"code":"A-2","price":{"exists":true}}}}`, nil},
+		{`{"products":{"elem":{"code":{"ne":"A-1"}}}}`, []uint32{1, 3}},
+		{`{"products":{"elem":{}}}`, []uint32{1, 3}},
+		{`{"score_num":{"gt":7,"ne":7.5}}`, []uint32{2, 3}},
+		{`{"type":{"gte":"s","lt":"sb"}}`, []uint32{0, 1}},
 		{`{"zero":0}`, []uint32{5}},
 		{`{"zero":{"gte":0,"lte":-0}}`, []uint32{5}},
 	} {
@@ -112,23 +129,35 @@ func TestFiltersSelectWhatTheySay(t *testing.T) {
 
 func TestBadFiltersAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		``:                                 "cut off",
-		`null`:                             "filter is null",
-		`[]`:                               "filter is an array",
-		`"x"`:                              "filter is a string",
-		`{"a":1,"a":2}`:                    "duplicate key",
-		`{"a":{}}`:                         `filter "a": an empty object`,
-		`{"a":{"eq":1}}`:                   `filter "a": unknown operator "eq"`,
-		`{"a":{"gt":"1"}}`:                 `filter "a": gt is a string`,
-		`{"a":{"gt":null}}`:                "gt is null",
-		`{"a":{"exists":1}}`:               "exists is a number",
-		`{"a":{"exists":true,"gt":1}}`:     "exists cannot be combined",
-		`{"a":{"gt":1,"b":{"c":1}}}`:       `unknown operator "b"`,
-		`{"a":[[1]]}`:                      "not an array",
-		`{"a":[{"gt":1}]}`:                 "not an object",
-		`{"a":1e999}`:                      "too large",
-		`{"a":{"lt":-1e999}}`:              "too large",
-		`{"a":[[[[1]]]]}`:                  "nested too deep",
+		``:                                   "cut off",
+		`null`:                               "filter is null",
+		`[]`:                                 "filter is an array",
+		`"x"`:                                "filter is a string",
+		`{"a":1,"a":2}`:                      "duplicate key",
+		`{"a":{}}`:                           `filter "a": an empty object`,
+		`{"a":{"eq":1}}`:                     `filter "a": unknown operator "eq"`,
+		`{"a":{"gt":true}}`:                  `filter "a": gt is a boolean`,
+		`{"a":{"gt":1,"lt":"x"}}`:            "bounds are of different kinds",
+		`{"a":{"gt":"x","lt":"2026-01-01"}}`: "bounds are of different kinds",
+		`{"a":{"ne":[1]}}`:                   "want nin",
+		`{"a":{"nin":1}}`:                    "nin is a number",
+		`{"a":{"ne":{"b":1}}}`:               "not an object",
+		`{"a":{"elem":1}}`:                   `filter "a": want a filter, not a number`,
+		`{"a":{"elem":{"b":{"eq":1}}}}`:      `filter "a": "b": unknown operator "eq"`,
+		`{"$and":{"a":1}}`:                   `filter "$and": want a list of filters, not an object`,
+		`{"$or":[1]}`:                        `filter "$or": want a filter, not a number`,
+		`{"$not":[{"a":1}]}`:                 `filter "$not": want a filter, not an array`,
+		`{"$or":[{"a":{"gt":[]}}]}`:          `filter "$or": "a": gt is an array`,
+		`{"$and":[` + strings.Repeat(`{"a":1},`, 64) + `{"a":1}]}`: "66 conditions",
+		`{"a":{"gt":null}}`:            "gt is null",
+		`{"a":{"exists":1}}`:           "exists is a number",
+		`{"a":{"exists":true,"gt":1}}`: "exists cannot be combined",
+		`{"a":{"gt":1,"b":{"c":1}}}`:   `unknown operator "b"`,
+		`{"a":[[1]]}`:                  "not an array",
+		`{"a":[{"gt":1}]}`:             "not an object",
+		`{"a":1e999}`:                  "too large",
+		`{"a":{"lt":-1e999}}`:          "too large",
+		`{"a":` + strings.Repeat("[", 12) + `1` + strings.Repeat("]", 12) + `}`: "nested too deep",
 		`{"a":1} x`:                        "not JSON",
 		"{\"a\":\"\xff\"}":                 "invalid UTF-8",
 		`{"a":[` + numbers(0, 1001) + `]}`: "lists 1001 values",
@@ -157,19 +186,66 @@ func manyConditions(n int) string {
 }
 
 // want evaluates a filter on a record as encoding/json decodes both: a second opinion on what a filter means.
-func want(record, filter map[string]any) bool {
+func want(record any, filter map[string]any) bool {
 	for path, cond := range filter {
-		var values []any
-		reach(record, path, func(v any) { values = append(values, v) })
-		if c, is := cond.(map[string]any); is && c["exists"] != nil {
-			if (len(values) > 0) != c["exists"].(bool) {
+		every := func(c any) bool { return want(record, c.(map[string]any)) }
+		switch path {
+		case "$and":
+			if slices.ContainsFunc(cond.([]any), func(c any) bool { return !every(c) }) {
 				return false
 			}
-		} else if !slices.ContainsFunc(values, func(v any) bool { return accepts(v, cond) }) {
+			continue
+		case "$or":
+			if !slices.ContainsFunc(cond.([]any), every) {
+				return false
+			}
+			continue
+		case "$not":
+			if every(cond) {
+				return false
+			}
+			continue
+		}
+		var values []any
+		reach(record, path, func(v any) { values = append(values, v) })
+		has := func(cond any) bool { return slices.ContainsFunc(values, func(v any) bool { return accepts(v, cond) }) }
+		c, is := cond.(map[string]any)
+		if !is {
+			if !has(cond) {
+				return false
+			}
+			continue
+		}
+		bounds := map[string]any{}
+		for op, x := range c {
+			ok := true
+			switch op {
+			case "exists":
+				ok = (len(values) > 0) == x.(bool)
+			case "ne", "nin":
+				ok = !has(x)
+			case "elem":
+				ok = slices.ContainsFunc(values, func(v any) bool { return element(v, x.(map[string]any)) })
+			default:
+				bounds[op] = x
+			}
+			if !ok {
+				return false
+			}
+		}
+		if len(bounds) > 0 && !has(bounds) {
 			return false
 		}
 	}
 	return true
+}
+
+func element(v any, filter map[string]any) bool {
+	if list, ok := v.([]any); ok {
+		return slices.ContainsFunc(list, func(e any) bool { return element(e, filter) })
+	}
+	_, ok := v.(map[string]any)
+	return ok && want(v, filter)
 }
 
 func reach(v any, path string, visit func(any)) {
@@ -204,44 +280,82 @@ func accepts(v, cond any) bool {
 	}
 	switch cond := cond.(type) {
 	case []any:
-		return slices.Contains(cond, v) || numeral != nil && slices.Contains(cond, numeral)
+		return slices.ContainsFunc(cond, func(c any) bool { return accepts(v, c) })
 	case map[string]any:
 		x, ok := v.(float64)
 		if numeral != nil {
 			x, ok = numeral.(float64)
 		}
+		text, isText := v.(string)
 		for op, y := range cond {
-			y := y.(float64)
-			ok = ok && (op == "gt" && x > y || op == "gte" && x >= y || op == "lt" && x < y || op == "lte" && x <= y)
+			holds := func(c int) bool {
+				return op == "gt" && c > 0 || op == "gte" && c >= 0 || op == "lt" && c < 0 || op == "lte" && c <= 0
+			}
+			switch y := y.(type) {
+			case float64:
+				if !ok || !holds(cmp.Compare(x, y)) {
+					return false
+				}
+			case string:
+				if !isText || !holds(cmp.Compare(folded(text), folded(y))) {
+					return false
+				}
+			}
 		}
-		return ok
+		return true
+	case string:
+		s, ok := v.(string)
+		return ok && folded(s) == folded(cond)
 	}
 	return v == cond || numeral != nil && numeral == cond
 }
 
-func filterText() *rapid.Generator[string] {
-	scalar := rapid.SampledFrom([]string{`"SaaS"`, `"面談済"`, `""`, `"1"`, `1`, `1.0`, `0`, `-0.0`, `7`, `-2.5`, `9007199254740993`, `true`, `false`, `null`, `"x\ny"`, `"\u9762談済"`})
+// folded by other means than the package's.
+func folded(s string) string { return strings.ToLower(norm.NFKC.String(s)) }
+
+// filterText draws a filter, with filters in it to the depth.
+func filterText(depth int) *rapid.Generator[string] {
+	scalar := rapid.SampledFrom([]string{`"SaaS"`, `"ＳＡＡＳ"`, `"面談済"`, `""`, `"1"`, `1`, `1.0`, `0`, `-0.0`, `7`, `-2.5`, `9007199254740993`, `true`, `false`, `null`, `"x\ny"`, `"\u9762談済"`})
 	number := rapid.SampledFrom([]string{"0", "1", "-2.5", "1.5", "7", "9007199254740992"})
+	text := rapid.SampledFrom([]string{`""`, `"s"`, `"SaaS"`, `"x"`, `"面"`, `"1"`})
 	return rapid.Custom(func(t *rapid.T) string {
 		paths := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "a.b", "a.b.c", "a.a", "b.c", "型", "", ".a", "a.", "c.型", "z"}), 0, 3, rapid.ID).Draw(t, "paths")
+		list := func() string { return "[" + strings.Join(rapid.SliceOfN(scalar, 0, 3).Draw(t, "any"), ",") + "]" }
 		var conds []string
 		for _, p := range paths {
 			var c string
-			switch rapid.IntRange(0, 3).Draw(t, "condition") {
+			switch rapid.IntRange(0, 6+min(depth, 1)).Draw(t, "condition") {
 			case 0:
 				c = scalar.Draw(t, "scalar")
 			case 1:
-				c = "[" + strings.Join(rapid.SliceOfN(scalar, 0, 3).Draw(t, "any"), ",") + "]"
+				c = list()
 			case 2:
 				c = fmt.Sprintf(`{"exists":%v}`, rapid.Bool().Draw(t, "exists"))
-			case 3:
+			case 3, 4:
 				ops := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"gt", "gte", "lt", "lte"}), 1, 3, rapid.ID).Draw(t, "ops")
+				bound := rapid.SampledFrom([]*rapid.Generator[string]{number, text}).Draw(t, "kind")
 				for i, op := range ops {
-					ops[i] = fmt.Sprintf("%q:%s", op, number.Draw(t, "bound"))
+					ops[i] = fmt.Sprintf("%q:%s", op, bound.Draw(t, "bound"))
 				}
 				c = "{" + strings.Join(ops, ",") + "}"
+			case 5:
+				c = fmt.Sprintf(`{"ne":%s}`, scalar.Draw(t, "ne"))
+			case 6:
+				c = fmt.Sprintf(`{"nin":%s,"ne":1}`, list())
+			case 7:
+				c = fmt.Sprintf(`{"elem":%s}`, filterText(depth-1).Draw(t, "element"))
 			}
 			conds = append(conds, fmt.Sprintf("%q:%s", p, c))
+		}
+		if depth > 0 {
+			for _, op := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"$and", "$or", "$not"}), 0, 2, rapid.ID).Draw(t, "operators") {
+				parts := rapid.SliceOfN(filterText(depth-1), 0, 3).Draw(t, "parts")
+				c := "[" + strings.Join(parts, ",") + "]"
+				if op == "$not" {
+					c = filterText(depth-1).Draw(t, "part")
+				}
+				conds = append(conds, fmt.Sprintf("%q:%s", op, c))
+			}
 		}
 		return "{" + strings.Join(conds, ",") + "}"
 	})
@@ -264,8 +378,11 @@ func TestSelectAgreesWithEvaluatingEveryRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 5 {
-			text := filterText().Draw(t, "filter")
+			text := filterText(2).Draw(t, "filter")
 			f, err := filter.Parse(json.RawMessage(text))
+			if err != nil && strings.Contains(err.Error(), "exists cannot be combined") {
+				continue
+			}
 			if err != nil {
 				t.Fatalf("Parse(%s): %v", text, err)
 			}
@@ -320,13 +437,13 @@ func TestSelectIsExactBeyondWhatIsIndexed(t *testing.T) {
 			t.Errorf("%.60s selects %d records %.10v, want %d", tt.filter, len(got), got, len(tt.want))
 		}
 	}
-	if got := a.Facets("late", 2); len(got) != 2 || got[0].Value != "late" || got[0].Count != 1000 || got[1].Count != 1 {
+	if got := a.Facets("late", 2, nil); len(got) != 2 || got[0].Value != "late" || got[0].Count != 1000 || got[1].Count != 1 {
 		t.Errorf("Facets(late) = %v, want late 1000 times and one more", got)
 	}
-	if got := a.Facets("long", 10); len(got) != 3 || got[0].Count != 2000 || got[0].Value != strings.Repeat("長", 300)+"0" {
+	if got := a.Facets("long", 10, nil); len(got) != 3 || got[0].Count != 2000 || got[0].Value != strings.Repeat("長", 300)+"0" {
 		t.Errorf("Facets(long) has %d values, want 3", len(got))
 	}
-	if got := a.Facets("k5990", 10); len(got) != 1 || got[0].Value != 5.0 || got[0].Count != 1 {
+	if got := a.Facets("k5990", 10, nil); len(got) != 1 || got[0].Value != 5.0 || got[0].Count != 1 {
 		t.Errorf("Facets(k5990) = %v, want 5 once", got)
 	}
 }
@@ -348,7 +465,7 @@ func TestFacetsCountRecordsByValue(t *testing.T) {
 		{"nothing", 10, `null`},
 		{"type", 0, `null`},
 	} {
-		got, err := json.Marshal(a.Facets(tt.field, tt.max))
+		got, err := json.Marshal(a.Facets(tt.field, tt.max, nil))
 		if err != nil || strings.ReplaceAll(string(got), "[]", "null") != tt.want {
 			t.Errorf("Facets(%s, %d) = %s, %v; want %s", tt.field, tt.max, got, err, tt.want)
 		}
@@ -397,14 +514,14 @@ func TestAttributesRefuseArraysThatDoNotFit(t *testing.T) {
 // Whatever a changed byte makes of the arrays, selecting and counting end with an answer.
 func FuzzAttributeArrays(f *testing.F) {
 	raw := func(i int) ([]byte, error) {
-		return fmt.Appendf(nil, `{"a":"x%d","n":[%d,1.5],"b":[true,null],"u":"unique %d"}`, i%3, i, i), nil
+		return fmt.Appendf(nil, `{"a":"x%d","n":[%d,1.5],"b":[true,null],"u":"unique %d","d":"2026-01-0%dT09:00+09:00"}`, i%3, i, i, 1+i%9), nil
 	}
 	const n = 300
 	built, err := filter.Build(n, raw)
 	if err != nil {
 		f.Fatal(err)
 	}
-	conditions, err := filter.Parse(json.RawMessage(`{"a":["x1","x2"],"n":{"gte":1,"lt":200},"b":[true,null],"u":{"exists":true}}`))
+	conditions, err := filter.Parse(json.RawMessage(`{"$or":[{"a":["x1","x2"],"n":{"gte":1,"lt":200}},{"b":[true,null],"u":{"gte":"unique 2"}},{"d":{"gt":"2026-01-01T00:00Z"}}]}`))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -421,15 +538,19 @@ func FuzzAttributeArrays(f *testing.F) {
 		if err != nil {
 			return
 		}
-		a.Select(conditions).ToArray()
+		found := a.Select(conditions)
+		a.Unknown(conditions)
 		for _, field := range []string{"a", "n", "b", "u"} {
-			a.Facets(field, 10)
+			a.Facets(field, 10, nil)
+			a.Facets(field, 10, found)
+			a.Sorted(field, true, found, 5)
 		}
 	})
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{`{"a":1}`, `{"a.b":["x",null,true,1.5]}`, `{"a":{"gt":1,"lte":2e3}}`, `{"a":{"exists":false}}`, `{"":""}`, `{"a":-0}`} {
+	for _, s := range []string{`{"a":1}`, `{"a.b":["x",null,true,1.5]}`, `{"a":{"gt":1,"lte":2e3}}`, `{"a":{"exists":false}}`, `{"":""}`, `{"a":-0}`,
+		`{"$or":[{"a":{"ne":1}},{"$not":{"b":{"nin":["x",2]}}}]}`, `{"a":{"elem":{"b":{"gte":"x"}}}}`, `{"$and":[{}]}`} {
 		f.Add([]byte(s))
 	}
 	raws := []string{`{"a":1,"b":"x"}`, `{"a":{"b":["x",null]}}`, `{}`}
@@ -480,6 +601,107 @@ func TestSelectAcrossManyRecords(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s selects %d records, want %d", text, len(got), len(want))
+		}
+	}
+}
+
+func TestDatesAreComparedAsPeopleMeanThem(t *testing.T) {
+	dates := []string{
+		"2026-03-30", "2026-03-31", "2026-03-31T09:30", "2026-03-31 23:59:59.5", "2026-04-01", "2026-03-31T23:30:00+09:00",
+		"2026-03-31T16:00Z", "2026-03-31t14:45:00-0500", "2026/03/31", "2026-02-30", "2026-03-31T25:00", "２０２６－０４－０２",
+	}
+	var raws []string
+	for _, d := range dates {
+		raws = append(raws, fmt.Sprintf(`{"d":%q}`, d))
+	}
+	// The same once more among so many that most are not kept as text.
+	many := slices.Clone(raws)
+	for i := range 9000 {
+		many = append(many, fmt.Sprintf(`{"d":"1990-01-01T00:00:00.%06dZ"}`, i))
+	}
+	for _, tt := range []struct {
+		filter string
+		want   []uint32
+	}{
+		{`{"d":{"gte":"2026-03-31","lte":"2026-03-31"}}`, []uint32{1, 2, 3, 5, 6, 7}}, // the day as it is written
+		{`{"d":{"gt":"2026-03-31"}}`, []uint32{4, 11}},
+		{`{"d":{"gte":"2026-03-31T10:00"}}`, []uint32{3, 4, 5, 6, 7, 11}},
+		{`{"d":{"lt":"2026-03-31","gt":"2000-01-01"}}`, []uint32{0}},
+		{`{"d":{"gte":"2026-03-31T16:00:00Z","lt":"2026-04-01T00:00Z"}}`, []uint32{3, 6, 7}}, // 5 is 14:30Z, 7 is 19:45Z
+		{`{"d":{"lte":"2026-04-01T01:00+09:00","gte":"2026-03-31T12:00+09:00"}}`, []uint32{3, 4, 5, 6}},
+		{`{"d":{"gt":"2026-04-01T00:00"}}`, []uint32{11}},
+		{`{"d":"2026-04-02"}`, []uint32{11}},
+		{`{"d":{"gte":"2026/"}}`, []uint32{8}}, // no date: a string
+	} {
+		for name, all := range map[string][]string{"few": raws, "many": many} {
+			if got := selected(t, attributes(t, all...), tt.filter); !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %s selects %v, want %v", name, tt.filter, got, tt.want)
+			}
+		}
+	}
+}
+
+func TestFacetsWithinASelection(t *testing.T) {
+	var raws []string
+	for i := range 6000 {
+		raws = append(raws, fmt.Sprintf(`{"type":%q,"n":%d,"u":"u%d","b":%v}`, []string{"SaaS", "ＳａａＳ", "SI"}[i%3], i%4, i, i%2 == 0))
+	}
+	a := attributes(t, raws...)
+	f, err := filter.Parse(json.RawMessage(`{"n":{"lt":2},"u":["u0","u1","u2","u3","u5","u8"]}`)) // u3 has n 3, u2 has n 2
+	if err != nil {
+		t.Fatal(err)
+	}
+	within := a.Select(f)
+	for field, want := range map[string]string{
+		"type": `[{"value":"SI","count":2},{"value":"SaaS","count":2}]`, // 0 and 1, 5 and 8
+		"n":    `[{"value":0,"count":2},{"value":1,"count":2}]`,
+		"u":    `[{"value":"u0","count":1},{"value":"u1","count":1},{"value":"u5","count":1},{"value":"u8","count":1}]`,
+		"b":    `[{"value":false,"count":2},{"value":true,"count":2}]`,
+	} {
+		got, err := json.Marshal(a.Facets(field, 10, within))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %s, %v, want %s", field, got, err, want)
+		}
+	}
+}
+
+func TestSortedPutsValuesInOrderAndAbsentOnesLast(t *testing.T) {
+	raws := []string{`{"v":3}`, `{}`, `{"v":"B"}`, `{"v":"ａ"}`, `{"v":[10,1]}`, `{"v":"2"}`, `{"v":null}`, `{"v":true}`, `{"v":3.0}`}
+	many := slices.Clone(raws)
+	for i := range 5000 {
+		many = append(many, fmt.Sprintf(`{"v":"zz%d","w":1}`, i))
+	}
+	for name, all := range map[string][]string{"few": raws, "many": many} {
+		a := attributes(t, all...)
+		f, err := filter.Parse(json.RawMessage(`{"w":{"exists":false}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		among := a.Select(f)
+		if got, want := a.Sorted("v", false, among, 100), []uint32{4, 5, 0, 8, 3, 2, 7, 1, 6}; !slices.Equal(got, want) {
+			t.Errorf("%s: ascending %v, want %v", name, got, want)
+		}
+		if got, want := a.Sorted("v", true, among, 100), []uint32{7, 2, 3, 4, 0, 8, 5, 1, 6}; !slices.Equal(got, want) {
+			t.Errorf("%s: descending %v, want %v", name, got, want)
+		}
+		if got, want := a.Sorted("none", true, among, 2), []uint32{0, 1}; !slices.Equal(got, want) {
+			t.Errorf("%s: by nothing %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestPathsThatNoRecordHasAreNamed(t *testing.T) {
+	a := attributes(t, `{"a":[{"b":1}],"c":1}`)
+	for text, want := range map[string][]string{
+		`{"a.b":1,"c":2}`: nil, `{"d":1}`: {"d"}, `{"$or":[{"x":1},{"$not":{"c.d":{"exists":true}}},{"x":2}]}`: {"c.d", "x"},
+		`{"a":{"elem":{"b":1,"z":1}}}`: {"a.z"}, `{"y":{"elem":{"b":1}}}`: {"y"},
+	} {
+		f, err := filter.Parse(json.RawMessage(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Unknown(f); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
 }

@@ -188,7 +188,7 @@ func (s *Server) facets(_ context.Context, in *facetsInput) (*facetsOutput, erro
 // facet counts the values of a field, most frequent first.
 func (s *view) facet(field string, most int) []facetCount {
 	counts := []facetCount{}
-	for _, c := range s.attrs.Facets(field, most) {
+	for _, c := range s.attrs.Facets(field, most, nil) {
 		counts = append(counts, facetCount{c.Value, c.Count})
 	}
 	return counts

@@ -5,7 +5,30 @@ package spelling
 import (
 	"strings"
 	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
+
+// Fold returns s as texts are compared: as Usual does, in NFKC (full-width letters and half-width kana become the usual
+// ones) and in lower case. Texts that are folded stay as they are.
+func Fold(s string) string {
+	if plain(s) {
+		return s
+	}
+	return strings.ToLower(norm.NFKC.String(Usual(s)))
+}
+
+// plain tells whether s holds only what Fold leaves alone: nearly every Japanese text, and found out faster than by norm.
+func plain(s string) bool {
+	for _, r := range s {
+		switch {
+		case r < 0x80 && (r < 'A' || r > 'Z'), r >= 0x3041 && r <= 0x3096, r >= 0x30A1 && r <= 0x30FC, r >= 0x3001 && r <= 0x3011, r >= 0x4E00 && r <= 0x9FFF:
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // ignorable is the property Default_Ignorable_Code_Point of Unicode 16 (DerivedCoreProperties.txt): no glyph, by
 // default no effect on the meaning.
