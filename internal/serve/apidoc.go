@@ -22,7 +22,7 @@ type searchBody struct {
 	Size   *int           `json:"size,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
 	TopK   *int           `json:"top_k,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
 	Mode   string         `json:"mode,omitempty" enum:"semantic,lexical,hybrid" doc:"By meaning, by words, or both fused. Default: the server's DEFAULT_MODE for a query, semantic for a vector"`
-	Filter map[string]any `json:"filter,omitempty" doc:"Dotted path of a record's field to a value, a list of values (any of), {\"gt\"|\"gte\"|\"lt\"|\"lte\": number} or {\"exists\": boolean}; a string in a record that is wholly a number compares with numbers too"`
+	Filter map[string]any `json:"filter,omitempty" doc:"Dotted path of a record's field to a value, a list of values (any of), or operators: {\"gt\"|\"gte\"|\"lt\"|\"lte\": a number, a date or a string}, {\"ne\": value}, {\"nin\": [values]}, {\"exists\": boolean}, {\"elem\": filter} for one object of a list; \"$and\": [filters], \"$or\": [filters], \"$not\": filter at any level. Strings are compared without case and width; a string in a record that is wholly a number compares with numbers too"`
 	Vector vectorDoc      `json:"vector,omitempty" doc:"Replaces query: numbers, or base64 of little-endian float32"`
 }
 
