@@ -152,7 +152,7 @@ rd:
   fi;
 hold_it:
 #ifndef NOHOLD
-  /* @ reconcile gcDoc.hold */
+  /* @ reconcile gcDoc.reserve */
   atomic { del = gDel; gt = gTag; ge = gEpoch };
 #ifndef NODELCHECK
   if :: ge > epoch || (del & bit(cand)) -> goto pass :: else fi;
@@ -167,7 +167,7 @@ hold_it:
 #ifndef NOWHOLE
   if :: !(files & bit(cand)) -> goto pass :: else fi;
 #endif
-  /* @ reconcile change.apply: one conditional PUT */
+  /* @ reconcile promotion.apply: one conditional PUT */
   if
   :: atomic { pTag == etag ->
        if :: !reused -> assert(!(ack != 0 && cand != ack));      /* (c) */
@@ -209,7 +209,7 @@ note:
   if :: erase -> i = i & ~(OLD & ~bit(id)) :: else fi;
 #endif
   atomic { chosen = ((files & ~i) | del) & ~bit(id); i = 0; pin = 0 };
-  /* @ reconcile pass.announce: stale holds fall only behind a fence */
+  /* @ reconcile pass.announce: stale reservations fall only behind a fence */
   if
   :: hold != 0 ->
 #ifndef NOSTALEFENCE

@@ -15,8 +15,8 @@
 //	 7  build the index from the ledger (build.go), with what the served one has in common with it (carry.go)
 //	 8  measure how wide it must be searched (width.go), judge it (gate.go)
 //	 9  upload, manifest last, then the verdict (publish.go)
-//	10  hold the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
-//	    of step 2, drop the hold
+//	10  reserve the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
+//	    of step 2, give the reservation back (promotion.go)
 //	11  copy index.faiss and index.pkl to current/ for old readers, as LEGACY_COPIES says (copies.go)
 //	12  collect garbage (gcplan.go, gc.go)
 //	13  write status.json when it says something new (record.go); the lease says that passes go on
@@ -24,7 +24,7 @@
 // # What makes it right
 //
 // The pointer's If-Match is the fence; the lease only saves work. Whatever moves the pointer first — another
-// leader's fence, an operator's intent, an expired hold — makes every promotion prepared before it fail. Because
+// leader's fence, an operator's intent, an expired reservation — makes every promotion prepared before it fail. Because
 // the pointer is read before control.json, an operator who writes control.json and then the pointer is either seen
 // by a pass or breaks its promotion. Operators keep the same order among themselves: pointer, then control.json, then
 // the write of the pointer if the intent is still theirs, then control.json again. Of two who pin at once one is told
@@ -39,7 +39,7 @@
 // took it, or when the store was away for a third of the TTL.
 //
 // Garbage collection reads gc.json before anything else and announces deletions with that ETag. Whoever starts to
-// use a snapshot is in the pointer, control.json or a heartbeat by then, or changes gc.json first (a hold).
+// use a snapshot is in the pointer, control.json or a heartbeat by then, or changes gc.json first (a reservation, in its `holds`).
 // `deleting` is one-way: what is in it can never be promoted, so a deleter that was stopped may finish late.
 //
 // # What a crash leaves
@@ -50,7 +50,7 @@
 //	during 7-8    nothing: all vectors are in the ledger
 //	during 9      files without a manifest, which are no snapshot and are collected after the grace
 //	9 to 10       a complete snapshot with its verdict: the next pass adopts it
-//	during 10     the old pointer or the new one, and a hold that expires
+//	during 10     the old pointer or the new one, and a reservation that expires
 //	during 11     copies that do not carry the pointer's id: the next pass copies again
 //	during 12     ids in gc.json's `deleting`: the next collection goes on; ledger segments stored twice
 //	during 13     an old status.json
@@ -59,14 +59,14 @@
 //
 // Found while simulating it (package simtest); each is a rule here and a test there:
 //
-//   - A hold that expires would let a promoter that was only asleep point at a deleted snapshot. Collection
-//     therefore moves the pointer's ETag (a fence write) before it drops a stale hold, and every promoter reads
-//     the pointer before it sets its hold. Holds live at least a minute, whatever the grace.
-//   - Holds and retirements are dated by the store's clock at the moment of promotion, not at the start of the
+//   - A reservation that expires would let a promoter that was only asleep point at a deleted snapshot. Collection
+//     therefore moves the pointer's ETag (a fence write) before a stale one falls, and every promoter reads
+//     the pointer before it reserves. Reservations live at least a minute, whatever the grace.
+//   - Reservations and retirements are dated by the store's clock at the moment of promotion, not at the start of the
 //     pass: a build may take longer than the grace.
 //   - The monotonic clock of a suspended machine stands still, so its leader believes in a lease that is long gone.
 //     Data is safe behind the epochs; money is not, so every window of texts asks the store for the lease first.
-//   - The files are looked at after the hold is set, so that ids can leave `deleting` a grace after the last
+//   - The files are looked at after the reservation, so that ids can leave `deleting` a grace after the last
 //     object is gone without ever becoming promotable again.
 //   - A stopped uploader may wake up and store the manifest of a snapshot whose files were collected as an
 //     orphan's. Such a manifest is never adopted (its files are not there), and goes with the next collection.

@@ -7,11 +7,11 @@ import (
 	"maps"
 	"time"
 
-	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// gcDoc is gc.json: what is being deleted and can never be promoted again, and what must not be deleted now.
+// gcDoc is gc.json: what is being deleted and can never be promoted again (`deleting`), and what is reserved for somebody
+// who is about to promote it and must not be deleted now (`holds`).
 type gcDoc struct {
 	objects store.Objects
 	layout  store.Layout
@@ -47,8 +47,8 @@ func (g gcDoc) write(ctx context.Context, doc store.GC, cond store.PutOptions) (
 	return store.WriteDoc(ctx, g.objects, g.layout.GC(), doc, cond)
 }
 
-// hold protects id from deletion. ErrDeleting: it is too late. epoch is the caller's term, 0 for an operator.
-func (g gcDoc) hold(ctx context.Context, id, by string, now time.Time, epoch int64) error {
+// reserve protects id from deletion. ErrDeleting: it is too late. epoch is the caller's term, 0 for an operator.
+func (g gcDoc) reserve(ctx context.Context, id, by string, now time.Time, epoch int64) error {
 	for range gcRounds {
 		doc, cond, err := g.read(ctx)
 		if err != nil {
@@ -69,8 +69,8 @@ func (g gcDoc) hold(ctx context.Context, id, by string, now time.Time, epoch int
 	return fmt.Errorf("gc.json kept changing: %w", store.ErrConflict)
 }
 
-// drop removes the caller's hold, after the pointer names the snapshot.
-func (g gcDoc) drop(ctx context.Context, id, by string, epoch int64) error {
+// release removes the caller's reservation, after the pointer names the snapshot.
+func (g gcDoc) release(ctx context.Context, id, by string, epoch int64) error {
 	for range gcRounds {
 		doc, cond, err := g.read(ctx)
 		if err != nil {
@@ -100,22 +100,4 @@ func (p *pass) deletingNow(ctx context.Context) (map[string]bool, error) {
 		out[id] = true
 	}
 	return out, nil
-}
-
-// putVerdict replaces <id>/verdict.json, whatever it said.
-func putVerdict(ctx context.Context, o store.Objects, l store.Layout, id string, v store.Verdict, now time.Time) error {
-	v.FormatVersion, v.ID, v.At = store.FormatVersion, id, now.UTC()
-	for range gcRounds {
-		_, info, err := store.ReadDoc[store.Verdict](ctx, o, l.Verdict(id), store.GetOptions{})
-		cond := store.PutOptions{IfMatch: info.ETag}
-		if errors.Is(err, store.ErrNotFound) {
-			cond = store.PutOptions{IfAbsent: true}
-		} else if err != nil && (!errors.Is(err, snapshot.ErrCorrupt) || info.ETag == "") {
-			return fmt.Errorf("read verdict: %w", err)
-		}
-		if _, err = store.WriteDoc(ctx, o, l.Verdict(id), v, cond); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return fmt.Errorf("verdict kept changing: %w", store.ErrConflict)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sort"
 	"time"
 
@@ -40,10 +41,87 @@ type gcView struct {
 	found   []store.SnapshotInfo
 	probes  []store.Info
 	now     time.Time
-	held    string
 
 	controlGone bool
 	unclear     error // why it is not known what replicas use
+}
+
+// gcRules are what it decides by beside what was seen.
+type gcRules struct {
+	layout store.Layout
+	retain int
+	grace  time.Duration
+	held   string         // the candidate that waits for an operator
+	served *store.Pointer // as the pass knows it; nil: only a plan is asked for
+	by     string         // who deletes
+}
+
+// gcPlan is what a collection does with what was seen: nothing, when stop says why; else it moves the pointer's ETag, if
+// reservations fall, replaces gc.json, and deletes.
+type gcPlan struct {
+	stop     gcStop
+	fence    bool     // a promoter that is only asleep on a stale reservation must fail first
+	announce bool     // gc.json changes
+	doc      store.GC // to this
+	lines    []GCLine // every object, in the order of their deletion
+	gone     int      // snapshots that go
+	kept     int
+}
+
+// gcStop is why nothing is deleted.
+type gcStop string
+
+const (
+	gcUnclear   gcStop = "what replicas use is not known" // heartbeats of the dead go all the same, or it would never be
+	gcForbidden gcStop = "an operator suspended or pinned"
+	// By the word of a pointer that was put back the snapshot that is to be served again would be one that nothing uses.
+	gcOlderPointer gcStop = "the pointer is an older one"
+)
+
+// plan is pure. The order of what it reads by is readGCView's.
+func (v gcView) plan(r gcRules) gcPlan {
+	if v.unclear != nil {
+		return gcPlan{stop: gcUnclear, lines: v.heartbeatLines()}
+	}
+	fates := v.fates(r)
+	p := gcPlan{lines: v.lines(r, fates), doc: v.doc}
+	for _, f := range fates {
+		if f.gone {
+			p.gone++
+		} else {
+			p.kept++
+		}
+	}
+	stale := v.staleReservations(r.grace)
+	p.fence = len(stale) > 0
+	p.doc.Deleting, p.doc.Holds = v.nextDeleting(r, fates), maps.Clone(v.doc.Holds)
+	for _, id := range stale {
+		delete(p.doc.Holds, id)
+	}
+	p.announce = p.fence || !maps.EqualFunc(p.doc.Deleting, v.doc.Deleting, func(a, b store.Mark) bool { return a == b })
+	switch {
+	case v.control.Suspended != nil || v.control.Pin != nil:
+		p.stop = gcForbidden
+	case r.served != nil && (v.pointer.Lineage != r.served.Lineage || v.pointer.Generation < r.served.Generation):
+		p.stop = gcOlderPointer
+	}
+	return p
+}
+
+// nextDeleting announces what goes, and forgets what is long gone.
+func (v gcView) nextDeleting(r gcRules, fates map[string]fate) map[string]store.Mark {
+	next := map[string]store.Mark{}
+	for id, m := range v.doc.Deleting {
+		if _, stored := fates[id]; stored || v.now.Sub(m.At) < max(r.grace, reservedLeast) {
+			next[id] = m
+		}
+	}
+	for id, f := range fates {
+		if _, begun := next[id]; f.gone && !begun {
+			next[id] = store.Mark{At: v.now.UTC(), By: r.by}
+		}
+	}
+	return next
 }
 
 // readGCView fails on anything that cannot be read: what is not understood is not deleted.
@@ -82,7 +160,7 @@ func readGCView(ctx context.Context, g gcDoc, known []store.Replica) (gcView, er
 }
 
 // uses maps a snapshot to why it must stay: everything but age.
-func (v gcView) uses(retain int) map[string]string {
+func (v gcView) uses(r gcRules) map[string]string {
 	why := map[string]string{}
 	keep := func(id, reason string) {
 		if _, ok := why[id]; !ok && id != "" {
@@ -96,7 +174,7 @@ func (v gcView) uses(retain int) map[string]string {
 	if prev, ok := previous(v.pointer); ok {
 		keep(prev.ID, "previous")
 	}
-	keep(v.held, "held by the gate")
+	keep(r.held, "held for an operator")
 	for _, b := range v.beats {
 		if b.err == nil && b.live() {
 			keep(b.Using, "used by "+b.ID)
@@ -104,13 +182,13 @@ func (v gcView) uses(retain int) map[string]string {
 		}
 	}
 	for id, m := range v.doc.Holds {
-		keep(id, "hold of "+m.By)
+		keep(id, "reserved by "+m.By)
 	}
 	seen := map[string]bool{v.pointer.ID: true}
 	for _, h := range v.pointer.History {
-		if !seen[h.ID] && len(seen) < retain {
+		if !seen[h.ID] && len(seen) < r.retain {
 			seen[h.ID] = true
-			keep(h.ID, fmt.Sprintf("among the newest %d promoted", retain))
+			keep(h.ID, fmt.Sprintf("among the newest %d promoted", r.retain))
 		}
 	}
 	return why
@@ -126,10 +204,16 @@ func previous(ptr store.Pointer) (store.Promotion, bool) {
 	return store.Promotion{}, false
 }
 
-// decide says of each snapshot whether it goes, and why. Ids that are being deleted already go on.
-func (v gcView) decide(retain int, grace time.Duration) (gone, kept map[string]string) {
-	gone, kept = map[string]string{}, map[string]string{}
-	uses := v.uses(retain)
+// fate of a snapshot, and why.
+type fate struct {
+	gone bool
+	why  string
+}
+
+// fates says of each snapshot whether it goes. Ids that are being deleted already go on.
+func (v gcView) fates(r gcRules) map[string]fate {
+	out := map[string]fate{}
+	uses := v.uses(r)
 	retired := map[string]time.Time{}
 	for _, h := range v.pointer.History {
 		if h.RetiredAt.After(retired[h.ID]) {
@@ -138,76 +222,70 @@ func (v gcView) decide(retain int, grace time.Duration) (gone, kept map[string]s
 	}
 	// A full history whose oldest entry is young has forgotten promotions that are younger than the grace.
 	n := len(v.pointer.History)
-	forgetful := n >= store.HistoryLength && v.now.Sub(v.pointer.History[n-1].RetiredAt) < grace
+	forgetful := n >= store.HistoryLength && v.now.Sub(v.pointer.History[n-1].RetiredAt) < r.grace
 	for _, s := range v.found {
 		age := v.now.Sub(s.Newest)
 		at, promoted := retired[s.ID]
 		_, deleting := v.doc.Deleting[s.ID]
+		what := "never promoted, "
+		if !s.HasManifest {
+			what = "upload without a manifest, "
+		}
 		switch {
 		case deleting && (s.ID == v.pointer.ID || v.pinned(s.ID)):
-			kept[s.ID] = "marked as deleting, but in use: repair by hand"
+			out[s.ID] = fate{false, "marked as deleting, but in use: repair by hand"}
 		case deleting:
-			gone[s.ID] = "deletion was begun"
+			out[s.ID] = fate{true, "deletion was begun"}
 		case uses[s.ID] != "":
-			kept[s.ID] = uses[s.ID]
-		case promoted && v.now.Sub(at) < grace:
-			kept[s.ID] = "retired " + ago(v.now.Sub(at)) + " ago"
+			out[s.ID] = fate{false, uses[s.ID]}
 		case promoted:
-			gone[s.ID] = "retired " + ago(v.now.Sub(at)) + " ago"
-		case age < grace && s.HasManifest:
-			kept[s.ID] = "never promoted, " + ago(age) + " old"
-		case age < grace:
-			kept[s.ID] = "upload without a manifest, " + ago(age) + " old"
-		case forgetful:
-			kept[s.ID] = "the pointer's history is too short to tell when it was retired"
-		case s.HasManifest:
-			gone[s.ID] = "not promoted for " + ago(age)
+			out[s.ID] = fate{v.now.Sub(at) >= r.grace, "retired " + ago(v.now.Sub(at)) + " ago"}
+		case forgetful && age >= r.grace:
+			out[s.ID] = fate{false, "the pointer's history is too short to tell when it was retired"}
 		default:
-			gone[s.ID] = "upload without a manifest, " + ago(age) + " old"
+			out[s.ID] = fate{age >= r.grace, what + ago(age) + " old"}
 		}
 	}
-	return gone, kept
+	return out
 }
 
 func (v gcView) pinned(id string) bool { return v.control.Pin != nil && v.control.Pin.ID == id }
 
-// staleHolds are older than the grace: their owner died, or has to start over.
-func (v gcView) staleHolds(grace time.Duration) []string {
+// staleReservations are older than the grace: their owner died, or has to start over.
+func (v gcView) staleReservations(grace time.Duration) []string {
 	var out []string
 	for id, m := range v.doc.Holds {
 		// One of the future was not dated by the store's clock, and would never grow old.
-		if age := v.now.Sub(m.At); age >= max(grace, holdLeast) || age < -holdLeast {
+		if age := v.now.Sub(m.At); age >= max(grace, reservedLeast) || age < -reservedLeast {
 			out = append(out, id)
 		}
 	}
 	return out
 }
 
-// holdLeast keeps a hold alive for the few requests between it and the pointer, whatever the grace.
-const holdLeast = time.Minute
+// reservedLeast keeps a reservation alive for the few requests between it and the pointer, whatever the grace.
+const reservedLeast = time.Minute
 
-// lines renders the decision object by object: manifests first, as they are deleted.
-func (v gcView) lines(l store.Layout, retain int, grace time.Duration) []GCLine {
-	gone, kept := v.decide(retain, grace)
+// lines are the fates object by object, then what is no snapshot: manifests first, as they are deleted.
+func (v gcView) lines(r gcRules, fates map[string]fate) []GCLine {
 	var out []GCLine
 	for _, s := range v.found {
-		why, del := gone[s.ID]
-		if !del {
-			why = kept[s.ID]
-		}
 		for _, name := range deletionOrder(s) {
-			out = append(out, GCLine{Delete: del, Key: l.File(s.ID, name), Why: why})
+			out = append(out, GCLine{Delete: fates[s.ID].gone, Key: r.layout.File(s.ID, name), Why: fates[s.ID].why})
 		}
 	}
-	for _, b := range v.beats {
-		line := GCLine{Key: b.key, Why: "heartbeat " + ago(b.age) + " old"}
-		line.Delete = b.age >= deadReplica
-		out = append(out, line)
-	}
+	out = append(out, v.heartbeatLines()...)
 	for _, i := range v.probes {
-		line := GCLine{Key: i.Key, Why: "self-test of " + ago(i.Age()) + " ago"}
-		line.Delete = i.Age() >= max(grace, holdLeast)
-		out = append(out, line)
+		out = append(out, GCLine{i.Age() >= max(r.grace, reservedLeast), i.Key, "self-test of " + ago(i.Age()) + " ago"})
+	}
+	return out
+}
+
+// heartbeatLines: those of replicas that are dead for good go.
+func (v gcView) heartbeatLines() []GCLine {
+	var out []GCLine
+	for _, b := range v.beats {
+		out = append(out, GCLine{b.age >= deadReplica, b.key, "heartbeat " + ago(b.age) + " old"})
 	}
 	return out
 }

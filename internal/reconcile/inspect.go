@@ -372,9 +372,8 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 	if err = errors.Join(err, v.unclear); err != nil {
 		return nil, err
 	}
-	v.held = s.Held
 	if v.controlGone {
 		v.control = controlOf(s)
 	}
-	return v.lines(o.Layout, retain, grace), nil
+	return v.plan(gcRules{layout: o.Layout, retain: retain, grace: grace, held: s.Held, by: o.By}).lines, nil
 }

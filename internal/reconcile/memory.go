@@ -104,11 +104,8 @@ func (p *pass) restore(ctx context.Context, etag string, why reason, found *stor
 		return false, err
 	}
 	for _, c := range candidates {
-		next, _, err := change{
-			objects: p.Objects, layout: p.Layout, keys: p.Keys, by: p.owner, ready: p.lease.check, manifest: c.Manifest,
-			sha: c.ManifestSHA256, etag: etag, last: known, highest: m.highest, doomed: p.status.Deleting, beats: beats,
-			epoch: p.lease.epoch(), reason: ReasonRestored,
-		}.apply(ctx)
+		next, _, err := p.promotion(c.Manifest, c.ManifestSHA256, ReasonRestored,
+			basis{etag: etag, memory: memory{known, m.highest}, doomed: p.status.Deleting, beats: beats}).apply(ctx)
 		switch {
 		case err == nil:
 			p.log.WarnContext(ctx, "pointer repaired", "reason", why, "snapshot", next.ID, "generation", next.Generation)

@@ -187,15 +187,10 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 		if err = cmp.Or(o.stands(ctx, manifest.ID, m.pin), err); err != nil { // after the pointer, as passes do
 			return err
 		}
-		c := change{
-			objects: o.Objects, layout: o.Layout, keys: o.Keys, by: o.By + " " + store.NewNonce()[:8], manifest: manifest, sha: sha,
-			pointer: ptr, etag: info.ETag, reason: m.reason, rollback: m.rollback,
-		}
-		known, doomed, err := o.remembered(ctx)
-		if err != nil {
+		over := basis{pointer: ptr, etag: info.ETag}
+		if over.memory, over.doomed, err = o.remembered(ctx); err != nil {
 			return err
 		}
-		c.last, c.highest, c.doomed = known.pointer, known.highest, doomed
 		if ptr != nil && ptr.ID == manifest.ID {
 			_, err = fenceWrite(ctx, o.Objects, o.Layout, *ptr, info.ETag, 0)
 			if errors.Is(err, store.ErrConflict) {
@@ -203,10 +198,14 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 			}
 			return err
 		}
-		if c.beats, err = readHeartbeats(ctx, o.Objects, o.Layout, nil); err != nil {
+		if over.beats, err = readHeartbeats(ctx, o.Objects, o.Layout, nil); err != nil {
 			return err
 		}
-		if _, _, err = c.apply(ctx); !errors.Is(err, store.ErrConflict) {
+		p := promotion{
+			objects: o.Objects, layout: o.Layout, keys: o.Keys, by: o.By + " " + store.NewNonce()[:8],
+			manifest: manifest, sha: sha, reason: m.reason, rollback: m.rollback, over: over,
+		}
+		if _, _, err = p.apply(ctx); !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}

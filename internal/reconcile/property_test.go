@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ func snapshotID(i int) string {
 }
 
 // drawView makes any state that garbage collection may meet.
-func drawView(t *rapid.T) (v gcView, retain int, grace time.Duration) {
+func drawView(t *rapid.T) (v gcView, r gcRules) {
 	n := rapid.IntRange(1, 40).Draw(t, "snapshots")
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	id := rapid.Custom(func(t *rapid.T) string { return snapshotID(rapid.IntRange(0, n-1).Draw(t, "id")) })
@@ -52,18 +53,26 @@ func drawView(t *rapid.T) (v gcView, retain int, grace time.Duration) {
 	if rapid.Bool().Draw(t, "on hold") {
 		v.doc.Holds[id.Draw(t, "hold")] = store.Mark{At: now}
 	}
-	v.held = id.Draw(t, "held")
-	return v, rapid.IntRange(1, store.HistoryLength).Draw(t, "retain"), age("grace")
+	return v, gcRules{held: id.Draw(t, "held"), retain: rapid.IntRange(1, store.HistoryLength).Draw(t, "retain"), grace: age("grace")}
 }
 
 func TestCollectionNeverChoosesWhatIsInUse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v, retain, grace := drawView(t)
-		gone, kept := v.decide(retain, grace)
-		if len(gone)+len(kept) != len(v.found) {
-			t.Fatalf("%d gone and %d kept of %d", len(gone), len(kept), len(v.found))
+		v, r := drawView(t)
+		plan := v.plan(r)
+		if plan.gone+plan.kept != len(v.found) {
+			t.Fatalf("%d gone and %d kept of %d", plan.gone, plan.kept, len(v.found))
 		}
-		inUse := map[string]string{v.pointer.ID: "current", v.held: "held"}
+		gone := map[string]bool{}
+		for _, l := range plan.lines {
+			if id, _, _ := strings.Cut(l.Key, "/"); l.Delete {
+				gone[id] = true
+				if _, announced := plan.doc.Deleting[id]; !announced {
+					t.Fatalf("%s is deleted, but not announced", l.Key)
+				}
+			}
+		}
+		inUse := map[string]string{v.pointer.ID: "current", r.held: "held"}
 		if v.control.Pin != nil {
 			inUse[v.control.Pin.ID] = "pinned"
 		}
@@ -76,17 +85,17 @@ func TestCollectionNeverChoosesWhatIsInUse(t *testing.T) {
 			}
 		}
 		for _, h := range v.pointer.History {
-			if v.now.Sub(h.RetiredAt) < grace {
+			if v.now.Sub(h.RetiredAt) < r.grace {
 				inUse[h.ID] = "retired just now"
 			}
 		}
 		for id, why := range inUse {
-			if _, ok := gone[id]; ok {
+			if gone[id] {
 				t.Fatalf("%s is deleted, but %s", id, why)
 			}
 		}
 		for _, s := range v.found {
-			if _, ok := gone[s.ID]; ok && v.now.Sub(s.Newest) < grace {
+			if gone[s.ID] && v.now.Sub(s.Newest) < r.grace {
 				promoted := false
 				for _, h := range v.pointer.History {
 					promoted = promoted || h.ID == s.ID
@@ -108,17 +117,17 @@ func TestNextPointerIsAboveEverythingSeen(t *testing.T) {
 		for range rapid.IntRange(0, store.HistoryLength).Draw(t, "history") {
 			from.History = append(from.History, store.Promotion{ID: snapshotID(0)})
 		}
-		c := change{pointer: &from, epoch: rapid.Int64Range(0, 50).Draw(t, "own epoch"), now: time.Now(), manifest: store.Manifest{ID: snapshotID(2)}}
+		c := promotion{over: basis{pointer: &from}, epoch: rapid.Int64Range(0, 50).Draw(t, "own epoch"), manifest: store.Manifest{ID: snapshotID(2)}}
 		for range rapid.IntRange(0, 4).Draw(t, "heartbeats") {
-			c.beats = append(c.beats, replica{Heartbeat: store.Heartbeat{
+			c.over.beats = append(c.over.beats, replica{Heartbeat: store.Heartbeat{
 				Lineage: rapid.SampledFrom([]string{"l", "other"}).Draw(t, "lineage"), Generation: rapid.Int64Range(0, 2000).Draw(t, "seen"),
 			}})
 		}
-		next := c.next()
+		next := c.next(time.Now(), nil)
 		if next.Generation <= from.Generation || next.Epoch < from.Epoch || next.Epoch < c.epoch || next.Lineage != "l" {
 			t.Fatalf("%+v after %+v", next, from)
 		}
-		for _, b := range c.beats {
+		for _, b := range c.over.beats {
 			if b.Lineage == "l" && next.Generation <= b.Generation {
 				t.Fatalf("generation %d, a replica saw %d", next.Generation, b.Generation)
 			}

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -97,13 +93,9 @@ func (p *pass) promote(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err
 	}
-	c := change{
-		objects: p.Objects, layout: p.Layout, keys: p.Keys, by: p.owner, ready: p.lease.check,
-		manifest: p.manifest, sha: p.sha, pointer: p.pointer, etag: p.pointerETag,
-		last: p.status.Pointer, highest: p.memory().highest, doomed: p.status.Deleting, beats: beats, epoch: p.lease.epoch(), reason: p.reason(),
-		rollback: p.act.Pin != nil && p.act.Pin.Reason == ReasonRollback,
-	}
-	next, info, err := c.apply(ctx)
+	m := p.promotion(p.manifest, p.sha, p.reason(), basis{p.pointer, p.pointerETag, p.memory(), p.status.Deleting, beats})
+	m.rollback = p.act.Pin != nil && p.act.Pin.Reason == ReasonRollback
+	next, info, err := m.apply(ctx)
 	p.Metrics.promoted(err)
 	switch {
 	case err == nil:
@@ -188,146 +180,4 @@ func (p *pass) keepPin(ctx context.Context) error {
 	}
 	p.manifest, p.sha = m, sha
 	return p.promote(ctx)
-}
-
-// change is one move of the pointer, by the leader or an operator.
-type change struct {
-	objects store.Objects
-	layout  store.Layout
-	by      string
-	now     time.Time    // the store's clock
-	ready   func() error // asked before every write; nil = always
-
-	manifest store.Manifest
-	sha      string
-	keys     store.Keys       // of whom one must have signed it; none = it need not be signed
-	signed   *store.Signature // found by whole
-	pointer  *store.Pointer   // as read, nil = none
-	etag     string           // of what is stored under its key, "" = nothing
-	last     *store.Pointer   // the last known one, when pointer is nil
-	highest  store.Height     // that is remembered
-	doomed   map[string]store.Mark
-	beats    []replica
-	epoch    int64 // of the promoter; 0 keeps the pointer's
-	reason   string
-	rollback bool // what is current now is being rolled back from
-}
-
-// apply refuses a snapshot that is being deleted, holds it against deletion, sees that it is whole, moves the
-// pointer and drops the hold. The pointer was read before the hold was set: that order is what lets the
-// garbage collector expire a hold by moving the pointer's ETag first.
-func (c change) apply(ctx context.Context) (store.Pointer, store.Info, error) {
-	g := gcDoc{c.objects, c.layout, c.doomed}
-	there, err := c.objects.Head(ctx, c.layout.Manifest(c.manifest.ID))
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Pointer{}, store.Info{}, fmt.Errorf("%w: %s", ErrIncomplete, snapshot.FileManifest)
-	}
-	if err != nil {
-		return store.Pointer{}, store.Info{}, err
-	}
-	c.now = there.Date // a long build may lie between the pointer's reading and now
-	if err := c.may(); err != nil {
-		return store.Pointer{}, store.Info{}, err
-	}
-	if err := g.hold(ctx, c.manifest.ID, c.by, c.now, c.epoch); err != nil {
-		return store.Pointer{}, store.Info{}, fmt.Errorf("hold: %w", err)
-	}
-	if err := c.whole(ctx); err != nil {
-		return store.Pointer{}, store.Info{}, err
-	}
-	if err := c.may(); err != nil {
-		return store.Pointer{}, store.Info{}, err
-	}
-	next := c.next()
-	cond := store.PutOptions{IfMatch: c.etag}
-	if c.etag == "" {
-		cond = store.PutOptions{IfAbsent: true}
-	}
-	info, err := store.WriteDoc(ctx, c.objects, c.layout.Pointer(), next, cond)
-	if err != nil {
-		return store.Pointer{}, store.Info{}, err
-	}
-	// Best effort: a hold that stays expires after the grace.
-	if c.may() == nil {
-		_ = g.drop(ctx, c.manifest.ID, c.by, c.epoch)
-	}
-	return next, info, nil
-}
-
-func (c change) may() error {
-	if c.ready == nil {
-		return nil
-	}
-	return c.ready()
-}
-
-// whole looks at the manifest's bytes and every file once more, after the hold: what passed cannot be deleted
-// before the pointer names it.
-func (c *change) whole(ctx context.Context) (err error) {
-	if _, _, err := store.ReadManifest(ctx, c.objects, c.layout, c.manifest.ID, c.sha); err != nil {
-		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("%w: %s", ErrIncomplete, snapshot.FileManifest)
-		}
-		return err
-	}
-	if c.signed, err = store.VerifyManifest(ctx, c.objects, c.layout, c.manifest.ID, c.sha, c.keys); err != nil {
-		return err
-	}
-	for _, f := range c.manifest.Files {
-		info, err := c.objects.Head(ctx, c.layout.File(c.manifest.ID, f.Name))
-		if errors.Is(err, store.ErrNotFound) || (err == nil && info.Size != f.Size) {
-			return fmt.Errorf("%w: %s", ErrIncomplete, f.Name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// next composes the new pointer. Its generation is above everything that was seen of the lineage: by the pointer, by what
-// is remembered beside it, and by any replica as far as that can be believed. A lineage whose generations are used up is
-// followed by another, which servers accept; so no document can bring the count to its end.
-func (c change) next() store.Pointer {
-	from := c.pointer
-	if from == nil {
-		from = c.last // the object is gone, its lineage goes on
-	}
-	next := store.Pointer{
-		Kind: store.KindPointer, Manifest: c.manifest, ManifestSHA256: c.sha, Signature: c.signed,
-		Epoch: c.epoch, PromotedAt: c.now.UTC(), Reason: c.reason, Nonce: store.NewNonce(),
-	}
-	top, since := c.highest, time.Time{}
-	if from != nil {
-		if top = heightOf(*from); top.Lineage == c.highest.Lineage {
-			top = higher(top, c.highest)
-		}
-		since = from.PromotedAt
-		next.Epoch = max(from.Epoch, c.epoch)
-		next.History = c.history(*from)
-	}
-	if top.Lineage != "" {
-		top.Generation = max(top.Generation, highestGeneration(c.beats, top.Lineage, store.Plausible(top.Generation, since, c.now)))
-	}
-	if top.Lineage == "" || top.Generation >= store.MaxGeneration {
-		top = store.Height{Lineage: uuid.NewString()}
-		next.History = slices.Clone(next.History)
-		for i := range next.History {
-			next.History[i].Generation = 0 // they count in another lineage
-		}
-	}
-	next.Lineage, next.Generation = top.Lineage, top.Generation+1
-	return next
-}
-
-// history is the next pointer's: what it leaves comes first.
-func (c change) history(from store.Pointer) []store.Promotion {
-	out := from.History
-	if from.ID != c.manifest.ID {
-		out = append([]store.Promotion{{
-			ID: from.ID, Generation: from.Generation, PromotedAt: from.PromotedAt, RetiredAt: c.now.UTC(),
-			Reason: from.Reason, RolledBack: c.rollback,
-		}}, out...)
-	}
-	return out[:min(len(out), store.HistoryLength)]
 }

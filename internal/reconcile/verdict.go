@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -287,4 +288,22 @@ func (p *pass) writeVerdict(ctx context.Context, id string, v store.Verdict) err
 		return fail(Verified, verdictUnwritable, transient, err)
 	}
 	return nil
+}
+
+// putVerdict replaces <id>/verdict.json, whatever it said.
+func putVerdict(ctx context.Context, o store.Objects, l store.Layout, id string, v store.Verdict, now time.Time) error {
+	v.FormatVersion, v.ID, v.At = store.FormatVersion, id, now.UTC()
+	for range gcRounds {
+		_, info, err := store.ReadDoc[store.Verdict](ctx, o, l.Verdict(id), store.GetOptions{})
+		cond := store.PutOptions{IfMatch: info.ETag}
+		if errors.Is(err, store.ErrNotFound) {
+			cond = store.PutOptions{IfAbsent: true}
+		} else if err != nil && (!errors.Is(err, snapshot.ErrCorrupt) || info.ETag == "") {
+			return fmt.Errorf("read verdict: %w", err)
+		}
+		if _, err = store.WriteDoc(ctx, o, l.Verdict(id), v, cond); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("verdict kept changing: %w", store.ErrConflict)
 }

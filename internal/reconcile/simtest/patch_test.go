@@ -26,24 +26,24 @@ const (
 	server = "internal/serve"
 )
 
-// Whoever chooses, or whoever holds, does not see that a snapshot is being deleted.
+// Whoever chooses, or whoever reserves, does not see that a snapshot is being deleted.
 var (
-	adoptIgnoresDeleting = edit{here + "/verdict.go", "if deleting[s.ID] || (p.pointer", "if deleting[s.ID] && false || (p.pointer"}
-	holdIgnoresDeleting  = edit{here + "/gcdoc.go", "if _, ok := doc.Deleting[id]; ok {", "if _, ok := doc.Deleting[id]; ok && false {"}
+	adoptIgnoresDeleting       = edit{here + "/verdict.go", "if deleting[s.ID] || (p.pointer", "if deleting[s.ID] && false || (p.pointer"}
+	reservationIgnoresDeleting = edit{here + "/gcdoc.go", "if _, ok := doc.Deleting[id]; ok {", "if _, ok := doc.Deleting[id]; ok && false {"}
 )
 
 var patches = []patch{
-	{"a stale hold is dropped without a fence",
+	{"a stale reservation falls without a fence",
 		[]edit{{here + "/gc.go", "info, err := p.fence(ctx, v.pointer, v.etag, p.lease.epoch())", "info, err := store.Info{ETag: v.etag}, error(nil)"}},
 		here, "TestStaleHoldIsFencedBeforeItGoes"},
 	{"a copy for old readers is written unconditionally",
 		[]edit{{here + "/copies.go", "_, err = store.WriteFile(ctx, p.Objects, key, path, f, cond)", "_, err = store.WriteFile(ctx, p.Objects, key, path, f, store.PutOptions{Metadata: cond.Metadata})"}},
 		here, "TestCopyThatSomebodyWroteMeanwhileStays"},
 	{"a collection announces though a pin was seen late",
-		[]edit{{here + "/gc.go", "if v.control.Suspended != nil || v.control.Pin != nil {", "if v.control.Suspended != nil {"}},
+		[]edit{{here + "/gcplan.go", "case v.control.Suspended != nil || v.control.Pin != nil:", "case v.control.Suspended != nil:"}},
 		here, "TestIntentSeenLateStopsACollection"},
 	{"a collection announces though a suspension was seen late",
-		[]edit{{here + "/gc.go", "if v.control.Suspended != nil || v.control.Pin != nil {", "if v.control.Pin != nil {"}},
+		[]edit{{here + "/gcplan.go", "case v.control.Suspended != nil || v.control.Pin != nil:", "case v.control.Pin != nil:"}},
 		here, "TestIntentSeenLateStopsACollection"},
 	{"a collection does not look for an operator between deletions",
 		[]edit{{here + "/gc.go", "case c.Suspended != nil || c.Pin != nil:", "case c.Suspended != nil && false:"}},
@@ -58,8 +58,8 @@ var patches = []patch{
 		[]edit{{here + "/gcplan.go", "case snapshot.FileManifest:\n\t\t\treturn 0", "case snapshot.FileManifest:\n\t\t\treturn 3"}},
 		here + "/simtest", "TestPromotionAgainstCollection"},
 	{"adoption ignores what is being deleted", []edit{adoptIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
-	{"a hold ignores what is being deleted", []edit{holdIgnoresDeleting}, here, "TestHoldComesTooLateForWhatIsBeingDeleted"},
-	{"adoption and hold ignore what is being deleted", []edit{adoptIgnoresDeleting, holdIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
+	{"a reservation ignores what is being deleted", []edit{reservationIgnoresDeleting}, here, "TestHoldComesTooLateForWhatIsBeingDeleted"},
+	{"adoption and reservation ignore what is being deleted", []edit{adoptIgnoresDeleting, reservationIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
 	{"what replicas fetch may be collected",
 		[]edit{{here + "/gcplan.go", `keep(b.Fetching, "fetched by "+b.ID)`, ""}},
 		here, "TestCollectionKeepsWhatIsInUse"},
@@ -67,7 +67,7 @@ var patches = []patch{
 		[]edit{{here + "/gcplan.go", `keep(b.Using, "used by "+b.ID)`, ""}},
 		here + "/simtest", "TestStuckReplicaKeepsItsSnapshot"},
 	{"a collection goes by a pointer that was put back",
-		[]edit{{here + "/gc.go", "if v.pointer.Lineage != p.pointer.Lineage || v.pointer.Generation < p.pointer.Generation {", "if false {"}},
+		[]edit{{here + "/gcplan.go", "case r.served != nil && (v.pointer.Lineage", "case false && (v.pointer.Lineage"}},
 		here, "TestCollectionDoesNotGoByAPointerThatWasPutBack"},
 	{"a held verdict is ignored by adoption",
 		[]edit{{here + "/verdict.go", "\tif v.Result == VerdictHeld {", "\tif false {"}},
@@ -82,7 +82,7 @@ var patches = []patch{
 		[]edit{{here + "/operator.go", "return o.stands(ctx, id, m.pin)", "return nil"}},
 		here, "TestIntentThatWasOverruledIsAConflict"},
 	{"the pointer is written unconditionally",
-		[]edit{{here + "/publish.go", "cond := store.PutOptions{IfMatch: c.etag}", "cond := store.PutOptions{}"}},
+		[]edit{{here + "/promotion.go", "cond := store.PutOptions{IfMatch: m.over.etag}", "cond := store.PutOptions{}"}},
 		here, "TestPromotionThatMissedAnIntentFails"},
 	{"a server downloads without a heartbeat",
 		[]edit{{server + "/follow.go", "if err := f.beat(ctx, true); err != nil {", "if err := error(nil); err != nil {"}},

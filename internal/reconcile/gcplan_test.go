@@ -1,0 +1,124 @@
+package reconcile
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// What a collection does, by what it saw. The view has four snapshots, 1 to 4, an hour old each and promoted in this order;
+// 4 is served, the grace is ten minutes, one promoted snapshot is retained.
+func TestWhatACollectionDoes(t *testing.T) {
+	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	long, short := now.Add(-time.Hour), now.Add(-time.Minute)
+	for _, c := range []struct {
+		what     string
+		change   func(*gcView, *gcRules)
+		gone     string // snapshots that go, by number
+		deleting string // what gc.json announces then
+		stop     gcStop
+		fence    bool
+		announce bool
+	}{
+		{"retired long ago", nil, "1 2", "1 2", "", false, true},
+		{"nothing to do", func(v *gcView, r *gcRules) { r.retain = 4 }, "", "", "", false, false},
+		{"retired a minute ago", func(v *gcView, r *gcRules) { v.pointer.History[2].RetiredAt = short }, "2", "2", "", false, true},
+		{"rolled back from: not the previous one", func(v *gcView, r *gcRules) { v.pointer.History[0].RolledBack = true }, "1 3", "1 3", "", false, true},
+		{"held for an operator", func(v *gcView, r *gcRules) { r.held = snapshotID(1) }, "2", "2", "", false, true},
+		{"used", func(v *gcView, r *gcRules) { v.beats = []replica{beatOf(1, 0, time.Second)} }, "2", "2", "", false, true},
+		{"fetched", func(v *gcView, r *gcRules) { v.beats = []replica{beatOf(4, 2, time.Second)} }, "1", "1", "", false, true},
+		{"used by a replica that is silent", func(v *gcView, r *gcRules) { v.beats = []replica{beatOf(1, 0, time.Hour)} }, "1 2", "1 2", "", false, true},
+		{"a heartbeat that cannot be read", func(v *gcView, r *gcRules) { v.unclear = errors.New("torn") }, "", "", gcUnclear, false, false},
+		{"reserved", func(v *gcView, r *gcRules) { v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: short}} }, "2", "2", "", false, true},
+		{"reserved long ago", func(v *gcView, r *gcRules) { v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: long}} }, "2", "2", "", true, true},
+		{"reserved in the future", func(v *gcView, r *gcRules) {
+			v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: now.Add(time.Hour)}}
+		}, "2", "2", "", true, true},
+		{"begun", func(v *gcView, r *gcRules) {
+			r.retain = 4
+			v.doc.Deleting = map[string]store.Mark{snapshotID(2): {At: short}}
+		}, "2", "2", "", false, false},
+		{"begun on what is served", func(v *gcView, r *gcRules) {
+			r.retain = 4
+			v.doc.Deleting = map[string]store.Mark{snapshotID(4): {At: short}}
+		}, "", "4", "", false, false},
+		{"done long ago", func(v *gcView, r *gcRules) {
+			r.retain = 4
+			v.doc.Deleting = map[string]store.Mark{snapshotID(9): {At: long}}
+		}, "", "", "", false, true},
+		{"done just now", func(v *gcView, r *gcRules) {
+			r.retain = 4
+			v.doc.Deleting = map[string]store.Mark{snapshotID(9): {At: short}}
+		}, "", "9", "", false, false},
+		{"never promoted", func(v *gcView, r *gcRules) { v.pointer.History = v.pointer.History[:2] }, "1 2", "1 2", "", false, true},
+		{"never promoted and young", func(v *gcView, r *gcRules) {
+			v.pointer.History, v.found[0].Newest = v.pointer.History[:2], short
+		}, "2", "2", "", false, true},
+		{"pinned meanwhile", func(v *gcView, r *gcRules) { v.control.Pin = &store.Intent{ID: snapshotID(1)} }, "2", "2", gcForbidden, false, true},
+		{"suspended meanwhile", func(v *gcView, r *gcRules) { v.control.Suspended = &store.Intent{} }, "1 2", "1 2", gcForbidden, false, true},
+		{"an older pointer", func(v *gcView, r *gcRules) { r.served = &store.Pointer{Lineage: "l", Generation: 8} }, "1 2", "1 2", gcOlderPointer, false, true},
+		{"another lineage", func(v *gcView, r *gcRules) { r.served = &store.Pointer{Lineage: "k", Generation: 1} }, "1 2", "1 2", gcOlderPointer, false, true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			v := gcView{now: now, pointer: store.Pointer{Lineage: "l", Generation: 7}}
+			v.pointer.ID = snapshotID(4)
+			for i := range 4 {
+				v.found = append(v.found, store.SnapshotInfo{
+					ID: snapshotID(i + 1), HasManifest: true, Newest: long, Files: map[string]store.Info{"manifest.json": {}},
+				})
+				if i < 3 {
+					v.pointer.History = append(v.pointer.History, store.Promotion{ID: snapshotID(3 - i), RetiredAt: long})
+				}
+			}
+			r := gcRules{retain: 1, grace: 10 * time.Minute}
+			if c.change != nil {
+				c.change(&v, &r)
+			}
+			plan := v.plan(r)
+			var gone []string
+			for _, l := range plan.lines {
+				if l.Delete {
+					gone = append(gone, numberOf(strings.TrimSuffix(l.Key, "/manifest.json")))
+				}
+			}
+			var deleting []string
+			for _, id := range slices.Sorted(maps.Keys(plan.doc.Deleting)) {
+				deleting = append(deleting, numberOf(id))
+			}
+			type row struct {
+				Gone, Deleting  string
+				Stop            gcStop
+				Fence, Announce bool
+			}
+			got := row{strings.Join(gone, " "), strings.Join(deleting, " "), plan.stop, plan.fence, plan.announce}
+			if diff := cmp.Diff(row{c.gone, c.deleting, c.stop, c.fence, c.announce}, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func beatOf(using, fetching int, age time.Duration) replica {
+	b := replica{Heartbeat: store.Heartbeat{ID: "r", Using: snapshotID(using), TTLSeconds: 60}, age: age}
+	if fetching > 0 {
+		b.Fetching = snapshotID(fetching)
+	}
+	return b
+}
+
+// numberOf is the inverse of snapshotID, up to nine.
+func numberOf(id string) string {
+	for i := range 10 {
+		if snapshotID(i) == id {
+			return string(rune('0' + i))
+		}
+	}
+	return id
+}

@@ -1,0 +1,164 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// promotion is one move of the pointer, by the leader or an operator: to a snapshot, over what was seen.
+type promotion struct {
+	objects store.Objects
+	layout  store.Layout
+	keys    store.Keys   // of whom one must have signed the snapshot; none = it need not be signed
+	by      string       // who promotes
+	epoch   int64        // and in which term; 0 keeps the pointer's
+	ready   func() error // asked before every write; nil = always
+
+	manifest store.Manifest
+	sha      string // of the manifest's bytes
+	reason   string
+	rollback bool // what is current now is being rolled back from
+	over     basis
+}
+
+// basis is what a promotion was decided by: the pointer, read before anything else, and what is known beside it.
+type basis struct {
+	pointer *store.Pointer // nil = none
+	etag    string         // of what is stored under its key, "" = nothing
+	memory  memory
+	doomed  map[string]store.Mark // what is being deleted, should gc.json be gone
+	beats   []replica
+}
+
+// promotion by this pass.
+func (p *pass) promotion(m store.Manifest, sha, reason string, over basis) promotion {
+	return promotion{
+		objects: p.Objects, layout: p.Layout, keys: p.Keys, by: p.owner, epoch: p.lease.epoch(), ready: p.lease.check,
+		manifest: m, sha: sha, reason: reason, over: over,
+	}
+}
+
+// apply reserves the snapshot against deletion, sees that it is whole, moves the pointer and gives the reservation back.
+// The pointer was read before the reservation: that order is what lets the garbage collector end a stale one by moving
+// the pointer's ETag first.
+func (m promotion) apply(ctx context.Context) (store.Pointer, store.Info, error) {
+	var none store.Pointer
+	g := gcDoc{m.objects, m.layout, m.over.doomed}
+	there, err := m.objects.Head(ctx, m.layout.Manifest(m.manifest.ID))
+	if errors.Is(err, store.ErrNotFound) {
+		return none, store.Info{}, fmt.Errorf("%w: %s", ErrIncomplete, snapshot.FileManifest)
+	}
+	if err = cmp.Or(err, m.may()); err != nil {
+		return none, store.Info{}, err
+	}
+	now := there.Date // the store's: a long build may lie between the pointer's reading and now
+	if err := g.reserve(ctx, m.manifest.ID, m.by, now, m.epoch); err != nil {
+		return none, store.Info{}, fmt.Errorf("reserve: %w", err)
+	}
+	signed, err := m.whole(ctx)
+	if err = cmp.Or(err, m.may()); err != nil {
+		return none, store.Info{}, err
+	}
+	next := m.next(now, signed)
+	cond := store.PutOptions{IfMatch: m.over.etag}
+	if m.over.etag == "" {
+		cond = store.PutOptions{IfAbsent: true}
+	}
+	info, err := store.WriteDoc(ctx, m.objects, m.layout.Pointer(), next, cond)
+	if err != nil {
+		return none, store.Info{}, err
+	}
+	// Best effort: a reservation that stays expires after the grace.
+	if m.may() == nil {
+		_ = g.release(ctx, m.manifest.ID, m.by, m.epoch)
+	}
+	return next, info, nil
+}
+
+func (m promotion) may() error {
+	if m.ready == nil {
+		return nil
+	}
+	return m.ready()
+}
+
+// whole looks at the manifest's bytes and every file once more, after the reservation: what passed cannot be deleted
+// before the pointer names it.
+func (m promotion) whole(ctx context.Context) (*store.Signature, error) {
+	if _, _, err := store.ReadManifest(ctx, m.objects, m.layout, m.manifest.ID, m.sha); err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, fmt.Errorf("%w: %s", ErrIncomplete, snapshot.FileManifest)
+		}
+		return nil, err
+	}
+	signed, err := store.VerifyManifest(ctx, m.objects, m.layout, m.manifest.ID, m.sha, m.keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range m.manifest.Files {
+		info, err := m.objects.Head(ctx, m.layout.File(m.manifest.ID, f.Name))
+		if errors.Is(err, store.ErrNotFound) || (err == nil && info.Size != f.Size) {
+			return nil, fmt.Errorf("%w: %s", ErrIncomplete, f.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return signed, nil
+}
+
+// next composes the new pointer. Its generation is above everything that was seen of the lineage: by the pointer, by what
+// is remembered beside it, and by any replica as far as that can be believed. A lineage whose generations are used up is
+// followed by another, which servers accept; so no document can bring the count to its end.
+func (m promotion) next(now time.Time, signed *store.Signature) store.Pointer {
+	from := m.over.pointer
+	if from == nil {
+		from = m.over.memory.pointer // the object is gone, its lineage goes on
+	}
+	next := store.Pointer{
+		Kind: store.KindPointer, Manifest: m.manifest, ManifestSHA256: m.sha, Signature: signed,
+		Epoch: m.epoch, PromotedAt: now.UTC(), Reason: m.reason, Nonce: store.NewNonce(),
+	}
+	top, since := m.over.memory.highest, time.Time{}
+	if from != nil {
+		if top = heightOf(*from); top.Lineage == m.over.memory.highest.Lineage {
+			top = higher(top, m.over.memory.highest)
+		}
+		since = from.PromotedAt
+		next.Epoch = max(from.Epoch, m.epoch)
+		next.History = m.history(*from, now)
+	}
+	if top.Lineage != "" {
+		top.Generation = max(top.Generation, highestGeneration(m.over.beats, top.Lineage, store.Plausible(top.Generation, since, now)))
+	}
+	if top.Lineage == "" || top.Generation >= store.MaxGeneration {
+		top = store.Height{Lineage: uuid.NewString()}
+		next.History = slices.Clone(next.History)
+		for i := range next.History {
+			next.History[i].Generation = 0 // they count in another lineage
+		}
+	}
+	next.Lineage, next.Generation = top.Lineage, top.Generation+1
+	return next
+}
+
+// history is the next pointer's: what it leaves comes first.
+func (m promotion) history(from store.Pointer, now time.Time) []store.Promotion {
+	out := from.History
+	if from.ID != m.manifest.ID {
+		out = append([]store.Promotion{{
+			ID: from.ID, Generation: from.Generation, PromotedAt: from.PromotedAt, RetiredAt: now.UTC(),
+			Reason: from.Reason, RolledBack: m.rollback,
+		}}, out...)
+	}
+	return out[:min(len(out), store.HistoryLength)]
+}
