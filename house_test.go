@@ -20,19 +20,20 @@ const module = "github.com/taksuehiro/vectorstore/"
 
 // rooms lists, for each room, the rooms it may import. A folder below a room belongs to it; its tests are free.
 var rooms = map[string][]string{
-	"internal/snapshot":  {},
-	"internal/jsonread":  {},
-	"internal/vendors":   {"internal/snapshot", "internal/jsonread"},
-	"internal/filter":    {"internal/jsonread", "internal/spelling"},
-	"internal/spelling":  {},
-	"internal/embed":     {"internal/snapshot", "internal/jsonread", "internal/spelling"},
-	"internal/vecindex":  {"internal/snapshot"},
-	"internal/store":     {"internal/snapshot"},
-	"internal/langchain": {},
-	"internal/lexical":   {"internal/snapshot", "internal/spelling"},
-	"internal/reconcile": {"internal/snapshot", "internal/vendors", "internal/filter", "internal/store", "internal/lexical", "internal/langchain"},
-	"internal/serve":     {"internal/snapshot", "internal/vendors", "internal/filter", "internal/store", "internal/lexical", "internal/jsonread"},
-	"internal/wire":      {"internal/snapshot", "internal/store", "internal/embed"},
+	"internal/snapshot":   {},
+	"internal/jsonread":   {},
+	"internal/vendors":    {"internal/snapshot", "internal/jsonread"},
+	"internal/filter":     {"internal/jsonread", "internal/spelling"},
+	"internal/conditions": {"internal/filter", "internal/jsonread", "internal/spelling"},
+	"internal/spelling":   {},
+	"internal/embed":      {"internal/snapshot", "internal/jsonread", "internal/spelling"},
+	"internal/vecindex":   {"internal/snapshot"},
+	"internal/store":      {"internal/snapshot"},
+	"internal/langchain":  {},
+	"internal/lexical":    {"internal/snapshot", "internal/spelling"},
+	"internal/reconcile":  {"internal/snapshot", "internal/vendors", "internal/filter", "internal/store", "internal/lexical", "internal/langchain"},
+	"internal/serve":      {"internal/snapshot", "internal/vendors", "internal/filter", "internal/store", "internal/lexical", "internal/jsonread"},
+	"internal/wire":       {"internal/snapshot", "internal/store", "internal/embed"},
 }
 
 // owners lists the modules that exactly one room may import.

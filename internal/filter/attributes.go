@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -228,4 +229,13 @@ func viewOf[T any](b []byte) ([]T, error) {
 func bytesOf[T any](s []T) []byte {
 	var t T
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(t)))
+}
+
+// Paths returns the paths that are indexed, in order.
+func (a *Attributes) Paths() []string {
+	out := make([]string, len(a.fields))
+	for i := range a.fields {
+		out[i] = strings.Clone(a.str(a.fields[i].name))
+	}
+	return out
 }
