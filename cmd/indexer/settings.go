@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -12,11 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
-	"github.com/taksuehiro/vectorstore/internal/langchain"
-	"github.com/taksuehiro/vectorstore/internal/lexical"
-	"github.com/taksuehiro/vectorstore/internal/lexical/readings"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
@@ -139,7 +134,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
 		Signer: signer, Keys: keys,
-		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: vecindex.FAISS{}, Pickle: writePickle, Distances: langchain.Distances, Lexical: indexWords,
+		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: vecindex.FAISS{},
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))
 	if err != nil {
@@ -173,28 +168,6 @@ func observer(m *reconcile.Metrics, log *slog.Logger) embed.Observer {
 			log.Info("embedding server lacks a feature", "feature", feature, "message", message)
 		},
 	}
-}
-
-func indexWords(n int, words func(i int) (snapshot.Words, error)) ([][]byte, error) {
-	dictionary, err := readings.Open()
-	if err != nil {
-		return nil, err
-	}
-	x, err := lexical.Build(n, dictionary, func(i int) (snapshot.Words, error) {
-		w, err := words(i)
-		return w, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return x.Arrays(), nil
-}
-
-func writePickle(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error {
-	return langchain.WritePickle(w, n, func(i int) (langchain.Document, error) {
-		id, text, metadata, err := doc(i)
-		return langchain.Document{ID: id, PageContent: text, Metadata: metadata}, err
-	})
 }
 
 func usage(err error) error { return &wire.Coded{Code: wire.ExitUsage, Err: err} }

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -16,6 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
+	"github.com/taksuehiro/vectorstore/internal/langchain"
+	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/lexical/readings"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -87,17 +89,11 @@ const manyBytes = 64 << 20
 // and linking uses all cores anyway.
 func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 	docs := p.files.docs
-	names := []string{snapshot.FileFilters}
+	names := []string{snapshot.FileFilters, snapshot.FileWords, snapshot.FilePickle}
 	g, gctx := errgroup.WithContext(ctx) // one core each
 	g.Go(func() error { return p.writeFilters(gctx) })
-	if p.Lexical != nil {
-		names = append(names, snapshot.FileWords)
-		g.Go(func() error { return p.writeWords(gctx) })
-	}
-	if p.Pickle != nil {
-		names = append(names, snapshot.FilePickle)
-		g.Go(func() error { return p.writePickle(gctx) })
-	}
+	g.Go(func() error { return p.writeWords(gctx) })
+	g.Go(func() error { return p.writePickle(gctx) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -183,7 +179,11 @@ func (p *pass) addRows(ctx context.Context, b snapshot.Builder) error {
 // writeWords writes the index of words that replicas search by.
 func (p *pass) writeWords(ctx context.Context) error {
 	docs := p.files.docs
-	arrays, err := p.Lexical(docs.Len(), func(i int) (snapshot.Words, error) {
+	dictionary, err := readings.Open()
+	if err != nil {
+		return fail(Built, buildFailed, inputs, err)
+	}
+	x, err := lexical.Build(docs.Len(), dictionary, func(i int) (snapshot.Words, error) {
 		id, name, raw, err := docs.Record(i)
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return snapshot.Words{}, err
@@ -193,7 +193,7 @@ func (p *pass) writeWords(ctx context.Context) error {
 	if err != nil {
 		return fail(Built, buildFailed, inputs, fmt.Errorf("index words: %w", err))
 	}
-	return p.writeArrays(snapshot.FileWords, arrays)
+	return p.writeArrays(snapshot.FileWords, x.Arrays())
 }
 
 // writeFilters writes the values that replicas filter and count by.
@@ -223,9 +223,8 @@ func (p *pass) writePickle(ctx context.Context) (err error) {
 	if err != nil {
 		return fail(Built, noScratch, transient, err)
 	}
-	w := bufio.NewWriterSize(f, 256<<10)
-	err = p.pickle(ctx, w)
-	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
+	err = p.pickle(ctx, f)
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fail(Built, buildFailed, inputs, fmt.Errorf("write index.pkl: %w", err))
 	}
 	return nil
@@ -233,16 +232,13 @@ func (p *pass) writePickle(ctx context.Context) (err error) {
 
 func (p *pass) pickle(ctx context.Context, w io.Writer) error {
 	docs := p.files.docs
-	return p.Pickle(w, p.files.rows, func(i int) (id, text string, metadata []byte, err error) {
-		if err := ctx.Err(); err != nil {
-			return "", "", nil, err
-		}
+	return langchain.WritePickle(w, p.files.rows, func(i int) (langchain.Document, error) {
 		d, err := docs.Doc(i)
-		if err != nil {
-			return "", "", nil, err
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return langchain.Document{}, err
 		}
-		text, err = pageContent(d)
-		return d.ID, text, d.Metadata, err
+		text, err := pageContent(d)
+		return langchain.Document{ID: d.ID, PageContent: text, Metadata: d.Metadata}, err
 	})
 }
 

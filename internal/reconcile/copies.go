@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/langchain"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -126,7 +127,7 @@ func (p *pass) copyFile(ctx context.Context, f snapshot.File, form string, cond 
 	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
 	if f.Name == snapshot.FileIndex {
 		cond.Metadata[metaCopies] = form
-		if p.Distances != nil && form == CopiesL2 {
+		if form == CopiesL2 {
 			if path, f, err = p.distances(ctx, path, f); err != nil {
 				return err
 			}
@@ -156,7 +157,7 @@ func (p *pass) distances(ctx context.Context, path string, f snapshot.File) (str
 		return "", f, err
 	}
 	out := filepath.Join(dir, f.Name)
-	if err := p.Distances(path, out); err != nil {
+	if err := langchain.Distances(path, out); err != nil {
 		return "", f, err
 	}
 	f, err := store.HashFile(ctx, out, nil)

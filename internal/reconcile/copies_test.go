@@ -7,21 +7,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/taksuehiro/vectorstore/internal/langchain"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// mirrored stands in for the rewriting of an index file: its bytes backwards.
-func mirrored(src, dst string) error {
-	data, err := os.ReadFile(src)
-	if err != nil {
-		return err
+// distances is an index file as old readers want it.
+func (r *rig) distances(data []byte) []byte {
+	r.t.Helper()
+	src, dst := r.t.TempDir()+"/src", r.t.TempDir()+"/dst"
+	err := errors.Join(os.WriteFile(src, data, 0o600), langchain.Distances(src, dst))
+	out, rerr := os.ReadFile(dst)
+	if err := errors.Join(err, rerr); err != nil {
+		r.t.Fatal(err)
 	}
-	for i, j := 0, len(data)-1; i < j; i, j = i+1, j-1 {
-		data[i], data[j] = data[j], data[i]
-	}
-	return os.WriteFile(dst, data, 0o600)
+	return out
 }
 
 func (r *rig) bytes(key string) []byte {
@@ -47,16 +48,12 @@ func (r *rig) copies() string {
 	if pickle != nil && !bytes.Equal(pickle, r.bytes(r.layout.File(p.ID, snapshot.FilePickle))) {
 		r.t.Error("current/index.pkl is not the snapshot's")
 	}
-	back := bytes.Clone(own)
-	for i, j := 0, len(back)-1; i < j; i, j = i+1, j-1 {
-		back[i], back[j] = back[j], back[i]
-	}
 	switch {
 	case copied == nil && pickle == nil:
 		return ""
 	case bytes.Equal(copied, own):
 		return "ip"
-	case bytes.Equal(copied, back):
+	case bytes.Equal(copied, r.distances(own)):
 		return "l2"
 	}
 	r.t.Fatalf("current/index.faiss is of neither form: %q", copied)
@@ -69,7 +66,6 @@ func (r *rig) warnings(msg string) int {
 
 func TestCopiesFollowTheirSettingWithoutANewSnapshot(t *testing.T) {
 	r := newRig(t)
-	r.distances = mirrored
 	r.catalogue(0, 5, "a")
 	r.want(r.once(), reconcile.ResultPromoted, 0)
 	first := r.pointer().ID
@@ -105,7 +101,7 @@ func TestCopiesOfAnEarlierReleaseAreRewritten(t *testing.T) {
 	if _, err := r.objects.PutFile(t.Context(), r.layout.Current(snapshot.FileIndex), path, store.PutOptions{Metadata: meta}); err != nil {
 		t.Fatal(err)
 	}
-	r.cfg.LegacyCopies, r.distances = "l2", mirrored
+	r.cfg.LegacyCopies = "l2"
 	r.want(r.once(), reconcile.ResultUnchanged, 0)
 	if got := r.copies(); got != "l2" || r.warnings("copies for old readers change") != 1 {
 		t.Errorf("the copies are %q\n%s", got, r.logs)
@@ -140,7 +136,7 @@ func TestNoCopiesWhenOff(t *testing.T) {
 
 func TestCopiesThatCannotBeRewrittenAreSaid(t *testing.T) {
 	r := newRig(t)
-	r.distances = func(string, string) error { return errors.New("no such kind") }
+	r.indexes.Foreign = true
 	r.catalogue(0, 5, "a")
 	r.want(r.once(), reconcile.ResultPromoted, 0)
 	r.condition(reconcile.Ready, reconcile.False, "CopyFailed")
@@ -158,7 +154,6 @@ func TestCopiesSettingIsChecked(t *testing.T) {
 // form that they have, and none where there are none.
 func TestACommandKeepsTheCopiesAsTheyAre(t *testing.T) {
 	r := newRig(t)
-	r.distances = mirrored
 	r.catalogue(0, 5, "a")
 	r.want(r.onceWith(reconcile.OnceOptions{}), reconcile.ResultPromoted, 0)
 	if got := r.copies(); got != "l2" {

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -23,16 +22,6 @@ type Embedder interface {
 	// EstimateTokens guesses what one text will cost.
 	EstimateTokens(text string) int
 }
-
-// PickleWriter writes the documents of a snapshot in the form that old readers load beside index.faiss.
-type PickleWriter func(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error
-
-// DistanceWriter writes the index file at src again, as dst, with squared L2 distances for inner products. Of unit vectors
-// both rank alike. dst is as large as src.
-type DistanceWriter func(src, dst string) error
-
-// LexicalBuilder indexes the words of n records, words(i) in catalogue order, and returns the arrays that replicas open.
-type LexicalBuilder func(n int, words func(i int) (snapshot.Words, error)) (arrays [][]byte, err error)
 
 // Progress shows people how far a pass is. Steps do not overlap.
 type Progress interface {
@@ -71,17 +60,14 @@ func SystemClock() Clock {
 
 // Deps of a Reconciler. Objects, Layout, Embedder, Indexes and Log are required.
 type Deps struct {
-	Objects   store.Objects
-	Layout    store.Layout
-	Embedder  Embedder
-	Indexes   snapshot.Indexes
-	Pickle    PickleWriter   // nil: snapshots carry no index.pkl
-	Distances DistanceWriter // nil: old readers get the index file as it is
-	Lexical   LexicalBuilder // nil: snapshots carry no words.idx
-	Signer    store.Signer   // nil: manifests are not signed
-	Keys      store.Keys     // whose signatures are taken over, the signer's own among them; none: everything is
-	Progress  Progress       // nil: none shown
-	Metrics   *Metrics       // nil: not counted
-	Log       *slog.Logger
-	Clock     Clock // zero: SystemClock
+	Objects  store.Objects
+	Layout   store.Layout
+	Embedder Embedder
+	Indexes  snapshot.Indexes
+	Signer   store.Signer // nil: manifests are not signed
+	Keys     store.Keys   // whose signatures are taken over, the signer's own among them; none: everything is
+	Progress Progress     // nil: none shown
+	Metrics  *Metrics     // nil: not counted
+	Log      *slog.Logger
+	Clock    Clock // zero: SystemClock
 }

@@ -14,7 +14,7 @@ func TestPassBuildsPromotesAndThenHasNothingToDo(t *testing.T) {
 	r.catalogue(0, 5, "a")
 	r.want(r.once(), reconcile.ResultPromoted, 0)
 	p := r.pointer()
-	if p.Generation != 1 || p.Epoch != 1 || p.Source.Records != 5 || p.Stats.Added != 5 || len(p.Files) != 5 {
+	if p.Generation != 1 || p.Epoch != 1 || p.Source.Records != 5 || p.Stats.Added != 5 || len(p.Files) != 6 {
 		t.Fatalf("pointer %+v", p)
 	}
 	if err := store.VerifySnapshot(t.Context(), r.mem, r.layout, p.ID, p.ManifestSHA256, nil); err != nil {

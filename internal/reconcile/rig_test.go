@@ -53,9 +53,8 @@ type rig struct {
 	reg     *prometheus.Registry
 	logs    *lines
 
-	distances reconcile.DistanceWriter
-	signer    store.Signer
-	keys      store.Keys
+	signer store.Signer
+	keys   store.Keys
 }
 
 func newRig(t *testing.T) *rig {
@@ -92,7 +91,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	r.t.Helper()
 	r.reg = prometheus.NewRegistry()
 	x, err := reconcile.New(reconcile.Deps{
-		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes, Pickle: recontest.Pickle, Distances: r.distances,
+		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes,
 		Signer: r.signer, Keys: r.keys,
 		Metrics: reconcile.NewMetrics(r.reg),
 		Log:     slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),

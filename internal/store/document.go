@@ -57,11 +57,15 @@ func decodeDoc(data []byte, doc any) error {
 	case head.FormatVersion < 1:
 		return fmt.Errorf("%w: format_version is missing", snapshot.ErrCorrupt)
 	}
-	if err := json.Unmarshal(data, doc); err != nil {
-		return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
-	}
-	if _, err := keepUnknown(data, reflect.ValueOf(doc)); err != nil {
-		return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
+	if strict.Decode(doc) != nil { // as a rule all is known, and nothing to be kept
+		if err := json.Unmarshal(data, doc); err != nil {
+			return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
+		}
+		if _, err := keepUnknown(data, reflect.ValueOf(doc)); err != nil {
+			return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
+		}
 	}
 	if v, ok := doc.(validated); ok {
 		if err := v.validate(); err != nil {

@@ -3,12 +3,12 @@
 package recontest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"slices"
@@ -162,19 +162,32 @@ func Vector(text string, dims int) []float32 {
 	return v
 }
 
-// Files begin with the second when rows were carried over.
-const magic, magicCarried = "VECS", "VECC"
+// header begins an index file: that of FAISS's flat index of inner products, so that the copies for old readers are made
+// as of a real one.
+type header struct {
+	Kind    [4]byte
+	Dims    int32
+	Total   int64
+	Carried [2]int64 // unused by FAISS; rows that were carried over
+	Trained uint8
+	Metric  int32 // 0: inner product
+	Floats  uint64
+}
+
+var flat, foreign = [4]byte([]byte("IxFI")), [4]byte([]byte("IxXX"))
 
 // TunedWidth is the EfSearch that Tune finds.
 const TunedWidth = 77
 
-// Indexes keeps vectors in a plain file: magic, dims, rows.
+// Indexes keeps vectors in a flat file.
 type Indexes struct {
 	// Kind that is resolved to; "" is flat, of which nothing can be carried over.
 	Kind string
 	// Miss makes Search return the worst instead of the best, so that recall is poor; MissCarried only in indexes
 	// with rows that were carried over.
 	Miss, MissCarried bool
+	// Foreign makes files of a kind that cannot be rewritten for old readers.
+	Foreign bool
 }
 
 // Resolve implements snapshot.Indexes.
@@ -186,11 +199,16 @@ func (x Indexes) Resolve(string, int, int) (snapshot.IndexParams, error) {
 }
 
 // NewBuilder implements snapshot.Indexes.
-func (Indexes) NewBuilder(p snapshot.IndexParams, dims, n int) (snapshot.Builder, error) {
-	return &builder{params: p, dims: dims, want: n}, nil
+func (x Indexes) NewBuilder(p snapshot.IndexParams, dims, n int) (snapshot.Builder, error) {
+	kind := flat
+	if x.Foreign {
+		kind = foreign
+	}
+	return &builder{kind: kind, params: p, dims: dims, want: n}, nil
 }
 
 type builder struct {
+	kind       [4]byte
 	params     snapshot.IndexParams
 	dims, want int
 	rows       []float32
@@ -243,15 +261,10 @@ func (b *builder) WriteFile(_ context.Context, path string) error {
 	if err := b.carry(); err != nil {
 		return err
 	}
-	head := magic
-	if b.carried > 0 {
-		head = magicCarried
-	}
-	data := binary.LittleEndian.AppendUint32([]byte(head), uint32(b.dims))
-	for _, x := range b.rows {
-		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
-	}
-	return os.WriteFile(path, data, 0o644)
+	var data bytes.Buffer
+	head := header{Kind: b.kind, Dims: int32(b.dims), Total: int64(b.want), Carried: [2]int64{int64(b.carried)}, Trained: 1, Floats: uint64(len(b.rows))}
+	err := errors.Join(binary.Write(&data, binary.LittleEndian, head), binary.Write(&data, binary.LittleEndian, b.rows))
+	return errors.Join(err, os.WriteFile(path, data.Bytes(), 0o644))
 }
 
 func (b *builder) Close() error { return nil }
@@ -285,14 +298,13 @@ func Load(path string, miss bool) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) < 8 || (string(data[:4]) != magic && string(data[:4]) != magicCarried) {
-		return nil, errors.New("not an index")
+	var head header
+	r := bytes.NewReader(data)
+	if err := binary.Read(r, binary.LittleEndian, &head); err != nil || head.Kind != flat && head.Kind != foreign || head.Floats != uint64(r.Len()/4) {
+		return nil, fmt.Errorf("not an index: %q: %w", head.Kind, err)
 	}
-	x := &Index{dims: int(binary.LittleEndian.Uint32(data[4:])), miss: miss, carried: string(data[:4]) == magicCarried}
-	for rest := data[8:]; len(rest) >= 4; rest = rest[4:] {
-		x.rows = append(x.rows, math.Float32frombits(binary.LittleEndian.Uint32(rest)))
-	}
-	return x, nil
+	x := &Index{dims: int(head.Dims), rows: make([]float32, head.Floats), miss: miss, carried: head.Carried[0] > 0}
+	return x, binary.Read(r, binary.LittleEndian, x.rows)
 }
 
 // Search finds the best k rows.
@@ -365,17 +377,3 @@ func (x *Index) SizeBytes() int64 { return int64(4 * len(x.rows)) }
 
 // Close does nothing.
 func (x *Index) Close() error { return nil }
-
-// Pickle stands in for the old readers' documents: one line each.
-func Pickle(w io.Writer, n int, doc func(i int) (id, text string, metadata []byte, err error)) error {
-	for i := range n {
-		id, text, _, err := doc(i)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(w, "%s\t%q\n", id, text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
