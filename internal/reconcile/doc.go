@@ -101,6 +101,12 @@
 //     happens while pinned and suspended too. A control.json that is gone is written again from status.json, and what
 //     was being deleted outlives gc.json there. Condition Intact says so for an hour. Whatever status.json had not seen
 //     yet is forgotten, but its generation is not used again when a replica reports it.
+//   - A deletion is announced in gc.json and in status.json before its first step, and gc.json is looked at once more.
+//     Whoever finds no gc.json reads status.json afterwards, so one of the two always tells; and a collection that finds
+//     none moves the pointer's ETag first, for the reservations in it are lost.
+//   - Two terms count the same epoch when lease.json is deleted before the first has left its epoch anywhere else. The
+//     pointer names the owner of its epoch as well, and status.json too: a leader that meets its own epoch under another
+//     name steps down.
 //   - On Amazon's S3 a creation succeeds over a delete marker, elsewhere it is refused (ErrDeleteMarker): then operators'
 //     last intent still holds, and people are told the command.
 //   - Ready is False while a live replica serves what the pointer does not lead to: ahead of it, of another lineage, or

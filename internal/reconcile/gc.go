@@ -27,7 +27,7 @@ func (p *pass) collect(ctx context.Context) error {
 	if err != nil {
 		return fail(Collected, gcInputUnreadable, transient, fmt.Errorf("collect garbage: %w", err))
 	}
-	if err := cmp.Or(p.lease.yield("the pointer", v.pointer.Epoch), p.lease.yield("gc.json", v.doc.Epoch)); err != nil {
+	if err := cmp.Or(p.lease.yield("the pointer", v.pointer.Epoch, v.pointer.Owner), p.lease.yield("gc.json", v.doc.Epoch, "")); err != nil {
 		return err
 	}
 	if v.cond.IfAbsent && len(v.doc.Deleting) > 0 {
@@ -81,8 +81,9 @@ func (p *pass) carryOut(ctx context.Context, v gcView, plan gcPlan) (int, error)
 	return n, nil
 }
 
-// announce writes gc.json with the ETag that was read before anything else. A stale reservation may belong to a promoter
-// that is only asleep: moving the pointer's ETag before it falls makes the PUT fail that may still come.
+// announce writes what goes into gc.json, with the ETag that was read before anything else, and into status.json. A stale
+// reservation may belong to a promoter that is only asleep: moving the pointer's ETag before it falls makes the PUT fail
+// that may still come.
 func (p *pass) announce(ctx context.Context, v gcView, plan gcPlan) error {
 	if plan.fence {
 		info, err := p.fence(ctx, v.pointer, v.etag, p.lease.epoch())
@@ -92,22 +93,55 @@ func (p *pass) announce(ctx context.Context, v gcView, plan gcPlan) error {
 		p.pointerETag = info.ETag
 	}
 	p.doomed = plan.doc.Deleting
-	if !plan.announce {
-		return nil
+	if plan.announce {
+		if err := p.lease.check(); err != nil {
+			return err
+		}
+		next := plan.doc
+		next.Epoch = max(next.Epoch, p.lease.epoch())
+		_, err := p.gcDoc().write(ctx, next, v.cond)
+		switch {
+		case errors.Is(err, store.ErrConflict):
+			return fmt.Errorf("announce deletions: %w", err) // somebody began to use something: look again
+		case errors.Is(err, store.ErrDeleteMarker):
+			return fmt.Errorf("announce deletions: %w: %s", err, p.undelete(p.Layout.GC()))
+		case err != nil:
+			return err
+		}
 	}
-	if err := p.lease.check(); err != nil {
+	return p.witness(ctx, plan.doc.Deleting)
+}
+
+// witness writes what is to be deleted into status.json as well, and sees that gc.json still says it, before anything
+// goes. Who finds no gc.json reads status.json after it, so that one of the two tells them, even when we stop here and
+// delete later, or never come back.
+func (p *pass) witness(ctx context.Context, deleting map[string]store.Mark) error {
+	if err := p.readStatus(ctx); err != nil {
 		return err
 	}
-	next := plan.doc
-	next.Epoch = max(next.Epoch, p.lease.epoch())
-	_, err := p.gcDoc().write(ctx, next, v.cond)
-	switch {
-	case errors.Is(err, store.ErrConflict):
-		return fmt.Errorf("announce deletions: %w", err) // somebody began to use something: look again
-	case errors.Is(err, store.ErrDeleteMarker):
-		return fmt.Errorf("announce deletions: %w: %s", err, p.undelete(p.Layout.GC()))
+	if covers(p.status.Deleting, deleting) && (p.statusETag != "" || len(deleting) == 0) {
+		return nil
+	}
+	s := p.signedStatus(p.status)
+	s.Pointer, s.Highest, s.Deleting = p.pointer, p.lease.highest(), deleting
+	if err := p.storeStatus(ctx, s); err != nil {
+		return fmt.Errorf("write the deletions into status.json: %w", err)
+	}
+	doc, err := readIfAny[store.GC](ctx, p.Objects, p.Layout.GC(), "gc")
+	if err == nil && !covers(doc.Deleting, deleting) {
+		err = fmt.Errorf("announce deletions: gc.json was taken away meanwhile: %w", store.ErrConflict)
 	}
 	return err
+}
+
+// covers says whether every id of few is in many.
+func covers(many, few map[string]store.Mark) bool {
+	for id := range few {
+		if _, ok := many[id]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // sweep deletes line by line, and returns the number of objects deleted.

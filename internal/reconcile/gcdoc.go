@@ -15,19 +15,24 @@ import (
 type gcDoc struct {
 	objects store.Objects
 	layout  store.Layout
-	doomed  map[string]store.Mark // what was being deleted as status.json remembers it, for when the document is gone
+	doomed  map[string]store.Mark // what was being deleted as a leader remembers it, for when the document is gone
 }
 
 // gcRounds of CAS against other writers; they are rare and short.
 const gcRounds = 10
 
-// read returns the document, empty when there is none, with the condition for replacing exactly it.
+// read returns the document with the condition for replacing exactly it. When there is none, what is being deleted is
+// what status.json says; it is read afterwards, for a leader writes both before it deletes (see pass.witness).
 func (g gcDoc) read(ctx context.Context) (store.GC, store.PutOptions, error) {
 	doc, info, err := store.ReadDoc[store.GC](ctx, g.objects, g.layout.GC(), store.GetOptions{})
 	cond := store.PutOptions{IfMatch: info.ETag}
 	if errors.Is(err, store.ErrNotFound) {
-		cond, err = store.PutOptions{IfAbsent: true}, nil
-		doc.Deleting = maps.Clone(g.doomed)
+		var s store.Status
+		cond = store.PutOptions{IfAbsent: true}
+		s, err = readIfAny[store.Status](ctx, g.objects, g.layout.Status(), "status")
+		doc.Deleting = map[string]store.Mark{}
+		maps.Copy(doc.Deleting, g.doomed)
+		maps.Copy(doc.Deleting, s.Deleting)
 	}
 	if err != nil {
 		return doc, cond, fmt.Errorf("read gc.json: %w", err)

@@ -93,7 +93,8 @@ func (v gcView) plan(r gcRules) gcPlan {
 		}
 	}
 	stale := v.staleReservations(r.grace)
-	p.fence = len(stale) > 0
+	// Of the reservations in a document that is gone nothing is known: they count as stale.
+	p.fence = len(stale) > 0 || v.cond.IfAbsent && p.gone > 0
 	p.doc.Deleting, p.doc.Holds = v.nextDeleting(r, fates), maps.Clone(v.doc.Holds)
 	for _, id := range stale {
 		delete(p.doc.Holds, id)

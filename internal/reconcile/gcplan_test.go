@@ -41,6 +41,8 @@ func TestWhatACollectionDoes(t *testing.T) {
 		{"reserved in the future", func(v *gcView, r *gcRules) {
 			v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: now.Add(time.Hour)}}
 		}, "2", "2", "", true, true},
+		{"gc.json is gone, and with it whatever was reserved", func(v *gcView, r *gcRules) { v.cond.IfAbsent = true }, "1 2", "1 2", "", true, true},
+		{"gc.json is gone, and nothing goes", func(v *gcView, r *gcRules) { v.cond.IfAbsent, r.retain = true, 4 }, "", "", "", false, false},
 		{"begun", func(v *gcView, r *gcRules) {
 			r.retain = 4
 			v.doc.Deleting = map[string]store.Mark{snapshotID(2): {At: short}}

@@ -241,14 +241,20 @@ func (l *lease) confirm(ctx context.Context) error {
 	return nil
 }
 
-// yield ends the term when a document is of a later epoch than ours: somebody leads whom our clock does not know of.
-func (l *lease) yield(document string, epoch int64) error {
+// yield ends the term when a document is of a later epoch than ours: somebody leads whom our clock does not know of. Two
+// terms count the same epoch when lease.json was lost before the first had left its epoch anywhere else; an owner other
+// than ours, "" when the document names none, gives that away, and the next term counts from the document's.
+func (l *lease) yield(document string, epoch int64, owner string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held && epoch <= l.record.Epoch {
+	shared := epoch == l.record.Epoch && owner != "" && owner != l.owner
+	if l.held && epoch <= l.record.Epoch && !shared {
 		return nil
 	}
 	l.held = false
+	if shared {
+		return fmt.Errorf("%w: %s is of epoch %d like ours, but of %s", ErrLeaseLost, document, epoch, owner)
+	}
 	return fmt.Errorf("%w: %s is of epoch %d, ours is %d", ErrLeaseLost, document, epoch, l.record.Epoch)
 }
 

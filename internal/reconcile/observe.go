@@ -60,7 +60,7 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 		}
 		return p.restore(ctx, info.ETag, why, nil)
 	}
-	if err := p.lease.yield("the pointer", ptr.Epoch); err != nil {
+	if err := p.lease.yield("the pointer", ptr.Epoch, ptr.Owner); err != nil {
 		return false, err
 	}
 	if why := p.memory().doubt(ptr, p.now); why != "" {
@@ -70,13 +70,13 @@ func (p *pass) tryPointer(ctx context.Context) (done bool, err error) {
 		// Nothing of it is whole: what is there is served until a promotion replaces it, above what was seen.
 		p.repaired(why, "current/manifest.json was not as it was left, and no snapshot of it is whole")
 	}
-	if epoch := p.lease.epoch(); ptr.Epoch != epoch {
+	if epoch := p.lease.epoch(); ptr.Epoch != epoch || ptr.Owner != p.owner {
 		if info, err = p.fence(ctx, ptr, info.ETag, epoch); errors.Is(err, store.ErrConflict) {
 			return false, nil
 		} else if err != nil {
 			return false, fail(Promoted, fenceFailed, transient, fmt.Errorf("fence: %w", err))
 		}
-		ptr.Epoch = epoch
+		ptr.Epoch, ptr.Owner = epoch, p.owner
 	}
 	p.pointer, p.pointerETag = &ptr, info.ETag
 	p.lease.saw(heightOf(ptr))
@@ -87,10 +87,11 @@ func (p *pass) fence(ctx context.Context, ptr store.Pointer, etag string, epoch 
 	if err := p.lease.check(); err != nil {
 		return store.Info{}, err
 	}
+	ptr.Owner = p.owner
 	return fenceWrite(ctx, p.Objects, p.Layout, ptr, etag, epoch)
 }
 
-// fenceWrite rewrites the pointer with nothing changed but epoch and nonce: every If-Match on an ETag read
+// fenceWrite rewrites the pointer with nothing changed but epoch, owner and nonce: every If-Match on an ETag read
 // before it fails from now on.
 func fenceWrite(ctx context.Context, o store.Objects, l store.Layout, ptr store.Pointer, etag string, epoch int64) (store.Info, error) {
 	ptr.Epoch = max(ptr.Epoch, epoch)
@@ -114,7 +115,7 @@ func (p *pass) readStatus(ctx context.Context) error {
 	case err != nil:
 		return fail(Ready, statusUnreadable, transient, fmt.Errorf("read status: %w", err))
 	}
-	if err := p.lease.yield("status.json", s.Epoch); err != nil {
+	if err := p.lease.yield("status.json", s.Epoch, s.Owner); err != nil {
 		return err
 	}
 	p.Reconciler.status, p.statusETag, p.statusRead = s, info.ETag, true

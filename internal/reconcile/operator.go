@@ -118,11 +118,7 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 		}
 	}
 	// Refused before the pin is written: a pin on it could never be fulfilled.
-	_, doomed, err := o.remembered(ctx)
-	if err != nil {
-		return err
-	}
-	doc, _, err := gcDoc{o.Objects, o.Layout, doomed}.read(ctx)
+	doc, _, err := gcDoc{objects: o.Objects, layout: o.Layout}.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,7 +184,7 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 			return err
 		}
 		over := basis{pointer: ptr, etag: info.ETag}
-		if over.memory, over.doomed, err = o.remembered(ctx); err != nil {
+		if over.memory, err = o.remembered(ctx); err != nil {
 			return err
 		}
 		if ptr != nil && ptr.ID == manifest.ID {
@@ -212,14 +208,14 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 	return fmt.Errorf("promote %s: the pointer kept changing: %w", manifest.ID, store.ErrConflict)
 }
 
-// remembered is what status.json and lease.json know of the pointer, and what status.json knows of the deletions under way.
-func (o *Operator) remembered(ctx context.Context) (memory, map[string]store.Mark, error) {
+// remembered is what status.json and lease.json know of the pointer.
+func (o *Operator) remembered(ctx context.Context) (memory, error) {
 	s, err := o.lastStatus(ctx)
 	if err != nil {
-		return memory{}, nil, err
+		return memory{}, err
 	}
 	l, err := readIfAny[store.Lease](ctx, o.Objects, o.Layout.Lease(), "lease")
-	return recall(s, l.Highest), s.Deleting, err
+	return recall(s, l.Highest), err
 }
 
 // lastStatus is status.json, empty when there is none that can be read.

@@ -35,7 +35,7 @@ type basis struct {
 	pointer *store.Pointer // nil = none
 	etag    string         // of what is stored under its key, "" = nothing
 	memory  memory
-	doomed  map[string]store.Mark // what is being deleted, should gc.json be gone
+	doomed  map[string]store.Mark // what is being deleted as a leader remembers it, should gc.json be gone
 	beats   []replica
 }
 
@@ -134,8 +134,7 @@ func (m promotion) next(now time.Time, signed *store.Signature) store.Pointer {
 			top = higher(top, m.over.memory.highest)
 		}
 		since = from.PromotedAt
-		next.Epoch = max(from.Epoch, m.epoch)
-		next.History = m.history(*from, now)
+		next.Epoch, next.History = max(from.Epoch, m.epoch), m.history(*from, now)
 	}
 	if top.Lineage != "" {
 		top.Generation = max(top.Generation, highestGeneration(m.over.beats, top.Lineage, store.Plausible(top.Generation, since, now)))
@@ -148,6 +147,12 @@ func (m promotion) next(now time.Time, signed *store.Signature) store.Pointer {
 		}
 	}
 	next.Lineage, next.Generation = top.Lineage, top.Generation+1
+	switch {
+	case m.epoch != 0 && next.Epoch == m.epoch:
+		next.Owner = m.by
+	case from != nil:
+		next.Owner = from.Owner // an operator's move is of nobody's term
+	}
 	return next
 }
 

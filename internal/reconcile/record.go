@@ -152,6 +152,16 @@ func (p *pass) writeStatus(ctx context.Context, s store.Status) {
 	if !p.statusRead || p.lease.check() != nil || p.statusETag != "" && sameNews(p.status, s) {
 		return
 	}
+	if err := p.storeStatus(ctx, s); err != nil {
+		p.log.WarnContext(ctx, "status not written", "error", err)
+	}
+}
+
+// storeStatus replaces the status that was last seen.
+func (p *pass) storeStatus(ctx context.Context, s store.Status) error {
+	if err := p.lease.check(); err != nil {
+		return err
+	}
 	s.Nonce = store.NewNonce()
 	cond := store.PutOptions{IfMatch: p.statusETag}
 	if p.statusETag == "" {
@@ -161,10 +171,16 @@ func (p *pass) writeStatus(ctx context.Context, s store.Status) {
 	if err != nil {
 		// Another leader's, or ours after all: the next pass reads it again and looks at its epoch.
 		p.statusRead, p.statusETag = false, ""
-		p.log.WarnContext(ctx, "status not written", "error", err)
-		return
+		return err
 	}
 	p.Reconciler.status, p.statusETag = s, info.ETag
+	return nil
+}
+
+// signedStatus is s with who writes it, and when.
+func (p *pass) signedStatus(s store.Status) store.Status {
+	s.FormatVersion, s.Epoch, s.Owner, s.Host, s.At = store.FormatVersion, p.lease.epoch(), p.owner, p.cfg.Host, p.Clock.Now().UTC()
+	return s
 }
 
 // sameNews says whether two statuses differ in nothing but when they were made.
@@ -187,10 +203,9 @@ func sameNews(a, b store.Status) bool {
 
 // announceBuild says in status.json that a long build is under way.
 func (p *pass) announceBuild(ctx context.Context) {
-	s := p.status
+	s := p.signedStatus(p.status)
 	c := p.newConditions()
 	c.set(Built, Unknown, building, fmt.Sprintf("embedding %d of %d texts, about %d tokens", len(p.files.missing), len(p.files.keys), p.files.tokens))
-	s.FormatVersion, s.Epoch, s.Owner, s.Host, s.At = store.FormatVersion, p.lease.epoch(), p.owner, p.cfg.Host, p.Clock.Now().UTC()
 	s.Conditions, s.Source = c.list(), p.source.Source
 	if s.Replicas = fleet(p.replicas, p.pointer); p.pointer != nil {
 		s.Pointer = p.pointer

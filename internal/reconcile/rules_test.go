@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -253,4 +254,86 @@ func TestWhatIsPinnedIsKeptByThePlan(t *testing.T) {
 			t.Error("nothing would go")
 		}
 	})
+}
+
+// Before anything is deleted gc.json and status.json both say so: whoever loses one of them is told by the other, even by
+// a leader that is gone.
+func TestDeletionsAreAnnouncedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		ids := r.many(4)
+		r.cfg.RetainGrace = 30 * time.Second
+		ctx, die := context.WithCancel(t.Context())
+		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+			if op == store.OpDelete && strings.HasPrefix(key, r.layout.Root()+"2") {
+				die()
+				return ctx.Err()
+			}
+			return call()
+		})
+		if _, err := r.indexer().Once(ctx, reconcile.OnceOptions{GC: true, Yes: true}); err == nil || ctx.Err() == nil {
+			t.Fatal("nothing was to be deleted")
+		}
+		r.objects = r.mem
+		r.remove(r.layout.GC())
+		if err := r.operator().Pin(t.Context(), ids[0]); !errors.Is(err, reconcile.ErrDeleting) {
+			t.Errorf("pin of what the dead leader may still delete: %v", err)
+		}
+	})
+}
+
+// Somebody removes gc.json between the announcement and the first deletion: nothing is deleted by that announcement.
+func TestAnnouncementTakenAwayDeletesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		ids := r.many(4)
+		r.cfg.RetainGrace = 30 * time.Second
+		met := false
+		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+			if op == store.OpPut && key == r.layout.Status() && !met {
+				met = true
+				r.remove(r.layout.GC())
+			}
+			return call()
+		})
+		r.want(r.gc(), reconcile.ResultFailed, reconcile.ExitConflict)
+		if !met || !r.stored(ids[0]) {
+			t.Errorf("met: %v; still stored: %v", met, r.stored(ids[0]))
+		}
+		r.want(r.gc(), reconcile.ResultCollected, 0)
+		if r.stored(ids[0]) {
+			t.Error("the next collection does not go on")
+		}
+	})
+}
+
+// lease.json is deleted between a leader's acquisition and its fence, and another leader counts the same epoch. The pointer
+// tells the first one that it is of somebody else's term.
+func TestTwoTermsOfOneEpoch(t *testing.T) {
+	r := newRig(t)
+	r.catalogue(0, 3, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	r.catalogue(0, 4, "a")
+	other := *r
+	led := false
+	r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+		if op == store.OpGet && key == r.layout.Pointer() && !led {
+			if held, _, _ := store.ReadDoc[store.Lease](t.Context(), r.mem, r.layout.Lease(), store.GetOptions{}); held.Released || held.Epoch < 2 {
+				return call()
+			}
+			led = true
+			r.remove(r.layout.Lease())
+			other.objects = r.mem
+			other.want(other.once(), reconcile.ResultPromoted, 0)
+		}
+		return call()
+	})
+	r.want(r.once(), reconcile.ResultFollower, reconcile.ExitConflict)
+	if p := r.pointer(); !led || p.Epoch != 2 || p.Generation != 2 {
+		t.Errorf("led: %v; epoch %d, generation %d", led, p.Epoch, p.Generation)
+	}
+	r.catalogue(0, 5, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
 }

@@ -112,6 +112,7 @@ type Pointer struct {
 	Lineage        string           `json:"lineage"` // UUID set when the pointer was first created
 	Generation     int64            `json:"generation"`
 	Epoch          int64            `json:"epoch"`
+	Owner          string           `json:"owner,omitempty"` // of the lease of that epoch: two share one when lease.json was lost in between
 	PromotedAt     time.Time        `json:"promoted_at"`
 	Reason         string           `json:"reason"`
 	Nonce          string           `json:"nonce"`

@@ -1,10 +1,14 @@
 package simtest
 
 import (
+	"context"
+	"path"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
 )
 
 // heldUp says who is stopped, at which call, for how long.
@@ -12,6 +16,8 @@ type heldUp struct {
 	leader bool // the collecting indexer; otherwise the operator's command
 	at     int  // -1: nobody
 	pause  time.Duration
+	same   bool // all snapshots are of the catalogue that is there, so that the command pins nothing
+	lose   bool // somebody deletes gc.json meanwhile
 }
 
 // heldUpRun lets an operator promote a snapshot that garbage collection is about to delete, and stops one of the
@@ -28,7 +34,11 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 		old := s.promoted("")
 		last := old
 		for range 2 { // the second promotion leaves the first snapshot to its age
-			s.people.touchAll(ctx)
+			if h.same {
+				s.rebuild(ctx)
+			} else {
+				s.people.touchAll(ctx)
+			}
 			last = s.promoted(last)
 			nap(ctx, time.Second)
 		}
@@ -47,9 +57,20 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 			p.stopAt, p.stopFor = h.at, h.pause
 			defer func() { calls = p.calls }()
 		}
+		if h.lose && h.leader {
+			w.lose(w.layout.GC())
+		} else if h.lose {
+			go func() {
+				for !p.stopped() && p.ctx.Err() == nil {
+					nap(p.ctx, 5*time.Millisecond)
+				}
+				w.lose(w.layout.GC())
+			}()
+		}
 		err := o.Promote(p.ctx, old, true)
+		p.kill()
 		w.say("promote: %v", err)
-		if err == nil {
+		if err == nil && !h.same {
 			s.operator.pinned(old)
 		}
 		nap(ctx, time.Minute)
@@ -62,6 +83,31 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 		res = w.result()
 	})
 	return calls, res
+}
+
+// rebuild has the catalogue that is there built once more.
+func (s *schedule) rebuild(ctx context.Context) {
+	_, o := s.operator.command("rebuild")
+	if _, err := o.Request(ctx, reconcile.VerbReconcile, true); err != nil {
+		s.w.t.Error(err)
+	}
+}
+
+// lose deletes a document that is nobody's to delete.
+func (w *world) lose(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.loseLocked(key)
+}
+
+func (w *world) loseLocked(key string) {
+	if w.mem.Data(key) == nil {
+		return
+	}
+	_ = w.mem.Delete(context.Background(), key)
+	w.state.lost[key] = true
+	w.note("somebody deletes %s", key)
+	w.tally["fault: "+path.Base(key)+" lost"]++
 }
 
 func (p *proc) stopped() bool {
@@ -111,6 +157,12 @@ func TestPromotionAgainstCollection(t *testing.T) {
 		"operator stopped longer than its hold": {pause: 3 * time.Minute},
 		"leader stopped briefly":                {leader: true, pause: 3 * time.Second},
 		"leader stopped longer than its lease":  {leader: true, pause: 30 * time.Second},
+
+		"leader stopped briefly, gc.json lost":               {leader: true, pause: 3 * time.Second, lose: true},
+		"leader stopped longer than its lease, gc.json lost": {leader: true, pause: 30 * time.Second, lose: true},
+		"operator stopped briefly, gc.json lost":             {pause: 40 * time.Second, lose: true},
+		"operator who pins nothing stopped briefly":          {pause: 40 * time.Second, same: true},
+		"operator who pins nothing stopped, gc.json lost":    {pause: 40 * time.Second, same: true, lose: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -28,11 +28,13 @@ type invariants struct {
 	once    map[string]string // lineage|generation → id
 	pointer store.Pointer     // as last written
 	doomed  map[string]bool   // every id that was ever announced for deletion
+	lost    map[string]bool   // documents that somebody deleted
 	// By snapshot id: its documents, and the lowest and highest generation it was promoted to.
 	documents   map[string][]byte
 	lowest      map[string]int64
 	generations map[string]int64
-	reign       int64 // highest epoch of a leader that went on to act on an existing pointer
+	terms       int // leases that were taken so far
+	reign       int // the latest term of a leader that went on to act on an existing pointer
 	// Purchases: how often texts may be bought again.
 	allowance int
 }
@@ -47,7 +49,7 @@ type intent struct {
 func newInvariants(w *world) invariants {
 	return invariants{
 		w: w, beats: map[string]int{}, valid: map[string]bool{}, damaged: map[string]bool{}, once: map[string]string{},
-		doomed: map[string]bool{}, documents: map[string][]byte{}, lowest: map[string]int64{}, generations: map[string]int64{},
+		doomed: map[string]bool{}, lost: map[string]bool{}, documents: map[string][]byte{}, lowest: map[string]int64{}, generations: map[string]int64{},
 	}
 }
 
@@ -78,12 +80,12 @@ func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.R
 	defer w.mu.Unlock()
 	switch {
 	case key == w.layout.GC():
-		o.p.gcSeen = w.state.writes
-	case key == w.layout.Pointer() && o.p.indexer && o.p.epoch > w.state.reign:
+		o.p.gcSeen, o.p.sees = w.state.writes, false // between a pointer and a control.json only who has no lease reads it
+	case key == w.layout.Pointer() && o.p.indexer && o.p.term > w.state.reign:
 		now, _ := decode[store.Pointer](w.mem.Data(key))
 		o.p.sees = now.Kind == store.KindPointer
 	case key == w.layout.Control() && o.p.indexer && o.p.sees:
-		w.state.reign = max(w.state.reign, o.p.epoch) // past the fence of the pointer that it saw
+		w.state.reign = max(w.state.reign, o.p.term) // past the fence of the pointer that it saw
 	}
 	return o.Objects.Get(ctx, key, g)
 }
@@ -205,7 +207,7 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 	if !s.valid[next.Source.SHA256] {
 		s.w.violate("%s promoted %s, built from a catalogue that was never valid", p.name, next.ID)
 	}
-	if created && p.indexer && p.epoch < s.reign {
+	if created && p.indexer && p.term < s.reign {
 		s.pointer = next // the one write that nothing fences; the leader's fence follows
 		return
 	}
@@ -235,8 +237,12 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 	case next.ID != prev.ID && next.Generation == prev.Generation:
 		s.w.violate("%s changed the id within generation %d", p.name, prev.Generation)
 	}
-	if p.indexer && !created && max(prev.Epoch, s.reign) > p.epoch { // nothing fences a creation
-		s.w.violate("%s of epoch %d wrote over the pointer, epoch %d leads", p.name, p.epoch, max(prev.Epoch, s.reign))
+	switch { // nothing fences a creation
+	case created || !p.indexer:
+	case prev.Epoch > p.epoch:
+		s.w.violate("%s of epoch %d wrote over the pointer, epoch %d leads", p.name, p.epoch, prev.Epoch)
+	case s.reign > p.term:
+		s.w.violate("%s of epoch %d wrote over the pointer though a later term leads", p.name, p.epoch)
 	}
 	if p.indexer && next.ID != prev.ID {
 		if s.intent.suspended {
@@ -289,6 +295,10 @@ func (s *invariants) leaseWritten(p *proc, old, data []byte) {
 	next, _ := decode[store.Lease](data)
 	p.epoch = next.Epoch
 	prev, ok := decode[store.Lease](old)
+	if !ok || prev.Owner != next.Owner || prev.Epoch != next.Epoch {
+		s.terms++
+		p.term = s.terms
+	}
 	if !ok {
 		return
 	}
@@ -373,8 +383,14 @@ func (s *invariants) deleting(p *proc, key string) {
 		return
 	}
 	doc, _ := decode[store.GC](s.w.mem.Data(s.w.layout.GC()))
-	if _, ok := doc.Deleting[id]; !ok {
+	st, _ := decode[store.Status](s.w.mem.Data(s.w.layout.Status()))
+	_, announced := doc.Deleting[id]
+	_, remembered := st.Deleting[id]
+	switch {
+	case !announced && !remembered:
 		s.w.violate("%s deletes %s, which was not announced", p.name, key)
+	case !remembered && !s.lost[s.w.layout.Status()] || !announced && !s.lost[s.w.layout.GC()]:
+		s.w.violate("%s deletes %s, which only one of gc.json (%v) and status.json (%v) says", p.name, key, announced, remembered)
 	}
 	if key != s.w.layout.Manifest(id) && s.w.mem.Data(s.w.layout.Manifest(id)) != nil {
 		s.w.violate("%s deletes %s before its manifest", p.name, key)

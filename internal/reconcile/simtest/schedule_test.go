@@ -285,8 +285,8 @@ func (s *schedule) losePointer() {
 	}
 }
 
-// loseDocument deletes status.json or control.json, as people who tidy up do. What operators wanted may have to be said
-// again; while the pointer is there, nothing else is lost.
+// loseDocument deletes status.json, control.json, gc.json or lease.json, as people who tidy up do. What operators wanted
+// may have to be said again when control.json goes; while the pointer is there, nothing else is lost.
 func (s *schedule) loseDocument() {
 	w := s.w
 	w.mu.Lock()
@@ -294,17 +294,11 @@ func (s *schedule) loseDocument() {
 	if now, ok := decode[store.Pointer](w.mem.Data(w.layout.Pointer())); !ok || now.Kind != store.KindPointer {
 		return
 	}
-	key, name := w.layout.Status(), "fault: status lost"
-	if w.rng.IntN(2) == 0 {
-		key, name = w.layout.Control(), "fault: control lost"
+	key := []string{w.layout.Status(), w.layout.Control(), w.layout.GC(), w.layout.Lease()}[w.rng.IntN(4)]
+	if key == w.layout.Control() {
 		w.state.intent.pin, w.state.intent.suspended = "", false
 	}
-	if w.mem.Data(key) == nil {
-		return
-	}
-	_ = w.mem.Delete(context.Background(), key)
-	w.note("chaos deletes %s", key)
-	w.tally[name]++
+	w.loseLocked(key)
 }
 
 // calm ends all faults, takes back what operators asked for, and waits for everything to converge.

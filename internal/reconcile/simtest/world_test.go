@@ -160,6 +160,7 @@ type proc struct {
 	stopFor time.Duration
 	freeze  *bool // the stop at stopAt freezes the clock; nil = drawn
 	epoch   int64 // of the lease record it wrote last
+	term    int   // the count of that lease
 	sees    bool  // a pointer, when it last read it
 	gcSeen  int   // write counter when it last read gc.json
 	quiet   bool  // no faults for this process
