@@ -14,10 +14,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/taksuehiro/vectorstore/internal/lexical"
-	"github.com/taksuehiro/vectorstore/internal/serve"
+	"github.com/taksuehiro/vectorstore/internal/api"
+	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
+	"github.com/taksuehiro/vectorstore/internal/view"
 	"github.com/taksuehiro/vectorstore/internal/wire"
 )
 
@@ -44,15 +45,15 @@ func (c serveCmd) Validate() error {
 	return errors.Join(wire.CheckAddr("LISTEN_ADDR", c.ListenAddr), wire.CheckAddr("ADMIN_ADDR", c.AdminAddr))
 }
 
-func (c serveCmd) config(log *slog.Logger, b wire.Build) serve.Config {
-	cfg := serve.Defaults()
+func (c serveCmd) config(log *slog.Logger, b wire.Build) api.Config {
+	cfg := api.Defaults()
 	cfg.ListenAddr, cfg.AdminAddr, cfg.LocalDir = c.ListenAddr, c.AdminAddr, c.Store.LocalDir
 	cfg.PollInterval, cfg.DrainTime = c.PollInterval, c.DrainTime
 	cfg.TrustedProxies, cfg.MaxQueue = c.TrustedProxies, c.MaxQueue
 	cfg.SwapWhenTight, cfg.DefaultMode = c.SwapWhenTight, c.DefaultMode
 	cfg.AllowedOrigins, cfg.APIKeys, cfg.RateLimit = list(c.AllowedOrigins), list(c.APIKeys), c.RateLimit
 	cfg.Cores = c.cores()
-	cfg.Build = serve.Build{Version: b.Version, Commit: b.Commit, FAISS: vecindex.Version()}
+	cfg.Build = api.Build{Version: b.Version, Commit: b.Commit, FAISS: vecindex.Version()}
 	cfg.Log = log
 	return cfg
 }
@@ -92,24 +93,17 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 	}
 	wire.WarnOfStrangers(log, strangers)
 	wire.Started(log, c.Store, c.Provider.Resolved(), "the snapshot's")
-	s, err := serve.New(serve.Deps{
+	s, err := api.New(follow.Deps{
 		Objects: objects,
 		Layout:  c.Store.Layout(),
 		Keys:    keys,
 		Indexes: vecindex.FAISS{},
-		Embedder: func(e snapshot.Embedding) (serve.Embedder, error) {
+		Embedder: func(e snapshot.Embedding) (view.Embedder, error) {
 			return c.Provider.ForSnapshot(ctx, e)
 		},
-		OpenLexical: func(arrays [][]byte, n int) (serve.Lexical, error) {
-			return lexical.From(arrays, n)
-		},
-		BuildLexical:  buildLexical,
-		Fuse:          lexical.Fuse,
 		ReleaseMemory: vecindex.ReleaseMemory,
-		Rest:          vecindex.Rest,
-		Registerer:    reg,
-		Gatherer:      reg,
-	}, cfg)
+		Pause:         vecindex.Rest,
+	}, cfg, reg)
 	if err != nil {
 		return err
 	}
@@ -125,13 +119,6 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 		cancel()
 	}()
 	return s.Run(ctx)
-}
-
-func buildLexical(n int, words func(i int) (snapshot.Words, error)) (serve.Lexical, error) {
-	return lexical.Build(n, nil, func(i int) (snapshot.Words, error) {
-		w, err := words(i)
-		return w, err
-	})
 }
 
 // list splits a comma-separated setting, ignoring blanks around and between.

@@ -343,7 +343,7 @@ proctype Server() {
   do
   :: n == POLLS -> break
   :: n < POLLS -> n++;
-     /* @ serve follower.poll */
+     /* @ follow Follower.poll */
      atomic { want = pId; gen = pGen };
 announce:
      if
@@ -352,7 +352,7 @@ announce:
 #ifndef HBAFTER
        hbFetch = want;
 #endif
-       /* @ serve follower.startLoad: announce, and look again after the announcement */
+       /* @ follow Follower.startLoad: announce, and look again after the announcement */
 #ifndef NOREREAD
        atomic { again = pId; g = pGen; if :: again == want -> loading = want :: else fi };
        if

@@ -20,7 +20,7 @@ const maxFacetReads = 2000
 
 // FacetCount is a value of a field and how many records have it.
 type FacetCount struct {
-	Value any `json:"value"` // string, float64, bool or nil
+	Value any `json:"value" doc:"A string, number or boolean"` // or nil
 	Count int `json:"count"`
 }
 
@@ -30,13 +30,13 @@ type FacetCount struct {
 // fields have no values.
 func (a *Attributes) Facets(field string, limit int, among *roaring.Bitmap) []FacetCount {
 	at := a.field(field)
-	if limit <= 0 || at == nil && !a.partial {
-		return nil
-	}
-	var counts []FacetCount
-	if at != nil {
-		counts = a.counts(at, field, limit, among)
-	} else {
+	counts := []FacetCount{} // never nil: it becomes a list of JSON
+	switch {
+	case limit <= 0:
+		return counts
+	case at != nil:
+		counts = append(counts, a.counts(at, field, limit, among)...)
+	case a.partial:
 		counts = a.scanFacets(field, among)
 	}
 	slices.SortFunc(counts, compareFacets)

@@ -76,3 +76,28 @@ func hexDigit(c byte) int {
 	}
 	return -1
 }
+
+// Strings calls found with every string of the next value and its dotted path; the elements of a list share their list's.
+func (r *Reader) Strings(found func(path, value string)) error { return r.strings("", found) }
+
+func (r *Reader) strings(path string, found func(path, value string)) error {
+	switch r.Peek() {
+	case '{':
+		return r.Object(func(key []byte) error {
+			p := Unquote(key)
+			if path != "" {
+				p = path + "." + p
+			}
+			return r.strings(p, found)
+		})
+	case '[':
+		return r.Array(func() error { return r.strings(path, found) })
+	case '"':
+		v, err := r.String()
+		if err == nil && path != "" {
+			found(path, Unquote(v))
+		}
+		return err
+	}
+	return r.Skip(MaxDepth)
+}

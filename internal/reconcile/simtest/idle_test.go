@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/api"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/serve"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -99,7 +99,7 @@ func TestIdleFleetIsCheap(t *testing.T) {
 		procs := []*proc{w.startIndexer("indexer", "disk", 0)}
 		for i := range 4 {
 			name := fmt.Sprintf("server-%d", i)
-			procs = append(procs, w.quietServer(name, name, serve.Defaults().PollInterval).proc)
+			procs = append(procs, w.quietServer(name, name, api.Defaults().PollInterval).proc)
 		}
 		nap(ctx, 20*time.Minute) // everything is loaded, collected, and said
 		before := w.status(t)

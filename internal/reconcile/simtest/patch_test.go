@@ -23,7 +23,7 @@ type patch struct {
 
 const (
 	here   = "internal/reconcile"
-	server = "internal/serve"
+	server = "internal/follow"
 )
 
 // Whoever chooses, or whoever reserves, does not see that a snapshot is being deleted.

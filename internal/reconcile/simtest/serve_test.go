@@ -15,9 +15,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/api"
+	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
-	"github.com/taksuehiro/vectorstore/internal/serve"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/view"
 )
 
 // realServer is the whole query server as a process, reached over connections in memory.
@@ -45,18 +47,16 @@ func (w *world) startServer(name, disk string) *realServer {
 // quietServer is a server that nobody asks.
 func (w *world) quietServer(name, disk string, poll time.Duration) *realServer {
 	s := &realServer{proc: w.newProc(name, false)}
-	cfg := serve.Defaults()
+	cfg := api.Defaults()
 	cfg.LocalDir, cfg.ReplicaID, cfg.Log = filepath.Join(w.dir, disk), name, s.logger()
 	cfg.PollInterval = poll
-	reg := prometheus.NewRegistry()
-	server, err := serve.New(serve.Deps{
+	server, err := api.New(follow.Deps{
 		Objects: s.objects(), Layout: w.layout,
 		Indexes:     recontest.Indexes{},
-		Embedder:    func(snapshot.Embedding) (serve.Embedder, error) { return w.embed, nil },
+		Embedder:    func(snapshot.Embedding) (view.Embedder, error) { return w.embed, nil },
 		MemoryLimit: func() int64 { return 1 << 40 },
 		MemoryUsed:  func() int64 { return 0 },
-		Registerer:  reg, Gatherer: reg,
-	}, cfg)
+	}, cfg, prometheus.NewRegistry())
 	if err != nil {
 		w.t.Fatal(err)
 	}

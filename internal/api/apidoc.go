@@ -1,0 +1,180 @@
+package api
+
+import (
+	"compress/gzip"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/swaggest/swgui/v5/static"
+
+	"github.com/taksuehiro/vectorstore/internal/query"
+)
+
+// searchBody documents one search; body.go reads it.
+type searchBody struct {
+	_      struct{}       `additionalProperties:"true"`
+	Query  string         `json:"query,omitempty" maxLength:"8192" doc:"What is looked for. May be absent when vector or filter is given" example:"冷凍倉庫の温度監視"`
+	K      *int           `json:"k,omitempty" minimum:"0" maximum:"100" default:"5" doc:"Results wanted; 0 is the default"`
+	Size   *int           `json:"size,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
+	TopK   *int           `json:"top_k,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
+	Mode   string         `json:"mode,omitempty" enum:"semantic,lexical,hybrid" doc:"By meaning, by words, or both fused. Default: the server's DEFAULT_MODE for a query, semantic for a vector"`
+	Filter map[string]any `json:"filter,omitempty" doc:"Dotted path of a record's field to a value, a list of values (any of), or operators: {\"gt\"|\"gte\"|\"lt\"|\"lte\": a number, a date or a string}, {\"ne\": value}, {\"nin\": [values]}, {\"exists\": boolean}, {\"elem\": filter} for one object of a list; \"$and\": [filters], \"$or\": [filters], \"$not\": filter at any level. Strings are compared without case and width; a string in a record that is wholly a number compares with numbers too"`
+	Vector vectorDoc      `json:"vector,omitempty" doc:"Replaces query: numbers, or base64 of little-endian float32"`
+}
+
+// vectorDoc is the schema of a vector in a body.
+type vectorDoc struct{}
+
+// Schema implements huma.SchemaProvider.
+func (vectorDoc) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{
+		{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeNumber, Format: "float"}},
+		{Type: huma.TypeString, ContentEncoding: "base64"},
+	}}
+}
+
+// recordSchema is a vendor's record: an object with whatever fields the catalogue gives it.
+func recordSchema() *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
+type batchBody struct {
+	_       struct{}     `additionalProperties:"true"`
+	Queries []searchBody `json:"queries" nullable:"false" minItems:"1" maxItems:"4096"`
+}
+
+// answerBody documents the answer of /search.
+type answerBody struct {
+	Results  []result `json:"results" nullable:"false" doc:"Best first"`
+	Warnings []string `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
+	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
+	TookMS   float64  `json:"took_ms"`
+}
+
+type batchAnswerBody struct {
+	Results []struct {
+		Results []result `json:"results" nullable:"false"`
+	} `json:"results" nullable:"false" doc:"In the order of the queries"`
+	Warnings []string `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
+	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
+	TookMS   float64  `json:"took_ms"`
+}
+
+// documentSearch describes the operations that are read and rendered by hand.
+func (s *Server) documentSearch(api huma.API) {
+	add := func(op huma.Operation, answer *huma.Schema) {
+		op.Responses = map[string]*huma.Response{"200": {
+			Description: "OK",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: answer}},
+			Headers: map[string]*huma.Param{
+				headerSnapshot: {Schema: &huma.Schema{Type: huma.TypeString}},
+				headerRequest:  {Schema: &huma.Schema{Type: huma.TypeString}},
+			},
+		}}
+		problem := schemaOf[huma.ErrorModel](api, "")
+		for _, code := range []int{401, 413, 422, 429, 500, 502, 503, 504} {
+			op.Responses[strconv.Itoa(code)] = &huma.Response{
+				Description: http.StatusText(code),
+				Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
+			}
+		}
+		api.OpenAPI().AddOperation(&op)
+	}
+	post := func(id, path, summary string, body *huma.Schema) huma.Operation {
+		op := s.operation(id, path, summary)
+		op.Method = http.MethodPost
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: body}}}
+		return op
+	}
+	get := s.operation("search-get", "/search", "Search the catalogue, for people and simple clients")
+	most, least := float64(maxK), 0.0
+	count := &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most, Default: defaultK}
+	get.Parameters = []*huma.Param{
+		{Name: "q", In: "query", Required: true, Description: "What is looked for", Example: "冷凍倉庫の温度監視", Schema: &huma.Schema{Type: huma.TypeString}},
+		{Name: "k", In: "query", Description: "Results wanted; 0 is the default", Schema: count},
+		{Name: "size", In: "query", Description: "Another name of k, which goes before it", Schema: count},
+		{Name: "top_k", In: "query", Description: "Another name of k, which goes before it", Schema: count},
+		{Name: "mode", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{query.Semantic, query.Lexical, query.Hybrid}}},
+	}
+	add(post("search", "/search", "Search the catalogue", schemaOf[searchBody](api, "")), schemaOf[answerBody](api, ""))
+	add(get, schemaOf[answerBody](api, ""))
+	add(post("search-batch", "/search/batch", "Several searches on one snapshot", schemaOf[batchBody](api, "")), schemaOf[batchAnswerBody](api, ""))
+}
+
+var _ huma.SchemaProvider = vectorDoc{}
+
+// docsCSP lets Swagger UI run from this server alone. Its styles are set by script; images are data: URLs.
+const docsCSP = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// registerDocs serves Swagger UI from the binary: /docs works without any network.
+func (s *Server) registerDocs(mux *http.ServeMux) {
+	title := html.EscapeString("Vendor search " + s.cfg.Build.Version)
+	index := fmt.Sprintf(`<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s – API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="/docs/favicon-32x32.png"><link rel="stylesheet" href="/docs/swagger-ui.css"></head>
+<body><div id="swagger-ui">This page needs JavaScript; the API is described in <a href="/openapi.json">openapi.json</a>.</div>
+<script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+`, title)
+	const start = `SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
+  presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout", defaultModelsExpandDepth: 0});
+`
+	text := func(kind, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			secure(w, docsCSP)
+			w.Header().Set("Content-Type", kind)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	mux.HandleFunc("GET /docs", text("text/html; charset=utf-8", index))
+	mux.HandleFunc("GET /docs/{$}", text("text/html; charset=utf-8", index))
+	mux.HandleFunc("GET /docs/start.js", text("text/javascript; charset=utf-8", start))
+	mux.HandleFunc("GET /docs/{file}", s.docsFile)
+}
+
+// docsFile serves Swagger UI's assets, which are embedded compressed.
+func (s *Server) docsFile(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.PathValue("file"))
+	kinds := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
+	kind, known := kinds[path.Ext(name)]
+	file, err := static.FS.Open(name + ".gz")
+	packed := err == nil
+	if err != nil {
+		file, err = static.FS.Open(name)
+	}
+	if err != nil || !known {
+		s.notFound(w, r)
+		return
+	}
+	defer file.Close()
+	h := w.Header()
+	secure(w, docsCSP)
+	h.Set("Content-Type", kind)
+	h.Set("Cache-Control", "public, max-age=3600")
+	var from io.Reader = file
+	if packed {
+		h.Set("Vary", "Accept-Encoding")
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			h.Set("Content-Encoding", "gzip")
+		} else if from, err = gzip.NewReader(file); err != nil {
+			s.notFound(w, r)
+			return
+		}
+	}
+	_, _ = io.Copy(w, from)
+}
+
+// secure sets the headers of what a browser renders.
+func secure(w http.ResponseWriter, csp string) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", csp)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+}

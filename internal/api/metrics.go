@@ -1,0 +1,27 @@
+package api
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics of requests; all names begin with vectorstore_.
+type metrics struct {
+	requests *prometheus.CounterVec
+	inFlight prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer, b Build) *metrics {
+	auto := promauto.With(reg)
+	m := &metrics{
+		requests: auto.NewCounterVec(prometheus.CounterOpts{Name: "vectorstore_search_requests_total", Help: "Answers of /search and /search/batch."}, []string{"code"}),
+		inFlight: auto.NewGauge(prometheus.GaugeOpts{Name: "vectorstore_search_in_flight", Help: "Searches being answered."}),
+	}
+	for _, code := range []string{"200", "401", "413", "422", "429", "500", "502", "503", "504"} {
+		m.requests.WithLabelValues(code)
+	}
+	auto.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "vectorstore_build_info", Help: "What is running, always 1.",
+	}, []string{"version", "commit", "faiss"}).WithLabelValues(b.Version, b.Commit, b.FAISS).Set(1)
+	return m
+}
