@@ -36,21 +36,16 @@ func (c reconcileCmd) Run(a *app) error {
 
 func (c reconcileCmd) plan(a *app) error {
 	return c.Building.withReconciler(a, a.log.Logger(a.stderr), wire.Command, func(r *reconcile.Reconciler, _ *prometheus.Registry) error {
-		p, err := r.Plan(a.ctx)
+		p, err := r.Plan(a.ctx, reconcile.OnceOptions{Force: c.Force})
 		if err != nil {
 			return coded(err)
-		}
-		if c.Force {
-			p.UpToDate = false
 		}
 		return c.Output.print(a.stdout, p, func(w io.Writer) { printPlan(w, p) })
 	})
 }
 
 func printPlan(w io.Writer, p reconcile.PlanReport) {
-	if p.UpToDate {
-		fmt.Fprintf(w, "up to date: %s serves %s\n\n", dash(p.Baseline), p.Source.Key)
-	}
+	row(w, "plan", p.Plan)
 	row(w, "catalogue", fmt.Sprintf("%s, %d records", p.Source.Key, p.Records))
 	row(w, "against", dash(p.Baseline))
 	if p.SpecChange != "" {
@@ -65,8 +60,5 @@ func printPlan(w io.Writer, p reconcile.PlanReport) {
 	row(w, "cost", fmt.Sprintf("about $%.4f", p.Cost))
 	if p.Budget > 0 {
 		row(w, "budget", fmt.Sprintf("%d tokens", p.Budget))
-	}
-	if p.Held != "" {
-		row(w, "held", p.Held)
 	}
 }

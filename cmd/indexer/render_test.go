@@ -74,8 +74,9 @@ func exampleDetail() reconcile.SnapshotDetail {
 func TestTablesReadAsBefore(t *testing.T) {
 	diff := reconcile.Diff{From: older, To: served, Added: []string{"V-093"}, Removed: []string{"V-001", "V-002"},
 		Changed: []reconcile.RecordChange{{ID: "V-010", Fields: []string{"basic_info.description", "score_num"}}}}
-	plan := reconcile.PlanReport{Source: store.Source{Key: "vectorstore/prod/vendors.json"}, Baseline: served, Records: 93,
-		Added: 1, Changed: 4, Unchanged: 88, Texts: 5, Reused: 88, Tokens: 1432, Cost: 0.00002864, Budget: 1000, Held: "1432 tokens are above MAX_EMBED_TOKENS=1000"}
+	plan := reconcile.PlanReport{Source: store.Source{Key: "vectorstore/prod/vendors.json"}, Baseline: served, Plan: "stop: held: 1432 tokens are above MAX_EMBED_TOKENS=1000",
+		Delta:  reconcile.Delta{Records: 93, Added: 1, Changed: 4, Unchanged: 88, Texts: 5, Reused: 88, Tokens: 1432, Cost: 0.00002864},
+		Budget: 1000, Held: "1432 tokens are above MAX_EMBED_TOKENS=1000"}
 	rows := []reconcile.SnapshotRow{
 		{ID: heldID, CreatedAt: now.Add(-time.Minute), Vectors: 37, State: "held", Bytes: 180_000, Index: "flat", Reason: "removed 55 of 92"},
 		{ID: served, CreatedAt: now.Add(-6 * time.Minute), Vectors: 92, State: "current", Bytes: 440_000, Index: "flat", Reason: "source changed"},

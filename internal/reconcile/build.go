@@ -53,7 +53,8 @@ func (p *pass) build(ctx context.Context) error {
 		return err
 	}
 	epoch := p.lease.epoch()
-	p.manifest = store.Manifest{
+	p.chosen = chosen{dir: p.dir}
+	p.chosen.m = store.Manifest{
 		FormatVersion: store.FormatVersion,
 		ID: snapshot.NewID(p.Clock.Now(), newest, p.source.SHA256, p.specDigest, fmt.Sprint(epoch), p.owner,
 			store.NewNonce()),
@@ -64,8 +65,8 @@ func (p *pass) build(ctx context.Context) error {
 		Index:      c.params,
 		Files:      append(files, c.entries...),
 		Stats: store.Stats{
-			Vectors: c.rows, Added: p.plan.Added, Changed: p.plan.Changed, Removed: p.plan.Removed,
-			Unchanged: p.plan.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,
+			Vectors: c.rows, Added: p.delta.Added, Changed: p.delta.Changed, Removed: p.delta.Removed,
+			Unchanged: p.delta.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,
 			Carried: c.carried, ChangedSinceFull: p.sinceFull(),
 			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
 		},
@@ -73,10 +74,9 @@ func (p *pass) build(ctx context.Context) error {
 		BuiltEpoch: epoch,
 		Builder:    p.cfg.Builder,
 	}
-	p.localDir = p.dir
-	p.log.InfoContext(ctx, "index rebuilt from vendors.json", "snapshot", p.manifest.ID, "source", p.source.Key,
-		"vectors", c.rows, "index", c.params.Kind, "added", p.plan.Added, "changed", p.plan.Changed,
-		"removed", p.plan.Removed, "embedded", c.bought, "reused", c.rows-c.bought, "tokens", c.spent,
+	p.log.InfoContext(ctx, "index rebuilt from vendors.json", "snapshot", p.chosen.m.ID, "source", p.source.Key,
+		"vectors", c.rows, "index", c.params.Kind, "added", p.delta.Added, "changed", p.delta.Changed,
+		"removed", p.delta.Removed, "embedded", c.bought, "reused", c.rows-c.bought, "tokens", c.spent,
 		"carried", c.carried)
 	return nil
 }

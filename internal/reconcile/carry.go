@@ -35,7 +35,7 @@ func (c *candidate) positions(served *store.DocIndex, rows int, built *store.Doc
 // drift is how many rows were inserted or lost since the last full build, a build that carries `carried` rows over from
 // the served snapshot included.
 func (p *pass) drift(carried int) int {
-	return p.pointer.Stats.ChangedSinceFull + p.files.rows - carried + p.plan.Removed
+	return p.pointer.Stats.ChangedSinceFull + p.files.rows - carried + p.delta.Removed
 }
 
 // sinceFull is that for the build that was made: nothing when nothing was carried over.

@@ -41,26 +41,6 @@ func (c *candidate) close() {
 	}
 }
 
-// PlanReport says what a pass would do.
-type PlanReport struct {
-	Source    store.Source `json:"source"`
-	Baseline  string       `json:"baseline,omitempty"` // the served snapshot
-	UpToDate  bool         `json:"up_to_date"`
-	Records   int          `json:"records"`
-	Added     int          `json:"added"`
-	Changed   int          `json:"changed"`
-	Removed   int          `json:"removed"`
-	Unchanged int          `json:"unchanged"`
-	Texts     int          `json:"texts"`  // to embed
-	Reused    int          `json:"reused"` // distinct texts found in the ledger or shared
-	Tokens    int          `json:"tokens"` // estimated, of the texts to embed
-	Cost      float64      `json:"cost_usd"`
-	Budget    int          `json:"budget_tokens,omitempty"`
-	// How this command's spec differs from the served one: a pass needs --yes then.
-	SpecChange string `json:"spec_change,omitempty"`
-	Held       string `json:"held,omitempty"` // why it would be held before any purchase
-}
-
 // parse reads the whole catalogue into scratch, or nothing of it.
 func (p *pass) parse(ctx context.Context) error {
 	p.step("read", 0)
@@ -155,22 +135,21 @@ func (p *pass) catalogueError(ctx context.Context, err error) error {
 func (p *pass) compare(ctx context.Context) error {
 	p.step("compare", 0)
 	c := p.files
-	p.plan = PlanReport{
-		Source: p.source.Source, Records: len(c.keys), Added: len(c.keys),
+	p.delta = &Delta{
+		Records: len(c.keys), Added: len(c.keys),
 		Texts: len(c.missing), Reused: len(c.keys) - len(c.missing) - len(c.refused), Tokens: c.tokens,
-		Cost: float64(c.tokens) * p.cfg.TokenPrice / 1e6, Budget: p.cfg.MaxEmbedTokens,
+		Cost: float64(c.tokens) * p.cfg.TokenPrice / 1e6,
 	}
 	if p.pointer == nil {
 		return nil
 	}
-	p.plan.Baseline = p.pointer.ID
 	served, err := p.servedIndex(ctx)
 	if err != nil {
 		return err
 	}
 	if served == nil {
 		// What is served cannot be read, which is why it is being rebuilt. At least this many ids are gone.
-		p.plan.Removed = max(0, p.pointer.Source.Records-len(c.keys))
+		p.delta.Removed = max(0, p.pointer.Source.Records-len(c.keys))
 		return nil
 	}
 	defer served.Close()
@@ -179,7 +158,7 @@ func (p *pass) compare(ctx context.Context) error {
 		return fail(Built, noScratch, transient, err)
 	}
 	defer built.Close()
-	p.plan.Added, p.plan.Changed, p.plan.Removed, p.plan.Unchanged = difference(served, built)
+	p.delta.Added, p.delta.Changed, p.delta.Removed, p.delta.Unchanged = difference(served, built)
 	c.from = c.positions(served, p.pointer.Stats.Vectors, built)
 	return nil
 }
@@ -224,14 +203,4 @@ func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
 		return nil, nil
 	}
 	return nil, fail(Built, baselineUnreadable, transient, err)
-}
-
-// budget stops a build that would cost more than allowed, before anything is bought.
-func (p *pass) budget(context.Context) error {
-	limit := p.cfg.MaxEmbedTokens
-	if limit == 0 || p.files.tokens <= limit {
-		return nil
-	}
-	p.plan.Held = fmt.Sprintf("%d texts, about %d tokens, are above MAX_EMBED_TOKENS=%d", len(p.files.missing), p.files.tokens, limit)
-	return hold("", tokenBudget, p.plan.Held+"; raise MAX_EMBED_TOKENS")
 }

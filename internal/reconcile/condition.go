@@ -203,10 +203,10 @@ func (p *pass) sourceCondition(c *conditions) {
 
 func (p *pass) intentCondition(c *conditions) {
 	switch {
-	case p.act.Suspended != nil:
-		c.set(Suspended, True, reasonSuspended, "by "+p.act.Suspended.By+"; indexer resume ends it")
-	case p.act.Pin != nil:
-		c.set(Suspended, True, reasonPinned, "to "+p.act.Pin.ID+" by "+p.act.Pin.By+"; indexer unpin ends it")
+	case p.control.Suspended != nil:
+		c.set(Suspended, True, reasonSuspended, "by "+p.control.Suspended.By+"; indexer resume ends it")
+	case p.control.Pin != nil:
+		c.set(Suspended, True, reasonPinned, "to "+p.control.Pin.ID+" by "+p.control.Pin.By+"; indexer unpin ends it")
 	default:
 		c.set(Suspended, False, notSuspended, "")
 	}
@@ -217,9 +217,9 @@ func (p *pass) promotedCondition(c *conditions) {
 	switch {
 	case p.pointer == nil && p.noPointer != "":
 		c.set(Promoted, False, p.noPointer, "")
-	case p.act.Pin != nil && p.pointer != nil && p.act.Pin.ID != p.pointer.ID:
-		c.set(Promoted, False, pinNotCurrent, "the pin names "+p.act.Pin.ID)
-	case p.act.Pin != nil && p.pointer != nil:
+	case p.control.Pin != nil && p.pointer != nil && p.control.Pin.ID != p.pointer.ID:
+		c.set(Promoted, False, pinNotCurrent, "the pin names "+p.control.Pin.ID)
+	case p.control.Pin != nil && p.pointer != nil:
 		c.set(Promoted, True, reasonPinned, p.pointer.ID)
 		c.set(Verified, True, gatePassed, "") // or an operator knows better; damage is said below
 	}

@@ -166,8 +166,8 @@ func (p *pass) distances(ctx context.Context, path string, f snapshot.File) (str
 
 // localCopy is a verified local file with the bytes of f, downloaded when this pass did not make them.
 func (p *pass) localCopy(ctx context.Context, f snapshot.File) (string, error) {
-	if p.localDir != "" && p.manifest.ID == p.pointer.ID {
-		return filepath.Join(p.localDir, f.Name), nil
+	if p.chosen.dir != "" && p.chosen.m.ID == p.pointer.ID {
+		return filepath.Join(p.chosen.dir, f.Name), nil
 	}
 	dir := filepath.Join(p.dir, "copies")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

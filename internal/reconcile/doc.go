@@ -2,13 +2,14 @@
 //
 // A pass is level-based: it reads what is desired (the catalogue, the spec, the operator's intent) and what is
 // there (the pointer, the snapshots, the ledger), acts on the difference and remembers nothing that it could not
-// read again. It runs these steps in order:
+// read again. What it saw is one value (view); what to do, or what to look at next, is decided by one pure function of it
+// (plan.go); then it is done (pass.go). Garbage collection is another such round (gcplan.go, gc.go). The steps, in order:
 //
 //	 1  hold the lease (lease.go), or be a follower
 //	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; now and then the
 //	    heartbeats and the served snapshot's health (look.go, replicas.go); then the catalogue (observe.go)
 //	    suspended, or pinned and served: copy (step 11), and end here
-//	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (verdict.go)
+//	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (plan.go, verdict.go)
 //	 4  parse the catalogue, all of it or nothing (catalogue.go)
 //	 5  compare with the served snapshot; above the token budget: held before any purchase
 //	 6  embed what the ledger lacks, flushing as it goes (embedding.go)

@@ -174,7 +174,7 @@ func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error
 	}
 	v := make([]float32, p.cfg.Embedding.Dims)
 	key := p.goldenKey(query)
-	p.goldenKeys = append(p.goldenKeys, key)
+	p.questions = append(p.questions, key)
 	if ok, err := p.ledger.Get(key, v); ok && err == nil {
 		return v, nil
 	}

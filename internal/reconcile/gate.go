@@ -57,7 +57,7 @@ type judged struct {
 // judge opens the very bytes that would be served and reports on them.
 func (p *pass) judge(ctx context.Context, j *judged) error {
 	p.step("gate", 0)
-	j.report = &store.GateReport{Settings: p.cfg.gateSettings(), Golden: p.goldenETag, Baseline: p.baseline(), At: p.storeNow()}
+	j.report = &store.GateReport{Settings: p.cfg.gateSettings(), Golden: p.goldenETag, Baseline: p.baseline(), At: p.now}
 	var err error
 	j.index, err = p.Indexes.Open(filepath.Join(j.dir, snapshot.FileIndex), j.m.Index)
 	if err != nil {
@@ -283,13 +283,6 @@ func (p *pass) findsItself(ctx context.Context, j *judged, pos int) (bool, error
 		return false, failf(Verified, searchFailed, inputs, "search sampled text: %d scores: %w", len(scores), err)
 	}
 	return dot(q, own) >= float64(scores[k-1])-1e-3, nil // stored vectors may be rounded to a byte a component
-}
-
-func (p *pass) baseline() string {
-	if p.pointer == nil {
-		return ""
-	}
-	return p.pointer.ID
 }
 
 func share(part, whole int) float64 {

@@ -18,8 +18,8 @@ func (p *pass) collect(ctx context.Context) error {
 	if !p.opts.gcOnly && !p.promoted && p.Clock.Elapsed() < p.nextGC {
 		return nil
 	}
-	if p.retentionDiffers != "" {
-		p.log.WarnContext(ctx, "garbage not collected by another retention", "differs", p.retentionDiffers)
+	if d := p.plan.retentionDiffers; d != "" {
+		p.log.WarnContext(ctx, "garbage not collected by another retention", "differs", d)
 		return nil
 	}
 	p.step("collect", 0)
@@ -34,7 +34,7 @@ func (p *pass) collect(ctx context.Context) error {
 		p.repaired(gcDeleted, "gc.json was gone; the deletions under way were taken from status.json")
 	}
 	if v.controlGone {
-		v.control = p.act
+		v.control = p.control
 	}
 	plan := v.plan(gcRules{
 		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, held: p.held, served: p.pointer, by: p.owner,
@@ -171,7 +171,7 @@ func (p *pass) goAhead(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err
 	}
-	c, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{IfNoneMatch: p.Reconciler.control})
+	c, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{IfNoneMatch: p.controlETag})
 	switch {
 	case errors.Is(err, store.ErrNotModified), errors.Is(err, store.ErrNotFound):
 		return nil

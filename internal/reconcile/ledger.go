@@ -16,8 +16,8 @@ func (p *pass) compactLedger(ctx context.Context) error {
 		return err
 	}
 	p.step("compact ledger", 0)
-	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.goldenKeys))
-	for _, keys := range [][]store.LedgerKey{p.files.keys, p.goldenKeys} {
+	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.questions))
+	for _, keys := range [][]store.LedgerKey{p.files.keys, p.questions} {
 		for _, k := range keys {
 			used[k] = struct{}{}
 		}

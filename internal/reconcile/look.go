@@ -20,20 +20,21 @@ const (
 
 // look is what the last look around saw; the passes between two looks go by it.
 type look struct {
-	done     bool
-	at       time.Duration
-	pointer  string // ETags as the pass that looked read them
-	control  string
+	fresh    bool // this pass looked
 	replicas []replica
-	broken   error
-	astray   string // the first replica that the pointer does not lead
-	settled  bool   // every replica alive serves the pointer's snapshot
+	broken   error  // why the served snapshot must be rebuilt, nil = it is whole
+	astray   string // the first replica that the pointer does not lead, "" = none
+	lookedAt time.Duration
+	lookedBy lookKey
+	settled  bool // every replica alive serves the pointer's snapshot
 }
 
-// due says whether the pass looks around.
-func (p *pass) lookDue() bool {
-	last, elapsed := p.Reconciler.look, p.Clock.Elapsed()
-	if !last.done || p.opts.asked || last.pointer != p.pointerETag || last.control != p.Reconciler.control {
+// lookKey is what a look around was made by; another is due when it changes.
+type lookKey struct{ pointer, control string } // ETags
+
+// lookDue says whether the pass looks around. last is nil when no look was completed.
+func (p *pass) lookDue(last *look, key lookKey) bool {
+	if last == nil || p.opts.asked || last.lookedBy != key {
 		return true
 	}
 	resync := p.cfg.ResyncInterval
@@ -41,7 +42,7 @@ func (p *pass) lookDue() bool {
 	if last.settled {
 		wait = max(resync, min(settledPasses*resync, mostSettled))
 	}
-	passed := elapsed - last.at
+	passed := p.Clock.Elapsed() - last.lookedAt
 	return passed >= wait || slices.ContainsFunc(last.replicas, func(r replica) bool {
 		return r.live() && !r.older(passed).live() // or it has beaten since
 	})
@@ -49,30 +50,29 @@ func (p *pass) lookDue() bool {
 
 // lookAround reads the fleet and the served snapshot, or takes over what the last look saw.
 func (p *pass) lookAround(ctx context.Context) error {
-	last := p.Reconciler.look
-	if !p.lookDue() {
-		passed := p.Clock.Elapsed() - last.at
-		for _, r := range last.replicas {
-			p.replicas = append(p.replicas, r.older(passed))
+	last, key := p.lastLook, lookKey{p.pointerETag, p.controlETag}
+	if !p.lookDue(last, key) {
+		p.look = *last
+		p.replicas = slices.Clone(last.replicas)
+		for i, r := range p.replicas {
+			p.replicas[i] = r.older(p.Clock.Elapsed() - last.lookedAt)
 		}
-		p.broken, p.astray = last.broken, last.astray
 		return nil
 	}
-	p.looks = true
-	p.Reconciler.look = look{} // until the pass has looked at everything, the copies included
-	p.seen = look{at: p.Clock.Elapsed(), pointer: p.pointerETag, control: p.Reconciler.control}
+	p.lastLook = nil // until the pass has looked at everything, the copies included
+	p.look = look{fresh: true, lookedAt: p.Clock.Elapsed(), lookedBy: key}
 	if err := p.readReplicas(ctx); err != nil {
 		return err
 	}
 	return p.readServed(ctx)
 }
 
-// looked notes that the look around is complete.
-func (p *pass) looked() {
-	p.seen.done, p.seen.replicas, p.seen.broken, p.seen.astray = true, p.replicas, p.broken, p.astray
-	p.seen.settled = p.broken == nil
+// lookedAround notes that the look around is complete.
+func (p *pass) lookedAround() {
+	last := p.look
+	last.fresh, last.settled = false, p.broken == nil
 	for _, r := range fleet(p.replicas, p.pointer) {
-		p.seen.settled = p.seen.settled && r.State == "current" && r.Fetching == "" && r.Rejected == nil
+		last.settled = last.settled && r.State == "current" && r.Fetching == "" && r.Rejected == nil
 	}
-	p.Reconciler.look = p.seen
+	p.lastLook = &last
 }

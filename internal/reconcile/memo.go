@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -15,30 +14,14 @@ type memo struct {
 	err      error
 }
 
-// inputKey names everything that a build or its verdict depends on.
-func (p *pass) inputKey() string {
-	baseline := ""
-	if p.pointer != nil {
-		baseline = p.pointer.ID
-	}
-	return fmt.Sprintf("%s|%s|%s|%s|%s|%v", p.source.SHA256, p.specDigest, p.cfg.gateSettings(), p.goldenETag, baseline, p.broken)
-}
-
-// remembered returns the outcome of the last attempt with the same inputs while it still stands.
-func (p *pass) remembered() error {
-	m := p.memo
-	if m.err == nil || p.opts.asked || p.opts.force || m.inputs != p.inputKey() {
-		return nil
-	}
-	if m.until != 0 && p.Clock.Elapsed() >= m.until {
-		return nil
-	}
-	return m.err
+// stands says whether an attempt with the same inputs would end as the last one did.
+func (m memo) stands(inputs string, elapsed time.Duration) bool {
+	return m.err != nil && m.inputs == inputs && (m.until == 0 || elapsed < m.until)
 }
 
 // remember notes the outcome of an attempt.
 func (p *pass) remember(err error) {
-	key := p.inputKey()
+	key := p.inputs(p.rules())
 	if err == nil {
 		p.memo = memo{}
 		return

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -132,7 +131,7 @@ func (p *pass) readControl(ctx context.Context) error {
 	if err != nil {
 		return fail(Ready, controlUnreadable, transient, fmt.Errorf("read control: %w", err))
 	}
-	p.act, p.actRead, p.Reconciler.control = control, true, info.ETag
+	p.control, p.controlRead, p.controlETag = control, true, info.ETag
 	if q := control.Request; q != nil && (p.status.Handled == nil || p.status.Handled.Token != q.Token) {
 		p.request = q
 		p.opts.asked = true
@@ -194,6 +193,9 @@ func (p *pass) download(ctx context.Context) error {
 	if err != nil {
 		return fail(SourceReady, sourceUnreadable, transient, fmt.Errorf("read source: %w", err))
 	}
+	if sum != p.source.SHA256 {
+		p.looked[lookAtStored] = false
+	}
 	p.source.path = path
 	p.source.Source = store.Source{Key: p.Layout.Source, ETag: info.ETag, VersionID: info.VersionID, SHA256: sum}
 	return nil
@@ -208,12 +210,3 @@ func (p *pass) readGolden(ctx context.Context) error {
 	p.goldenETag = info.ETag
 	return nil
 }
-
-// upToDate: the served snapshot was built from this source and spec and is whole.
-func (p *pass) upToDate() bool {
-	return p.pointer != nil && p.broken == nil &&
-		p.pointer.Source.SHA256 == p.source.SHA256 && p.pointer.SpecDigest == p.specDigest
-}
-
-// storeNow is the store's clock as last seen in this pass: ages of objects are judged by it.
-func (p *pass) storeNow() time.Time { return p.now }

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,30 +12,6 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
-
-// ErrDiffers: a one-shot's settings are not the deployment's. A daemon's settings are its deployment's word; those of a
-// command are whatever its shell has set, and building another spec or deleting by another retention because of that
-// is an accident.
-var ErrDiffers = errors.New("the settings differ from the deployment's")
-
-// differs refuses what a command without --yes must not do by its own settings.
-func (p *pass) differs() error {
-	if p.opts.gcOnly && p.retentionDiffers != "" {
-		return fmt.Errorf("%w: %s; --yes deletes by this command's", ErrDiffers, p.retentionDiffers)
-	}
-	if d := p.specDiffers(); !p.opts.gcOnly && d != "" && p.opts.once && !p.opts.override {
-		return fmt.Errorf("%w: the served snapshot has another spec: %s; --yes builds by this command's", ErrDiffers, d)
-	}
-	return nil
-}
-
-// specDiffers names what would change from the served spec to the desired one, "" for nothing.
-func (p *pass) specDiffers() string {
-	if p.pointer == nil || p.pointer.SpecDigest == p.specDigest {
-		return ""
-	}
-	return specChange(p.pointer.Spec, p.spec)
-}
 
 // specChange lists the members of two specs that differ, as "embedding.dims 1536 → 512".
 func specChange(from, to snapshot.Spec) string {
@@ -103,19 +78,6 @@ func (c Config) retention() store.Retention {
 	return store.Retention{Snapshots: c.RetainSnapshots, GraceSeconds: c.RetainGrace.Seconds()}
 }
 
-// readRetention notes how a command's retention differs from the one that status.json remembers. The first snapshot of
-// a store has nothing to differ from.
-func (p *pass) readRetention() {
-	own, known := p.cfg.retention(), p.status.Retention
-	switch {
-	case !p.opts.once || p.opts.override, p.pointer == nil && p.status.Pointer == nil:
-	case known == nil:
-		p.retentionDiffers = "status.json does not say by which retention snapshots are kept"
-	case *known != own:
-		p.retentionDiffers = retentionChange(*known, own)
-	}
-}
-
 func retentionChange(from, to store.Retention) string {
 	var out []string
 	if from.Snapshots != to.Snapshots {
@@ -129,7 +91,7 @@ func retentionChange(from, to store.Retention) string {
 
 // keptRetention is what status.json goes on saying.
 func (p *pass) keptRetention() *store.Retention {
-	if p.retentionDiffers != "" {
+	if p.plan.retentionDiffers != "" {
 		return p.status.Retention
 	}
 	own := p.cfg.retention()

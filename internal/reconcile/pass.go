@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,70 +27,51 @@ const (
 )
 
 type passOptions struct {
-	force  bool // rebuild though up to date
-	gcOnly bool
-	asked  bool // an operator waits: no backoff
-	once   bool // a command's pass, by the settings of its shell
-	// override: the command means them.
-	override bool
-	retry    bool // up to date, but for records without vectors that are tried again
+	force    bool // rebuild though up to date
+	gcOnly   bool
+	asked    bool // an operator waits: no backoff
+	once     bool // a command's pass, by the settings of its shell
+	override bool // the command means them
 }
 
-// pass is one level-based pass: what it saw, what it made, what came of it.
+// pass is one level-based pass: what it saw, what it decided, what it made, and what is told of it.
 type pass struct {
 	*Reconciler
-	opts passOptions
-	id   string
-	log  *slog.Logger
-	dir  string // scratch
-	now  time.Time
-	act  store.Control
+	view
+	account
+	stopwatch
+	opts      passOptions
+	id        string
+	log       *slog.Logger
+	dir       string // scratch
+	plan      plan
+	files     *candidate // the catalogue in scratch, and what is made of it
+	chosen    chosen
+	ledger    *store.Ledger
+	questions []store.LedgerKey // of the gate, that were embedded
+}
 
-	actRead bool                  // act is what control.json says
-	doomed  map[string]store.Mark // gc.json's `deleting` as this pass left it; nil: not read
+// chosen is the snapshot that is to be promoted.
+type chosen struct {
+	manifestOf
+	dir string // where its files are, "" = not here
+}
 
-	// Seen, in this order.
-	pointer     *store.Pointer // nil: none, or an invalid one that could not be repaired
-	pointerETag string         // "" = no object: a promotion creates it
-	looks       bool           // around, and what it saw; see look.go
-	seen        look
-	replicas    []replica
-	noPointer   reason // why the pointer is nil
-	broken      error  // why the served snapshot must be rebuilt, nil = it is whole
-	astray      string // which replica the pointer does not lead, "" = none
-	source      source
-	goldenETag  string
-
-	// Made.
-	files     *candidate
-	manifest  store.Manifest
-	sha       string // of the manifest's bytes
-	localDir  string // where the candidate's files are, "" = not here
-	plan      PlanReport
+// account is what is told of a pass when it ends.
+type account struct {
 	result    string
 	message   string
-	origin    reason // of the snapshot that is wanted: builtNew, adopted or upToDate
-	held      string // the candidate that waits for an operator
 	promoted  bool   // in this pass
 	overtaken bool   // somebody else wrote the pointer: look again at once
+	held      string // the candidate that waits for an operator
 	said      []condition
 	repairs   []repair
-	// How a command's retention differs from the deployment's: nothing is collected by it.
-	retentionDiffers string
-	ledger           *store.Ledger
-	request          *store.Request
-
-	goldenKeys []store.LedgerKey // of the golden queries that were asked
-
-	took    []any // name, seconds of each step that ended
-	doing   string
-	started time.Duration
+	doomed    map[string]store.Mark // gc.json's `deleting` as this pass left it; nil: not read
 }
 
 // pass reads desired and actual state, acts on the difference and records the outcome, whatever happened.
 func (r *Reconciler) pass(ctx context.Context, o passOptions) (out Outcome) {
-	p := &pass{Reconciler: r, opts: o, id: uuid.NewString()[:8], now: r.Clock.Now(), result: ResultUnchanged}
-	p.log = r.logger(p.id)
+	p := r.newPass(o)
 	began, beganAt := r.Clock.Elapsed(), r.Clock.Now()
 	var err error
 	defer func() {
@@ -104,57 +86,40 @@ func (r *Reconciler) pass(ctx context.Context, o passOptions) (out Outcome) {
 	return
 }
 
+func (r *Reconciler) newPass(o passOptions) *pass {
+	id := uuid.NewString()[:8]
+	return &pass{
+		Reconciler: r, opts: o, id: id, log: r.logger(id), account: account{result: ResultUnchanged},
+		view: view{now: r.Clock.Now(), looked: map[verb]bool{}},
+	}
+}
+
 // run is the order of the protocol. A failure to build leaves the served snapshot's own upkeep running.
 func (p *pass) run(ctx context.Context) error {
 	err := p.observe(ctx)
-	p.held = p.stillHeld(err)
-	if err != nil {
-		return err
+	for again := true; again && err == nil; {
+		p.plan = p.decide(p.rules())
+		again, err = p.act(ctx)
 	}
-	suspended, pinned := p.act.Suspended != nil, p.act.Pin != nil
-	p.readRetention()
-	switch {
-	case suspended:
-		p.result, p.message = ResultSuspended, "suspended by "+p.act.Suspended.By
-	case pinned:
-		err = p.keepPin(ctx)
-		p.result, p.message = ResultPinned, "pinned to "+p.act.Pin.ID+" by "+p.act.Pin.By
-	default:
-		if err = p.differs(); err != nil {
-			return err
-		}
-		if !p.opts.gcOnly {
-			err = p.converge(ctx)
+	if err = stopped(ctx, err); p.plan.converges {
+		if p.remember(err); err == nil {
+			p.sayServed()
 		}
 	}
 	p.held = p.stillHeld(err)
-	if errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
-		return err
-	}
+	lost := func() bool { return errors.Is(err, ErrLeaseLost) || ctx.Err() != nil }
 	// The copies follow the pointer whatever operators want: a rollback must reach old readers, and a leader that died
 	// between the two copies leaves a pair that does not belong together.
-	if p.looks || p.promoted {
+	if p.plan.copies && (p.fresh || p.promoted) && !lost() {
 		lag := p.copyLegacy(ctx)
-		if err = errors.Join(err, lag); p.looks && lag == nil {
-			p.looked()
+		if err = errors.Join(err, lag); p.fresh && lag == nil {
+			p.lookedAround()
 		}
 	}
-	if suspended || pinned || errors.Is(err, ErrLeaseLost) || ctx.Err() != nil {
-		return err
+	if p.plan.collect && !lost() {
+		err = errors.Join(err, p.collect(ctx))
 	}
-	return errors.Join(err, p.collect(ctx))
-}
-
-// stillHeld is the candidate that waits for an operator after err: the one that the pass ended with, or the one of the
-// last pass, unless it was promoted since or this pass made the catalogue's own snapshot current.
-func (p *pass) stillHeld(err error) string {
-	if h, ok := errors.AsType[*heldCandidate](err); ok && h.id != "" {
-		return h.id
-	}
-	if p.origin != "" && err == nil || p.pointer != nil && p.pointer.ID == p.status.Held {
-		return ""
-	}
-	return p.status.Held
+	return err
 }
 
 // observe reads the pointer first, then the operator's intent, then what it is compared with. The ETag read
@@ -174,58 +139,80 @@ func (p *pass) observe(ctx context.Context) error {
 	return nil
 }
 
-// converge makes the served snapshot the one of the current source, spec and settings.
-func (p *pass) converge(ctx context.Context) error {
-	if p.source.err != nil {
-		return p.source.err
+func (p *pass) rules() rules {
+	return rules{
+		passOptions: p.opts, cfg: p.cfg, spec: p.spec, specDigest: p.specDigest, status: p.status,
+		memo: p.memo, retried: p.retried, elapsed: p.Clock.Elapsed(),
 	}
-	if p.upToDate() && !p.opts.force {
-		due, err := p.retryDue(ctx)
-		if err != nil {
-			return err
+}
+
+// lookFurther carries a plan out that asks for more to be seen; ok is false for any other.
+func (p *pass) lookFurther(ctx context.Context) (ok bool, err error) {
+	switch p.plan.do {
+	case lookAtUnembedded:
+		p.unembedded, err = p.servedUnembedded(ctx)
+	case lookAtGolden:
+		err = p.readGolden(ctx)
+	case lookAtStored:
+		err = p.readStored(ctx)
+	case readCatalogue:
+		if err = p.parse(ctx); err == nil {
+			err = p.compare(ctx)
 		}
-		if !due {
-			return p.unchanged(ctx)
+	default:
+		return false, nil
+	}
+	p.looked[p.plan.do] = true
+	return true, err
+}
+
+// act carries the plan out; again means that there is more to decide.
+func (p *pass) act(ctx context.Context) (again bool, err error) {
+	if again, err = p.lookFurther(ctx); again {
+		return again, err
+	}
+	switch p.plan.do {
+	case judge:
+		return true, p.rejudge(ctx, p.plan.stored)
+	case wait, stop:
+		return false, p.plan.err
+	case keepPin:
+		err = p.servePin(ctx)
+	case promote:
+		err = p.serveStored(ctx, p.plan.stored)
+	case build:
+		err = p.serveBuilt(ctx)
+	case rest:
+		if p.plan.converges {
+			err = p.unchanged(ctx)
 		}
-		p.opts.retry = true
 	}
-	if p.pointer != nil && p.pointer.Spec.Unknown != "" && !p.opts.force {
-		// By our spec it would be another one, and the release that knows it would change it back.
-		return failf(Built, newerSpec, terminal, "%s was built by a newer release, with a spec that this one does not know: "+
-			"waits for an indexer of that release; indexer reconcile --force builds by this one's", p.pointer.ID)
+	if p.plan.result != "" {
+		p.result, p.message = p.plan.result, cmp.Or(p.plan.message, p.message)
 	}
-	if err := p.readGolden(ctx); err != nil {
-		return err
+	return false, err
+}
+
+// stillHeld is the candidate that waits for an operator after err: the one that the pass ended with, or the one of the
+// last pass, unless it was promoted since or this pass made the catalogue's own snapshot current.
+func (p *pass) stillHeld(err error) string {
+	if h, ok := errors.AsType[*heldCandidate](err); ok && h.id != "" {
+		return h.id
 	}
-	if err := p.remembered(); err != nil {
-		return err
+	if p.plan.converges && err == nil || p.pointer != nil && p.pointer.ID == p.status.Held {
+		return ""
 	}
-	err := p.candidate(ctx)
-	if errors.Is(err, errUnchanged) || p.retryFailed(ctx, err) {
-		return p.unchanged(ctx)
-	}
-	if err == nil {
-		err = p.promote(ctx)
-	}
-	err = stopped(ctx, err)
-	p.remember(err)
-	if err == nil {
-		p.sayServed()
-	}
-	return err
+	return p.status.Held
 }
 
 // unchanged ends a pass with the served snapshot as the one that is wanted.
 func (p *pass) unchanged(ctx context.Context) error {
-	p.memo = memo{}
 	p.sayBuilt(upToDate)
-	p.sayServed()
 	return p.sayEmbedded(ctx)
 }
 
 // sayBuilt: there is a snapshot of the current source and spec, and the gate has nothing against it.
 func (p *pass) sayBuilt(origin reason) {
-	p.origin = origin
 	p.say(Built, True, origin, "")
 	p.say(Verified, True, gatePassed, "")
 }
@@ -236,24 +223,27 @@ func (p *pass) sayServed() {
 	p.say(Held, False, notHeld, "")
 }
 
-// candidate adopts a complete snapshot of the same source and spec, or builds one.
-func (p *pass) candidate(ctx context.Context) error {
-	if !p.opts.force && !p.opts.retry {
-		if adopted, err := p.adopt(ctx); adopted || err != nil {
-			return err
-		}
-	}
+// serveBuilt builds a candidate from the catalogue in scratch and promotes it.
+func (p *pass) serveBuilt(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.parse, p.compare, p.budget, p.embed, p.stillRefused, p.setAside, p.build, p.judgeBuilt, p.upload,
+		p.embed, p.stillRefused, p.setAside, p.build, p.judgeBuilt, p.upload,
 	} {
-		if err := step(ctx); err != nil {
-			return err
+		err := step(ctx)
+		if errors.Is(err, errUnchanged) || p.retryFailed(ctx, err) {
+			return p.unchanged(ctx)
 		}
-		if err := p.lease.check(); err != nil {
+		if err = cmp.Or(err, p.lease.check()); err != nil {
 			return err
 		}
 	}
-	return nil
+	return p.promote(ctx)
+}
+
+// stopwatch takes the time of a pass's steps.
+type stopwatch struct {
+	took    []any // name, seconds of each step that ended
+	doing   string
+	started time.Duration
 }
 
 // step ends the current step and starts the next, "" for none: people see it as progress, and how long each took

@@ -192,7 +192,7 @@ func TestPlanSaysWhatAPassWouldDoAndWritesNothing(t *testing.T) {
 	r := newRig(t)
 	r.catalogue(0, 10, "a")
 	r.cfg.TokenPrice = 20
-	plan, err := r.indexer().Plan(t.Context())
+	plan, err := r.indexer().Plan(t.Context(), reconcile.OnceOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestPlanSaysWhatAPassWouldDoAndWritesNothing(t *testing.T) {
 	}
 	r.once()
 	r.catalogue(2, 12, "a")
-	if plan, err = r.indexer().Plan(t.Context()); err != nil {
+	if plan, err = r.indexer().Plan(t.Context(), reconcile.OnceOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if plan.Added != 2 || plan.Removed != 2 || plan.Unchanged != 8 || plan.Texts != 2 || plan.Reused != 8 {

@@ -29,8 +29,8 @@ func (p *pass) upload(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err
 	}
-	p.step("upload", p.manifest.Size())
-	data, err := store.MarshalManifest(p.manifest)
+	p.step("upload", p.chosen.m.Size())
+	data, err := store.MarshalManifest(p.chosen.m)
 	if err != nil {
 		return fail(Built, uploadFailed, transient, err)
 	}
@@ -38,23 +38,23 @@ func (p *pass) upload(ctx context.Context) error {
 		return fail(Built, signingFailed, transient, err)
 	}
 	var shown int64
-	_, err = store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.manifest, func(done, _ int64) {
+	_, err = store.PutSnapshot(ctx, p.Objects, p.Layout, p.dir, p.chosen.m, func(done, _ int64) {
 		p.Progress.Add(done - shown)
 		shown = done
 	})
 	if err != nil {
 		return fail(Built, uploadFailed, transient, err)
 	}
-	p.sha = store.ManifestDigest(data)
-	p.log.InfoContext(ctx, "snapshot uploaded", "snapshot", p.manifest.ID, "url", p.Objects.URL(p.Layout.Snapshot(p.manifest.ID)),
-		"bytes", p.manifest.Size(), "vectors", p.manifest.Stats.Vectors)
+	p.chosen.sha = store.ManifestDigest(data)
+	p.log.InfoContext(ctx, "snapshot uploaded", "snapshot", p.chosen.m.ID, "url", p.Objects.URL(p.Layout.Snapshot(p.chosen.m.ID)),
+		"bytes", p.chosen.m.Size(), "vectors", p.chosen.m.Stats.Vectors)
 	p.sayBuilt(builtNew)
-	report := p.manifest.Gate
-	if err := p.writeVerdict(ctx, p.manifest.ID, store.Verdict{Result: report.Result, Gate: report}); err != nil {
+	report := p.chosen.m.Gate
+	if err := p.writeVerdict(ctx, p.chosen.m.ID, &store.Verdict{Result: report.Result, Gate: report}); err != nil {
 		return err
 	}
 	if report.Result == VerdictHeld {
-		return holdJudged(p.manifest.ID, report)
+		return holdJudged(p.chosen.m.ID, report)
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (p *pass) sign(ctx context.Context, manifest []byte) error {
 	if err != nil {
 		return fmt.Errorf("sign the manifest: %w", err)
 	}
-	return store.PutSignature(ctx, p.Objects, p.Layout, p.manifest.ID, s)
+	return store.PutSignature(ctx, p.Objects, p.Layout, p.chosen.m.ID, s)
 }
 
 // trusts returns store.ErrUnsigned when keys are set and none of them signed the snapshot.
@@ -93,8 +93,8 @@ func (p *pass) promote(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err
 	}
-	m := p.promotion(p.manifest, p.sha, p.reason(), basis{p.pointer, p.pointerETag, p.memory(), p.status.Deleting, beats})
-	m.rollback = p.act.Pin != nil && p.act.Pin.Reason == ReasonRollback
+	m := p.promotion(p.chosen.m, p.chosen.sha, p.plan.reason, basis{p.pointer, p.pointerETag, p.memory(), p.status.Deleting, beats})
+	m.rollback = p.control.Pin != nil && p.control.Pin.Reason == ReasonRollback
 	next, info, err := m.apply(ctx)
 	p.Metrics.promoted(err)
 	switch {
@@ -103,12 +103,12 @@ func (p *pass) promote(ctx context.Context) error {
 		return err
 	case errors.Is(err, store.ErrConflict):
 		p.overtaken = true
-		return fail(Promoted, conflict, transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
+		return fail(Promoted, conflict, transient, fmt.Errorf("promote %s: %w", p.chosen.m.ID, err))
 	case errors.Is(err, store.ErrDeleteMarker):
 		return fail(Promoted, pointerDeleted, transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
 	default:
-		delete(p.manifests, p.manifest.ID) // whatever was believed of it
-		return fail(Promoted, promoteFailed, transient, fmt.Errorf("promote %s: %w", p.manifest.ID, err))
+		delete(p.manifests, p.chosen.m.ID) // whatever was believed of it
+		return fail(Promoted, promoteFailed, transient, fmt.Errorf("promote %s: %w", p.chosen.m.ID, err))
 	}
 	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
 	p.pointer, p.pointerETag, p.broken = &next, info.ETag, nil
@@ -130,43 +130,17 @@ func (p *pass) stillWanted(ctx context.Context) error {
 	if err := p.lease.confirm(ctx); err != nil {
 		return fail(Promoted, leaseUnreadable, transient, err)
 	}
-	if p.act.Suspended != nil || p.act.Pin != nil {
+	if p.control.Suspended != nil || p.control.Pin != nil {
 		p.overtaken = true
-		return failf(Promoted, conflict, transient, "promote %s: an operator was faster: %w", p.manifest.ID, store.ErrConflict)
+		return failf(Promoted, conflict, transient, "promote %s: an operator was faster: %w", p.chosen.m.ID, store.ErrConflict)
 	}
 	return nil
 }
 
-func (p *pass) reason() string {
-	switch {
-	case p.act.Pin != nil && (p.act.Pin.Reason == ReasonRollback || p.act.Pin.Reason == ReasonOperator):
-		return p.act.Pin.Reason
-	case p.act.Pin != nil:
-		return ReasonPin
-	case p.pointer == nil:
-		return ReasonFirst
-	case p.broken != nil:
-		return ReasonBroken
-	case p.origin == adopted:
-		return ReasonAdopted
-	case p.pointer.Source.SHA256 != p.source.SHA256:
-		return ReasonSource
-	case p.pointer.SpecDigest != p.specDigest:
-		return ReasonSpec
-	case p.opts.retry:
-		return ReasonRetried
-	default:
-		return ReasonForced
-	}
-}
-
-// keepPin serves what is pinned when the pointer names something else: an operator who was overruled moved it, or the
+// servePin serves what is pinned when the pointer names something else: an operator who was overruled moved it, or the
 // one whose pin stands died before moving it.
-func (p *pass) keepPin(ctx context.Context) error {
-	pin := p.act.Pin
-	if p.pointer == nil || p.pointer.ID == pin.ID {
-		return nil
-	}
+func (p *pass) servePin(ctx context.Context) error {
+	pin := p.control.Pin
 	m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, pin.ID, "")
 	if err != nil {
 		return fail(Promoted, pinNotCurrent, transient, fmt.Errorf("serve the pinned %s: %w", pin.ID, err))
@@ -178,6 +152,6 @@ func (p *pass) keepPin(ctx context.Context) error {
 	if v.Result == VerdictCorrupt {
 		return failf(Promoted, pinNotCurrent, transient, "serve the pinned %s: %w: %s", pin.ID, snapshot.ErrCorrupt, v.Message)
 	}
-	p.manifest, p.sha = m, sha
+	p.chosen.m, p.chosen.sha = m, sha
 	return p.promote(ctx)
 }

@@ -29,23 +29,23 @@ type Reconciler struct {
 	lease      *lease
 
 	// Used by the goroutine that runs passes only.
-	status     store.Status // as last read or written by us
-	statusETag string
-	statusRead bool
-	control    string  // ETag of control.json as the last pass read it, "" = there was none
-	retried    retried // the last attempt at texts that the provider refused
-	unembedded unembeddedOf
-	look       look            // around, the last one
-	memo       memo            // the failed or held build of unchanged inputs
-	rehashed   map[string]bool // rejections that were looked into
-	manifests  map[string]manifestOf
-	nextGC     time.Duration
-	nextRehash time.Duration // a served snapshot is not read again before
-	failures   int           // consecutive transient failures
-	saidCopies bool          // that old copies lie about, with LegacyCopies off
+	status         store.Status // as last read or written by us
+	statusETag     string
+	statusRead     bool
+	controlETag    string  // ETag of control.json as the last pass read it, "" = there was none
+	retried        retried // the last attempt at texts that the provider refused
+	lastUnembedded unembeddedOf
+	lastLook       *look           // around, the last complete one
+	memo           memo            // the failed or held build of unchanged inputs
+	rehashed       map[string]bool // rejections that were looked into
+	manifests      map[string]manifestOf
+	nextGC         time.Duration
+	nextRehash     time.Duration // a served snapshot is not read again before
+	failures       int           // consecutive transient failures
+	saidCopies     bool          // that old copies lie about, with LegacyCopies off
 
-	mu   sync.Mutex
-	view store.Status // for Status
+	mu    sync.Mutex
+	shown store.Status // by Status
 }
 
 // New checks the configuration; nothing is read or written yet.
@@ -85,7 +85,7 @@ func New(d Deps, cfg Config) (*Reconciler, error) {
 func (r *Reconciler) Status() store.Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.view
+	return r.shown
 }
 
 // OnceOptions of a single pass.
@@ -190,7 +190,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 // The context of work ends when the lease is lost.
 func (r *Reconciler) term(ctx context.Context, work func(context.Context) error) error {
 	r.status, r.statusETag, r.statusRead = store.Status{}, "", false // another leader may have written it since
-	r.nextGC, r.look = 0, look{}
+	r.nextGC, r.lastLook = 0, nil
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	renewals := make(chan struct{})
@@ -236,8 +236,8 @@ func (r *Reconciler) idle(ctx context.Context, requeue time.Duration) error {
 		if wait == left {
 			return nil
 		}
-		_, info, err := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{IfNoneMatch: r.control})
-		if err == nil && info.ETag != r.control {
+		_, info, err := store.ReadDoc[store.Control](ctx, r.Objects, r.Layout.Control(), store.GetOptions{IfNoneMatch: r.controlETag})
+		if err == nil && info.ETag != r.controlETag {
 			return nil // the pass reads it itself, after the pointer
 		}
 	}

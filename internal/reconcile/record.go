@@ -111,8 +111,8 @@ func (p *pass) nextStatus(out Outcome, err error) store.Status {
 		Retention: p.keptRetention(), LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
 		Highest: p.memory().highest, Control: prev.Control, Deleting: prev.Deleting, Unknown: prev.Unknown,
 	}
-	if p.actRead {
-		s.Control = rememberedControl(p.act)
+	if p.controlRead {
+		s.Control = rememberedControl(p.control)
 	}
 	if p.doomed != nil {
 		s.Deleting = p.doomed
@@ -217,7 +217,7 @@ func (p *pass) announceBuild(ctx context.Context) {
 func (r *Reconciler) publish(s store.Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.view = s
+	r.shown = s
 }
 
 // follow is the status of a process that does not lead.
@@ -237,12 +237,12 @@ func (r *Reconciler) follow(err error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, old := range r.view.Conditions {
+	for _, old := range r.shown.Conditions {
 		if old.Type == Leader && old.Status == False {
 			c.LastTransitionTime = old.LastTransitionTime
 		}
 	}
-	r.view = store.Status{
+	r.shown = store.Status{
 		FormatVersion: store.FormatVersion, Epoch: h.Epoch, Owner: r.owner, Host: r.cfg.Host, At: r.Clock.Now().UTC(),
 		Conditions: []store.Condition{c}, LastPass: store.Pass{Result: ResultFollower}, Replicas: []store.Replica{},
 	}

@@ -27,8 +27,8 @@ func (p *pass) catalogueRepairs() (list []store.Repair, known bool) {
 	case p.source.err != nil:
 	case p.files != nil && p.files.docs != nil:
 		return p.files.repairs, true
-	case p.manifest.ID != "": // adopted: it is of this source and these settings
-		return p.manifest.Repairs, true
+	case p.plan.do == promote: // it is of this source and these settings
+		return p.chosen.m.Repairs, true
 	case p.pointer != nil && p.pointer.Source.SHA256 == p.source.SHA256 && p.pointer.SpecDigest == p.specDigest:
 		return p.pointer.Repairs, true
 	}

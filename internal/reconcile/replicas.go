@@ -161,7 +161,7 @@ func (p *pass) readReplicas(ctx context.Context) error {
 	if p.pointer == nil {
 		return nil
 	}
-	p.astray = unfollowed(beats, *p.pointer, p.memory().highest, p.storeNow())
+	p.astray = unfollowed(beats, *p.pointer, p.memory().highest, p.now)
 	if p.astray == "" {
 		return nil
 	}
@@ -240,7 +240,7 @@ func (p *pass) rehash(ctx context.Context) error {
 	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		p.broken = fmt.Errorf("corrupt: %w", err)
 		p.log.ErrorContext(ctx, "served snapshot corrupt", "snapshot", ptr.ID, "error", err)
-		return p.writeVerdict(ctx, ptr.ID, store.Verdict{Result: VerdictCorrupt, Message: err.Error()})
+		return p.writeVerdict(ctx, ptr.ID, &store.Verdict{Result: VerdictCorrupt, Message: err.Error()})
 	}
 	return fail(Ready, snapshotUnreadable, transient, err)
 }

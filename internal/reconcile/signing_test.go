@@ -134,7 +134,7 @@ func TestAPlanSeesWhatIsServed(t *testing.T) {
 		r.want(r.once(), reconcile.ResultPromoted, 0)
 		upToDate := func() bool {
 			t.Helper()
-			p, err := r.indexer().Plan(t.Context())
+			p, err := r.indexer().Plan(t.Context(), reconcile.OnceOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

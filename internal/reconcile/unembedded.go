@@ -44,7 +44,7 @@ func (p *pass) refuse(pos uint32, why error) {
 		reason = strings.ToValidUTF8(reason[:reasonBytes], "") + "…"
 	}
 	key := c.keys[pos]
-	c.refused[key] = store.Unembedded{ID: c.docs.ID(int(pos)), Key: key, Reason: reason, TriedAt: p.storeNow().UTC()}
+	c.refused[key] = store.Unembedded{ID: c.docs.ID(int(pos)), Key: key, Reason: reason, TriedAt: p.now.UTC()}
 }
 
 // checkRefused ends the pass when more texts are refused than a catalogue has bad ones.
@@ -72,29 +72,16 @@ func (p *pass) distinct() int {
 // recallRefused returns the texts that were refused a short time ago and are not to be asked for now.
 func (p *pass) recallRefused(ctx context.Context) (map[store.LedgerKey]store.Unembedded, error) {
 	recalled := map[store.LedgerKey]store.Unembedded{}
-	if p.opts.force || p.opts.retry {
+	if p.opts.force || p.plan.retry {
 		return recalled, nil
 	}
 	known, err := p.servedUnembedded(ctx)
 	for _, u := range known {
-		if p.storeNow().Sub(u.TriedAt) < retryRefused {
+		if p.now.Sub(u.TriedAt) < retryRefused {
 			recalled[u.Key] = u
 		}
 	}
 	return recalled, err
-}
-
-// retryDue says whether the served snapshot lacks vectors that are to be asked for again. Since when, is known from
-// the snapshot and, for as long as this process runs, from its own attempts.
-func (p *pass) retryDue(ctx context.Context) (bool, error) {
-	known, err := p.servedUnembedded(ctx)
-	if err != nil || len(known) == 0 {
-		return false, err
-	}
-	if r := p.retried; r.snapshot == p.pointer.ID && p.Clock.Elapsed()-r.at < retryRefused {
-		return false, nil
-	}
-	return slices.ContainsFunc(known, func(u store.Unembedded) bool { return p.storeNow().Sub(u.TriedAt) >= retryRefused }), nil
 }
 
 // retried is the last attempt for a snapshot.
@@ -105,7 +92,7 @@ type retried struct {
 
 // stillRefused ends a pass that only retried when nothing new came of it: the snapshot would be the served one again.
 func (p *pass) stillRefused(context.Context) error {
-	if !p.opts.retry {
+	if !p.plan.retry {
 		return nil
 	}
 	p.Reconciler.retried = retried{p.pointer.ID, p.Clock.Elapsed()}
@@ -118,7 +105,7 @@ func (p *pass) stillRefused(context.Context) error {
 // retryFailed says that err ended nothing but an attempt to do better than the served snapshot, which is up to date.
 func (p *pass) retryFailed(ctx context.Context, err error) bool {
 	f, ok := errors.AsType[*failure](err)
-	if !p.opts.retry || !ok || f.reason != embeddingFailed || ctx.Err() != nil {
+	if !p.plan.retry || !ok || f.reason != embeddingFailed || ctx.Err() != nil {
 		return false
 	}
 	p.Reconciler.retried = retried{p.pointer.ID, p.Clock.Elapsed()}
@@ -128,16 +115,13 @@ func (p *pass) retryFailed(ctx context.Context, err error) bool {
 
 // servedUnembedded is the list of the served snapshot, none for one whose records all have vectors.
 func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error) {
-	if p.pointer == nil {
+	if !p.lacksVectors(p.rules()) {
 		return nil, nil
 	}
-	f, ok := p.pointer.File(snapshot.FileUnembedded)
-	if !ok || p.pointer.Spec.Embedding != p.spec.Embedding {
-		return nil, nil
+	if p.lastUnembedded.snapshot == p.pointer.ID {
+		return p.lastUnembedded.records, nil
 	}
-	if p.unembedded.snapshot == p.pointer.ID {
-		return p.unembedded.records, nil
-	}
+	f, _ := p.pointer.File(snapshot.FileUnembedded)
 	dir := filepath.Join(p.dir, "served")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fail(Built, noScratch, transient, err)
@@ -155,7 +139,7 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 	case err != nil:
 		return nil, fail(Built, baselineUnreadable, transient, err)
 	}
-	p.Reconciler.unembedded = unembeddedOf{m.ID, records}
+	p.lastUnembedded = unembeddedOf{m.ID, records}
 	return records, nil
 }
 

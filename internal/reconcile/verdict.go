@@ -31,7 +31,7 @@ func (p *pass) judgeBuilt(ctx context.Context) error {
 		return err
 	}
 	if p.files.carried > 0 && lowRecall(j.report) {
-		p.log.WarnContext(ctx, "carried index lacks recall, building anew", "snapshot", p.manifest.ID, "why", explain(j.report))
+		p.log.WarnContext(ctx, "carried index lacks recall, building anew", "snapshot", p.chosen.m.ID, "why", explain(j.report))
 		if err := p.lease.check(); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (p *pass) judgeBuilt(ctx context.Context) error {
 			return err
 		}
 	}
-	p.manifest.Index, p.manifest.Gate = j.m.Index, j.report
+	p.chosen.m.Index, p.chosen.m.Gate = j.m.Index, j.report
 	if j.report.Result == VerdictFailed {
 		return failf(Verified, gateFailed, inputs, "gate: %s", explain(j.report))
 	}
@@ -50,7 +50,7 @@ func (p *pass) judgeBuilt(ctx context.Context) error {
 }
 
 func (p *pass) judgeFresh(ctx context.Context) (*judged, error) {
-	j := &judged{dir: p.dir, m: p.manifest, docs: p.files.docs, removed: p.plan.Removed, fresh: true}
+	j := &judged{dir: p.dir, m: p.chosen.m, docs: p.files.docs, removed: p.delta.Removed, fresh: true}
 	return j, p.judge(ctx, j)
 }
 
@@ -65,37 +65,36 @@ func explain(r *store.GateReport) string {
 	return strings.Join(why, "; ")
 }
 
-// adopt looks for a complete, unrejected snapshot of the current source and spec: what a crash before the
-// promotion left, or what an unpin returns to. Held ones stay held while nothing they were judged by changes.
-func (p *pass) adopt(ctx context.Context) (bool, error) {
+// readStored reads the newest snapshots that are there and of the current source and spec, complete and signed as they
+// must be, with what was last said of them.
+func (p *pass) readStored(ctx context.Context) error {
 	found, err := store.ListSnapshots(ctx, p.Objects, p.Layout)
 	if err != nil {
-		return false, fail(Built, storeUnreadable, transient, err)
+		return fail(Built, storeUnreadable, transient, err)
 	}
 	deleting, err := p.deletingNow(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
 	p.forgetManifests(found)
-	found = found[max(0, len(found)-adoptable):]
-	for i := len(found) - 1; i >= 0; i-- {
-		s := found[i]
-		if deleting[s.ID] || (p.pointer != nil && p.pointer.ID == s.ID) {
-			continue
-		}
-		fits, err := p.fits(ctx, s)
+	p.stored = nil
+	for _, s := range slices.Backward(found[max(0, len(found)-adoptable):]) {
+		m, fits, err := p.fits(ctx, s)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if !fits {
 			continue
 		}
-		adopted, err := p.judgeFound(ctx, s)
-		if adopted || err != nil {
-			return adopted, err
+		one := stored{id: s.ID, manifest: m, deleting: deleting[s.ID]}
+		if one.verdict, err = p.verdictOf(ctx, s, m.m); errors.Is(err, snapshot.ErrNewer) {
+			one.newer = true
+		} else if err != nil {
+			return err
 		}
+		p.stored = append(p.stored, one)
 	}
-	return false, nil
+	return nil
 }
 
 // forgetManifests keeps the cache to what is stored.
@@ -109,67 +108,49 @@ func (p *pass) forgetManifests(found []store.SnapshotInfo) {
 	p.Reconciler.manifests = keep
 }
 
-// fits says whether a stored snapshot is complete and of the current source and spec; p.manifest is then its.
-func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (bool, error) {
+// fits says whether a stored snapshot is complete and of the current source and spec.
+func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (manifestOf, bool, error) {
 	cached, ok := p.manifests[s.ID]
 	if !ok {
 		m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, s.ID, "")
 		switch {
 		case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
-			return false, nil
+			return cached, false, nil
 		case err != nil:
-			return false, fail(Built, storeUnreadable, transient, err)
+			return cached, false, fail(Built, storeUnreadable, transient, err)
 		}
 		cached = manifestOf{m, sha}
 		p.manifests[s.ID] = cached
 	}
 	if cached.m.Source.SHA256 != p.source.SHA256 || cached.m.SpecDigest != p.specDigest {
-		return false, nil
+		return cached, false, nil
 	}
 	absent, err := absentOf(ctx, p.Objects, p.Layout, cached.m, s.Files)
 	if err != nil {
-		return false, fail(Built, storeUnreadable, transient, err)
+		return cached, false, fail(Built, storeUnreadable, transient, err)
 	}
 	if absent != "" {
-		return false, nil
+		return cached, false, nil
 	}
 	switch err := p.trusts(ctx, s.ID, cached.sha); {
 	case errors.Is(err, store.ErrUnsigned), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
 		p.log.WarnContext(ctx, "snapshot not adopted", "snapshot", s.ID, "error", err)
-		return false, nil
+		return cached, false, nil
 	case err != nil:
-		return false, fail(Built, storeUnreadable, transient, err)
+		return cached, false, fail(Built, storeUnreadable, transient, err)
 	}
-	p.manifest, p.sha = cached.m, cached.sha
-	p.source.Records = cached.m.Source.Records
-	return true, nil
+	return cached, true, nil
 }
 
-// judgeFound decides on a stored snapshot by its verdict, or by a new one when the verdict does not answer to
-// today's settings, golden queries and baseline.
-func (p *pass) judgeFound(ctx context.Context, s store.SnapshotInfo) (bool, error) {
-	v, err := p.verdictOf(ctx, s, p.manifest)
-	if errors.Is(err, snapshot.ErrNewer) {
-		return false, nil // judged by a release that knows better
-	}
-	if err != nil {
-		return false, err
-	}
-	switch {
-	case v.Result == VerdictCorrupt, v.Result == VerdictFailed:
-		return false, nil
-	case (v.Result == VerdictPassed || v.Result == VerdictHeld) && p.current(v):
-	default:
-		if v, err = p.rejudge(ctx); err != nil || v.Result == VerdictFailed || v.Result == VerdictCorrupt {
-			return false, err
-		}
-	}
+// serveStored promotes a stored snapshot.
+func (p *pass) serveStored(ctx context.Context, s *stored) error {
+	p.log.InfoContext(ctx, "snapshot adopted", "snapshot", s.id, "verdict", s.verdict.Result)
 	p.sayBuilt(adopted)
-	p.log.InfoContext(ctx, "snapshot adopted", "snapshot", s.ID, "verdict", v.Result)
-	if v.Result == VerdictHeld {
-		return true, holdJudged(s.ID, v.Gate)
+	if p.chosen.m.ID != s.id {
+		p.chosen = chosen{manifestOf: s.manifest}
 	}
-	return true, nil
+	p.source.Records = s.manifest.m.Source.Records
+	return p.promote(ctx)
 }
 
 // holdJudged ends the pass with a candidate that the gate held.
@@ -208,56 +189,54 @@ func noVerdict(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, snapshot.ErrNewer)
 }
 
-// current says whether a verdict was reached under what holds now.
-func (p *pass) current(v store.Verdict) bool {
-	return v.Settings == p.cfg.gateSettings() && v.Golden == p.goldenETag && v.Baseline == p.baseline()
+// rejudge downloads a stored snapshot and runs the gate on it.
+func (p *pass) rejudge(ctx context.Context, s *stored) error {
+	v, err := p.judgeStored(ctx, s)
+	if err == nil {
+		err = p.writeVerdict(ctx, s.id, &v)
+	}
+	if err == nil && v.Result == VerdictFailed {
+		p.log.WarnContext(ctx, "stored snapshot failed the gate", "snapshot", s.id, "why", explain(v.Gate))
+	}
+	s.verdict = v
+	return err
 }
 
-// rejudge downloads a stored snapshot and runs the gate on it.
-func (p *pass) rejudge(ctx context.Context) (store.Verdict, error) {
+func (p *pass) judgeStored(ctx context.Context, s *stored) (store.Verdict, error) {
+	var none store.Verdict
 	if err := p.openLedger(ctx); err != nil {
-		return store.Verdict{}, err
+		return none, err
 	}
 	dir := filepath.Join(p.dir, "found")
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return store.Verdict{}, fail(Verified, noScratch, transient, err)
+		return none, fail(Verified, noScratch, transient, err)
 	}
-	id := p.manifest.ID
-	err := store.Fetch(ctx, p.Objects, p.Layout, p.manifest, dir, store.FetchOptions{})
+	err := store.Fetch(ctx, p.Objects, p.Layout, s.manifest.m, dir, store.FetchOptions{})
 	switch {
 	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
-		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error()}
-		return v, p.writeVerdict(ctx, id, v)
+		return store.Verdict{Result: VerdictCorrupt, Message: err.Error()}, nil
 	case err != nil:
-		return store.Verdict{}, fail(Verified, storeUnreadable, transient, err)
+		return none, fail(Verified, storeUnreadable, transient, err)
 	}
 	docs, err := store.OpenDocs(dir)
 	if err != nil {
-		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error()}
-		return v, p.writeVerdict(ctx, id, v)
+		return store.Verdict{Result: VerdictCorrupt, Message: err.Error()}, nil
 	}
 	defer docs.Close()
-	removed, err := p.removedBy(ctx, dir)
+	removed, err := p.removedBy(ctx, s.manifest.m, dir)
 	if err != nil {
-		return store.Verdict{}, err
+		return none, err
 	}
-	j := &judged{dir: dir, m: p.manifest, docs: docs, removed: removed}
+	j := &judged{dir: dir, m: s.manifest.m, docs: docs, removed: removed}
 	if err := p.judge(ctx, j); err != nil {
-		return store.Verdict{}, err
+		return none, err
 	}
-	p.localDir = dir
-	v := store.Verdict{Result: j.report.Result, Gate: j.report}
-	if err := p.writeVerdict(ctx, id, v); err != nil {
-		return v, err
-	}
-	if v.Result == VerdictFailed {
-		p.log.WarnContext(ctx, "stored snapshot failed the gate", "snapshot", id, "why", explain(j.report))
-	}
-	return v, nil
+	p.chosen = chosen{s.manifest, dir}
+	return store.Verdict{Result: j.report.Result, Gate: j.report}, nil
 }
 
-// removedBy counts the served ids that the snapshot in dir lacks.
-func (p *pass) removedBy(ctx context.Context, dir string) (int, error) {
+// removedBy counts the served ids that the snapshot m in dir lacks.
+func (p *pass) removedBy(ctx context.Context, m store.Manifest, dir string) (int, error) {
 	if p.pointer == nil {
 		return 0, nil
 	}
@@ -266,7 +245,7 @@ func (p *pass) removedBy(ctx context.Context, dir string) (int, error) {
 		return 0, err
 	}
 	if served == nil {
-		return max(0, p.pointer.Source.Records-p.manifest.Source.Records), nil
+		return max(0, p.pointer.Source.Records-m.Source.Records), nil
 	}
 	defer served.Close()
 	found, err := store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets))
@@ -279,12 +258,12 @@ func (p *pass) removedBy(ctx context.Context, dir string) (int, error) {
 }
 
 // writeVerdict stores what was found out about a snapshot, over what was said before.
-func (p *pass) writeVerdict(ctx context.Context, id string, v store.Verdict) error {
+func (p *pass) writeVerdict(ctx context.Context, id string, v *store.Verdict) error {
 	v.By, v.Settings, v.Golden, v.Baseline = p.cfg.Host, p.cfg.gateSettings(), p.goldenETag, p.baseline()
 	if err := p.lease.check(); err != nil {
 		return err
 	}
-	if err := putVerdict(ctx, p.Objects, p.Layout, id, v, p.storeNow()); err != nil {
+	if err := putVerdict(ctx, p.Objects, p.Layout, id, *v, p.now); err != nil {
 		return fail(Verified, verdictUnwritable, transient, err)
 	}
 	return nil

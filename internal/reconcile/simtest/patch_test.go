@@ -28,7 +28,7 @@ const (
 
 // Whoever chooses, or whoever reserves, does not see that a snapshot is being deleted.
 var (
-	adoptIgnoresDeleting       = edit{here + "/verdict.go", "if deleting[s.ID] || (p.pointer", "if deleting[s.ID] && false || (p.pointer"}
+	adoptIgnoresDeleting       = edit{here + "/plan.go", "case s.deleting, s.newer,", "case s.newer,"}
 	reservationIgnoresDeleting = edit{here + "/gcdoc.go", "if _, ok := doc.Deleting[id]; ok {", "if _, ok := doc.Deleting[id]; ok && false {"}
 )
 
@@ -88,7 +88,7 @@ var patches = []patch{
 		[]edit{{here + "/lease.go", "shared := epoch == l.record.Epoch && owner != \"\" && owner != l.owner", "shared := false"}},
 		here + "/simtest", "TestLeaseLostBetweenTwoLeaders"},
 	{"a held verdict is ignored by adoption",
-		[]edit{{here + "/verdict.go", "\tif v.Result == VerdictHeld {", "\tif false {"}},
+		[]edit{{here + "/plan.go", "case verdict == VerdictHeld:", "case false:"}},
 		here, "TestCatalogueThatShrankIsHeldUntilForced"},
 	{"control is read before the pointer",
 		[]edit{{here + "/pass.go", "p.readPointer, p.readControl, p.lookAround", "p.readControl, p.readPointer, p.lookAround"}},
