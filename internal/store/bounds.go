@@ -184,6 +184,7 @@ func (p Pointer) validate() error {
 	r.number("generation", p.Generation, 1, MaxGeneration)
 	r.number("epoch", p.Epoch, 0, MaxEpoch)
 	r.text("reason", p.Reason, maxLabel)
+	r.text("erased", p.Erased, maxToken)
 	r.text("nonce", p.Nonce, maxToken)
 	r.need(len(p.History) <= maxHistory, "%d entries of history, at most %d", len(p.History), maxHistory)
 	for _, h := range p.History[:min(len(p.History), maxHistory)] {
@@ -240,6 +241,9 @@ func (c Control) validate() error {
 		r.text("request.verb", q.Verb, maxToken)
 		r.text("request.against", q.Against, maxLabel)
 	}
+	if c.Erase != nil {
+		c.Erase.rules(r)
+	}
 	return r.err
 }
 
@@ -272,6 +276,9 @@ func (s Status) validate() error {
 	r.need(len(s.Conditions) <= maxItems, "%d conditions", len(s.Conditions))
 	r.id("held", s.Held, true)
 	marks(r, s.Deleting)
+	if s.Erasing != nil {
+		s.Erasing.rules(r)
+	}
 	for _, part := range []struct {
 		name    string
 		present bool
@@ -295,6 +302,7 @@ func (h Heartbeat) validate() error {
 	r.id("fetching", h.Fetching, true)
 	r.text("lineage", h.Lineage, maxToken)
 	r.text("vectorstore_source", h.Source, maxToken)
+	r.text("erased", h.Erased, maxToken)
 	r.text("version", h.Version, maxLabel)
 	if j := h.Rejected; j != nil {
 		r.id("rejected.id", j.ID, false)

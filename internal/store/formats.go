@@ -115,6 +115,7 @@ type Pointer struct {
 	Owner          string           `json:"owner,omitempty"` // of the lease of that epoch: two share one when lease.json was lost in between
 	PromotedAt     time.Time        `json:"promoted_at"`
 	Reason         string           `json:"reason"`
+	Erased         string           `json:"erased,omitempty"` // Erasure.Mark: whoever serves it keeps no other copy
 	Nonce          string           `json:"nonce"`
 	History        []Promotion      `json:"history"` // newest first
 	Unknown        snapshot.Unknown `json:"-"`
@@ -168,6 +169,7 @@ type Control struct {
 	Suspended     *Intent          `json:"suspended,omitempty"`
 	Pin           *Intent          `json:"pin,omitempty"`
 	Request       *Request         `json:"request,omitempty"`
+	Erase         *Erasure         `json:"erase,omitempty"`
 	Nonce         string           `json:"nonce"`
 	Unknown       snapshot.Unknown `json:"-"`
 }
@@ -243,6 +245,7 @@ type Status struct {
 	Held       string           `json:"held,omitempty"` // a candidate waiting for an operator
 	Handled    *Handled         `json:"handled,omitempty"`
 	Replicas   []Replica        `json:"replicas"`
+	Erasing    *Erasing         `json:"erasure,omitempty"`
 	Nonce      string           `json:"nonce"`
 	Unknown    snapshot.Unknown `json:"-"`
 }
@@ -280,6 +283,7 @@ type Heartbeat struct {
 	Source        string           `json:"vectorstore_source"`
 	LoadedAt      time.Time        `json:"loaded_at"`
 	Rejected      *Rejection       `json:"rejected,omitempty"`
+	Erased        string           `json:"erased,omitempty"` // of the pointer, once no copy but the served one is left here
 	TTLSeconds    float64          `json:"ttl_seconds"`
 	Version       string           `json:"version"`
 	Unknown       snapshot.Unknown `json:"-"`

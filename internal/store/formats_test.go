@@ -99,7 +99,7 @@ func TestWhatANewerReleaseAddsSurvivesARewrite(t *testing.T) {
 
 func TestChangedMembersReplaceTheOldAndKeepTheUnknown(t *testing.T) {
 	mem := storetest.NewMem(nil)
-	was := `{"erase":[{"key":"k"}],"nonce":"a","format_version":1,"pin":{"until":"2027-01-01","id":"20260102T030405Z-0123abcd","by":"a"}}`
+	was := `{"novel":[{"key":"k"}],"nonce":"a","format_version":1,"pin":{"until":"2027-01-01","id":"20260102T030405Z-0123abcd","by":"a"}}`
 	if _, err := mem.Put(t.Context(), "doc", []byte(was), store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestChangedMembersReplaceTheOldAndKeepTheUnknown(t *testing.T) {
 	if _, err := store.WriteDoc(t.Context(), mem, "doc", c, store.PutOptions{IfMatch: info.ETag}); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"erase":[{"key":"k"}],"nonce":"n","format_version":1,"pin":{"until":"2027-01-01","id":"20260102T030405Z-0123abcd","by":"b","at":"0001-01-01T00:00:00Z"},"suspended":{"by":"c","at":"0001-01-01T00:00:00Z"}}`
+	want := `{"novel":[{"key":"k"}],"nonce":"n","format_version":1,"pin":{"until":"2027-01-01","id":"20260102T030405Z-0123abcd","by":"b","at":"0001-01-01T00:00:00Z"},"suspended":{"by":"c","at":"0001-01-01T00:00:00Z"}}`
 	if got := compacted(t, mem.Data("doc")); got != want {
 		t.Error(cmp.Diff(want, got))
 	}
@@ -120,7 +120,7 @@ func TestChangedMembersReplaceTheOldAndKeepTheUnknown(t *testing.T) {
 	if _, err := store.WriteDoc(t.Context(), mem, "doc", c, store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := string(mem.Data("doc")); strings.Contains(got, "pin") || !strings.Contains(got, "erase") {
+	if got := string(mem.Data("doc")); strings.Contains(got, "pin") || !strings.Contains(got, "novel") {
 		t.Errorf("after the pin was taken away: %s", got)
 	}
 }

@@ -13,6 +13,8 @@ const (
 	OpPutFile = "put_file"
 	OpDelete  = "delete"
 	OpList    = "list"
+
+	OpListVersions = "list_versions"
 )
 
 // Hook stands around one call of an Objects. It decides whether, when and how often call runs, and what the

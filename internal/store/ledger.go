@@ -80,6 +80,7 @@ type Ledger struct {
 	segments []*segment // nil: merged into another one
 	index    map[[16]byte]ledgerRow
 	damaged  map[string]error    // segments whose bytes are wrong; nothing of them is used
+	written  []string            // segments that this Ledger wrote
 	unused   map[[16]byte]uint32 // since which day nothing needs an entry, see ledgerexpiry.go
 }
 

@@ -77,6 +77,9 @@ func (g *Ledger) write(ctx context.Context, inputs []string, keys []LedgerKey, v
 	if err != nil {
 		return opened{}, err
 	}
+	g.mu.Lock()
+	g.written = append(g.written, g.prefix+f.Name)
+	g.mu.Unlock()
 	s := &segment{name: f.Name, file: file, rows: len(keys), dims: g.dims, inputs: inputs, size: f.Size}
 	return opened{s, keys}, nil
 }

@@ -34,6 +34,8 @@ type S3Config struct {
 	PartSize int64
 	// Parallel parts of one upload. Default 4. Parts are read from the file, not held in memory.
 	Parallel int
+	// VersionsPage is how many versions a listing of them asks for at a time. Default: as many as the store gives, 1,000.
+	VersionsPage int32
 	// HeaderTimeout bounds one attempt until the headers of its answer, plus a second for every 256 KiB it sends.
 	// Default 15 s.
 	HeaderTimeout time.Duration
@@ -166,12 +168,18 @@ func (s *S3) URL(key string) string { return "s3://" + s.cfg.Bucket + "/" + key 
 
 // Get implements Objects.
 func (s *S3) Get(ctx context.Context, key string, o GetOptions) (io.ReadCloser, Info, error) {
+	return s.get(ctx, key, "", o)
+}
+
+// get reads a version, "" for the latest.
+func (s *S3) get(ctx context.Context, key, version string, o GetOptions) (io.ReadCloser, Info, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, Info{}, s.fail(OpGet, key, err)
 	}
 	in := &s3.GetObjectInput{
 		Bucket:      &s.cfg.Bucket,
 		Key:         &key,
+		VersionId:   optional(version),
 		IfMatch:     optional(o.IfMatch),
 		IfNoneMatch: optional(o.IfNoneMatch),
 	}

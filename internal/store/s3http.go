@@ -107,6 +107,7 @@ var opNames = map[string]string{
 	"PutObject":               OpPut,
 	"DeleteObject":            OpDelete,
 	"ListObjectsV2":           OpList,
+	"ListObjectVersions":      OpListVersions,
 	"CreateMultipartUpload":   "create_upload",
 	"UploadPart":              "upload_part",
 	"CompleteMultipartUpload": opComplete,

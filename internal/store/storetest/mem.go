@@ -27,6 +27,8 @@ type Mem struct {
 	objects   map[string]memObject
 	writes    int
 	versioned bool
+	keeps     bool                   // what is overwritten and deleted
+	older     map[string][]memObject // newest last
 }
 
 type memObject struct {
@@ -124,7 +126,7 @@ func (m *Mem) put(ctx context.Context, key string, data []byte, o store.PutOptio
 	defer m.mu.Unlock()
 	old, ok := m.objects[key]
 	switch {
-	case o.IfAbsent && ok:
+	case o.IfAbsent && ok && !(m.keeps && old.deleted):
 		return store.Info{}, fmt.Errorf("put %s: %w", key, store.ErrConflict)
 	case o.IfMatch != "" && (!ok || old.deleted):
 		return store.Info{}, fmt.Errorf("put %s: %w", key, store.ErrNotFound)
@@ -140,7 +142,7 @@ func (m *Mem) put(ctx context.Context, key string, data []byte, o store.PutOptio
 		LastModified: now,
 		Date:         now,
 	}
-	if m.versioned {
+	if m.versioned || m.keeps {
 		info.VersionID = fmt.Sprintf("v%d", m.writes)
 	}
 	for k, v := range o.Metadata {
@@ -149,6 +151,7 @@ func (m *Mem) put(ctx context.Context, key string, data []byte, o store.PutOptio
 		}
 		info.Metadata[strings.ToLower(k)] = v
 	}
+	m.keep(key)
 	m.objects[key] = memObject{data: data, info: info}
 	info.Metadata = maps.Clone(info.Metadata)
 	return info, nil
@@ -161,7 +164,11 @@ func (m *Mem) Delete(ctx context.Context, key string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.versioned {
+	if _, ok := m.objects[key]; m.keeps && ok {
+		m.keep(key)
+		m.writes++
+		m.objects[key] = memObject{deleted: true, info: store.Info{Key: key, VersionID: fmt.Sprintf("v%d", m.writes), LastModified: m.clock()}}
+	} else if m.versioned {
 		m.objects[key] = memObject{deleted: true}
 	} else {
 		delete(m.objects, key)
