@@ -164,7 +164,7 @@ func (w *hostileWorld) pick(round int) (key, what string, data []byte) {
 			return doc
 		}},
 		{l.Lease(), "of the last epoch", set("epoch", json.Number("9223372036854775807"))},
-		{l.Control(), "with unknown members", set("erase", []string{"x"})},
+		{l.Control(), "with unknown members", set("novel", []string{"x"})},
 		{l.Control(), "that pins nothing", set("pin", map[string]any{"id": "20260101T000000Z-00000000"})},
 		{l.Control(), "of format 99", set("format_version", 99)},
 		{l.GC(), "that deletes what is served", set("deleting", map[string]any{w.pointer().ID: map[string]any{"at": "2026-01-01T00:00:00Z"}})},

@@ -50,7 +50,7 @@ func (p *pass) sinceFull() int {
 // that could be.
 func (p *pass) carries(next snapshot.IndexParams) bool {
 	c := p.files
-	if p.opts.force || p.pointer == nil || p.broken != nil || c.from == nil {
+	if p.opts.force || p.pointer == nil || p.broken != nil || p.erase.dirty != "" || c.from == nil {
 		return false
 	}
 	was := p.pointer.Index

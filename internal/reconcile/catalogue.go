@@ -90,6 +90,7 @@ type intake struct {
 func (in *intake) begin() error {
 	_, err := in.close()
 	in.p.files = &candidate{refused: map[store.LedgerKey]store.Unembedded{}}
+	in.p.erase.read = 0
 	in.pending = map[store.LedgerKey]struct{}{}
 	if err == nil {
 		in.w, err = store.NewDocWriter(in.p.dir)
@@ -109,6 +110,9 @@ func (in *intake) add(ctx context.Context, rec vendors.Record) error {
 		return err
 	}
 	p, c := in.p, in.p.files
+	if p.leftOut(rec.ID) {
+		return nil
+	}
 	key := store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
 	if u, known := in.recalled[key]; known && !p.ledger.Has(key) {
 		c.refused[key] = u

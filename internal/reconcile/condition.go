@@ -23,6 +23,7 @@ const (
 	Suspended      = "Suspended" // an operator suspended or pinned
 	Collected      = "Collected" // garbage collection works
 	Intact         = "Intact"    // pointer, control.json and gc.json are as they were left
+	Erased         = "Erased"    // nothing of the records that were purged is left
 )
 
 // Reasons of Held that ask for different things.
@@ -32,7 +33,7 @@ const (
 )
 
 // conditionOrder is how conditions are listed.
-var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Intact}
+var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Intact, Erased}
 
 // Statuses of a condition.
 const (
@@ -85,7 +86,10 @@ const (
 	replicasUnreadable, snapshotUnreadable          reason = "ReplicasUnreadable", "SnapshotUnreadable"
 	statusUnreadable, controlUnreadable             reason = "StatusUnreadable", "ControlUnreadable"
 
-	asLeft, controlDeleted, gcDeleted reason = "AsLeft", "ControlDeleted", "GCDeleted"
+	asLeft, controlDeleted, controlOlder, gcDeleted reason = "AsLeft", "ControlDeleted", "ControlOlder", "GCDeleted"
+
+	eraseFailed reason = "EraseFailed" // and ReasonErasing, ReasonWaiting, ReasonProven, ReasonNothingErased, ReasonEraseKeyMissing
+
 	// Why a pointer is not believed; of Promoted, too.
 	pointerDeleted reason = "PointerDeleted"
 	pointerInvalid reason = "PointerInvalid"
@@ -179,6 +183,9 @@ func (p *pass) conditions(err error) []store.Condition {
 		c.set(Verified, False, corrupt, p.broken.Error())
 	}
 	p.intactCondition(c)
+	if _, failed := c.next[Erased]; !failed {
+		p.eraseCondition(c)
+	}
 	p.readyCondition(c)
 	return c.list()
 }

@@ -66,8 +66,10 @@ type Deps struct {
 	Indexes  snapshot.Indexes
 	Signer   store.Signer // nil: manifests are not signed
 	Keys     store.Keys   // whose signatures are taken over, the signer's own among them; none: everything is
-	Progress Progress     // nil: none shown
-	Metrics  *Metrics     // nil: not counted
+	// EraseKey tells which records were purged. nil: while some are, nothing is built or promoted.
+	EraseKey *store.EraseKey
+	Progress Progress // nil: none shown
+	Metrics  *Metrics // nil: not counted
 	Log      *slog.Logger
 	Clock    Clock // zero: SystemClock
 }

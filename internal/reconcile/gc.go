@@ -15,7 +15,7 @@ func (p *pass) collect(ctx context.Context) error {
 	if p.pointer == nil {
 		return nil // nothing is deleted while nothing is known to be in use
 	}
-	if !p.opts.gcOnly && !p.promoted && p.Clock.Elapsed() < p.nextGC {
+	if !p.opts.gcOnly && !p.promoted && p.Clock.Elapsed() < p.nextGC && !(p.fresh && p.erasingOpen()) {
 		return nil
 	}
 	if d := p.plan.retentionDiffers; d != "" {
@@ -30,6 +30,9 @@ func (p *pass) collect(ctx context.Context) error {
 	if err := cmp.Or(p.lease.yield("the pointer", v.pointer.Epoch, v.pointer.Owner), p.lease.yield("gc.json", v.doc.Epoch, "")); err != nil {
 		return err
 	}
+	if _, err = p.erasedAmong(ctx, v.found); err != nil {
+		return fail(Collected, gcInputUnreadable, transient, fmt.Errorf("collect garbage: %w", err))
+	}
 	if v.cond.IfAbsent && len(v.doc.Deleting) > 0 {
 		p.repaired(gcDeleted, "gc.json was gone; the deletions under way were taken from status.json")
 	}
@@ -37,7 +40,7 @@ func (p *pass) collect(ctx context.Context) error {
 		v.control = p.control
 	}
 	plan := v.plan(gcRules{
-		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, held: p.held, served: p.pointer, by: p.owner,
+		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, held: p.held, erased: p.erase.within, served: p.pointer, by: p.owner,
 	})
 	switch plan.stop {
 	case gcUnclear:
@@ -54,6 +57,9 @@ func (p *pass) collect(ctx context.Context) error {
 	}
 	if err != nil {
 		return fail(Collected, gcFailed, transient, fmt.Errorf("collect garbage: %w", err))
+	}
+	if err := p.recheckLedger(ctx); err != nil && !errors.Is(err, errHalted) {
+		return fail(Erased, eraseFailed, transient, fmt.Errorf("erase: %w", err))
 	}
 	if err := p.compactLedger(ctx); err != nil && !errors.Is(err, errHalted) {
 		return fail(Collected, ledgerFailed, transient, fmt.Errorf("compact ledger: %w", err))
@@ -158,6 +164,7 @@ func (p *pass) sweep(ctx context.Context, plan gcPlan) (int, error) {
 			return deleted, fmt.Errorf("delete %s: %w", line.Key, err)
 		}
 		deleted++
+		p.erase.collected(line.Key, p.Layout)
 		p.log.DebugContext(ctx, "deleted", "key", line.Key, "why", line.Why)
 	}
 	return deleted, nil

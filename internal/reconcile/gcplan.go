@@ -51,9 +51,10 @@ type gcRules struct {
 	layout store.Layout
 	retain int
 	grace  time.Duration
-	held   string         // the candidate that waits for an operator
-	served *store.Pointer // as the pass knows it; nil: only a plan is asked for
-	by     string         // who deletes
+	held   string          // the candidate that waits for an operator
+	erased map[string]bool // snapshots in which a purged record stands, or may
+	served *store.Pointer  // as the pass knows it; nil: only a plan is asked for
+	by     string          // who deletes
 }
 
 // gcPlan is what a collection does with what was seen: nothing, when stop says why; else it moves the pointer's ETag, if
@@ -162,6 +163,28 @@ func readGCView(ctx context.Context, g gcDoc, known []store.Replica) (gcView, er
 
 // uses maps a snapshot to why it must stay: everything but age.
 func (v gcView) uses(r gcRules) map[string]string {
+	why := v.usedNow()
+	keep := func(id, reason string) {
+		if _, ok := why[id]; !ok && id != "" {
+			why[id] = reason
+		}
+	}
+	if prev, ok := previous(v.pointer); ok {
+		keep(prev.ID, "previous")
+	}
+	keep(r.held, "held for an operator")
+	seen := map[string]bool{v.pointer.ID: true}
+	for _, h := range v.pointer.History {
+		if !seen[h.ID] && len(seen) < r.retain {
+			seen[h.ID] = true
+			keep(h.ID, fmt.Sprintf("among the newest %d promoted", r.retain))
+		}
+	}
+	return why
+}
+
+// usedNow maps a snapshot to who would miss it at once: these stay whatever they hold.
+func (v gcView) usedNow() map[string]string {
 	why := map[string]string{}
 	keep := func(id, reason string) {
 		if _, ok := why[id]; !ok && id != "" {
@@ -172,10 +195,6 @@ func (v gcView) uses(r gcRules) map[string]string {
 	if pin := v.control.Pin; pin != nil {
 		keep(pin.ID, "pinned")
 	}
-	if prev, ok := previous(v.pointer); ok {
-		keep(prev.ID, "previous")
-	}
-	keep(r.held, "held for an operator")
 	for _, b := range v.beats {
 		if b.err == nil && b.live() {
 			keep(b.Using, "used by "+b.ID)
@@ -184,13 +203,6 @@ func (v gcView) uses(r gcRules) map[string]string {
 	}
 	for id, m := range v.doc.Holds {
 		keep(id, "reserved by "+m.By)
-	}
-	seen := map[string]bool{v.pointer.ID: true}
-	for _, h := range v.pointer.History {
-		if !seen[h.ID] && len(seen) < r.retain {
-			seen[h.ID] = true
-			keep(h.ID, fmt.Sprintf("among the newest %d promoted", r.retain))
-		}
 	}
 	return why
 }
@@ -214,7 +226,7 @@ type fate struct {
 // fates says of each snapshot whether it goes. Ids that are being deleted already go on.
 func (v gcView) fates(r gcRules) map[string]fate {
 	out := map[string]fate{}
-	uses := v.uses(r)
+	uses, now := v.uses(r), v.usedNow()
 	retired := map[string]time.Time{}
 	for _, h := range v.pointer.History {
 		if h.RetiredAt.After(retired[h.ID]) {
@@ -237,6 +249,8 @@ func (v gcView) fates(r gcRules) map[string]fate {
 			out[s.ID] = fate{false, "marked as deleting, but in use: repair by hand"}
 		case deleting:
 			out[s.ID] = fate{true, "deletion was begun"}
+		case r.erased[s.ID] && now[s.ID] == "":
+			out[s.ID] = fate{true, "a purged record stands in it, or may"}
 		case uses[s.ID] != "":
 			out[s.ID] = fate{false, uses[s.ID]}
 		case promoted:

@@ -16,17 +16,7 @@ func (p *pass) compactLedger(ctx context.Context) error {
 		return err
 	}
 	p.step("compact ledger", 0)
-	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.questions))
-	for _, keys := range [][]store.LedgerKey{p.files.keys, p.questions} {
-		for _, k := range keys {
-			used[k] = struct{}{}
-		}
-	}
-	keep := func(k store.LedgerKey) bool {
-		_, ok := used[k]
-		return ok
-	}
-	report, err := p.ledger.Compact(ctx, keep, store.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
+	report, err := p.ledger.Compact(ctx, p.keysInUse(), store.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
 	if err != nil {
 		return err
 	}
@@ -35,4 +25,18 @@ func (p *pass) compactLedger(ctx context.Context) error {
 			"deleted", report.Deleted, "expired", report.Expired)
 	}
 	return nil
+}
+
+// keysInUse tells whether the catalogue that was read, or a golden query that was asked, needs an entry.
+func (p *pass) keysInUse() func(store.LedgerKey) bool {
+	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.questions))
+	for _, keys := range [][]store.LedgerKey{p.files.keys, p.questions} {
+		for _, k := range keys {
+			used[k] = struct{}{}
+		}
+	}
+	return func(k store.LedgerKey) bool {
+		_, ok := used[k]
+		return ok
+	}
 }

@@ -70,7 +70,7 @@ func (p *pass) lookAround(ctx context.Context) error {
 // lookedAround notes that the look around is complete.
 func (p *pass) lookedAround() {
 	last := p.look
-	last.fresh, last.settled = false, p.broken == nil
+	last.fresh, last.settled = false, p.broken == nil && !p.erasingOpen()
 	for _, r := range fleet(p.replicas, p.pointer) {
 		last.settled = last.settled && r.State == "current" && r.Fetching == "" && r.Rejected == nil
 	}

@@ -69,7 +69,7 @@ func TestControlOfANewerReleaseKeepsItsMembers(t *testing.T) {
 	ids := r.three()
 	must(t, r.operator().Suspend(t.Context(), "x"))
 	r.edit(r.layout.Control(), func(doc map[string]any) {
-		doc["erase"] = []string{"h1"}
+		doc["novel"] = []string{"h1"}
 		doc["suspended"].(map[string]any)["until"] = "tomorrow"
 	})
 	must(t, r.operator().Pin(t.Context(), ids[0]))

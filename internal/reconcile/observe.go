@@ -127,6 +127,8 @@ func (p *pass) readControl(ctx context.Context) error {
 	control, info, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
 	if errors.Is(err, store.ErrNotFound) {
 		control, info, err = p.restoreControl(ctx)
+	} else if err == nil {
+		control, info, err = p.recallErasure(ctx, control, info)
 	}
 	if err != nil {
 		return fail(Ready, controlUnreadable, transient, fmt.Errorf("read control: %w", err))

@@ -19,10 +19,12 @@ import (
 type Operator struct {
 	Objects store.Objects
 	Layout  store.Layout
-	Keys    store.Keys    // what is promoted must be signed by one of them; none: it need not
-	By      string        // who asks, for the records
-	Poll    time.Duration // of status.json while a request is followed; 0 = 1 s
-	Clock   Clock
+	Keys    store.Keys // what is promoted must be signed by one of them; none: it need not
+	// EraseKey names records that are purged, and tells which snapshots hold one. nil: nothing can be purged.
+	EraseKey *store.EraseKey
+	By       string        // who asks, for the records
+	Poll     time.Duration // of status.json while a request is followed; 0 = 1 s
+	Clock    Clock
 }
 
 // NewOperator returns an Operator with the system's clock.
@@ -104,7 +106,7 @@ type move struct {
 func (o *Operator) move(ctx context.Context, id string, m move) error {
 	manifest, sha, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
 	if err != nil {
-		return fmt.Errorf("promote %s: %w", id, err)
+		return fmt.Errorf("promote %s: %w", id, o.removedFor(ctx, id, err))
 	}
 	if err := o.mayPromote(ctx, manifest, m.force); err != nil {
 		return err
@@ -126,11 +128,10 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 		return fmt.Errorf("promote %s: %w", id, ErrDeleting)
 	}
 	pin := o.intent(id, m.reason)
-	before, err := o.control(ctx, func(c *store.Control) {
-		if m.pin = m.pin || c.Pin != nil; m.pin { // there is one pin, and it moves along
-			c.Pin = pin
-		}
-	})
+	before, err := o.pinUnlessErased(ctx, manifest, pin, &m)
+	if errors.Is(err, ErrErased) || errors.Is(err, ErrNoEraseKey) {
+		return err // nothing was written
+	}
 	if err == nil {
 		if err = o.point(ctx, manifest, sha, m); err == nil {
 			return o.stands(ctx, id, m.pin)
@@ -181,6 +182,11 @@ func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha strin
 	for range operatorRounds {
 		ptr, info, err := readPointerIfAny(ctx, o.Objects, o.Layout)
 		if err = cmp.Or(o.stands(ctx, manifest.ID, m.pin), err); err != nil { // after the pointer, as passes do
+			return err
+		}
+		if now, err := o.readControl(ctx); err != nil {
+			return err
+		} else if err := o.clears(ctx, now, manifest); err != nil {
 			return err
 		}
 		over := basis{pointer: ptr, etag: info.ETag}

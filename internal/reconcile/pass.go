@@ -66,6 +66,7 @@ type account struct {
 	held      string // the candidate that waits for an operator
 	said      []condition
 	repairs   []repair
+	erasing   *store.Erasing        // what is left of purged records; nil: it was not looked at
 	doomed    map[string]store.Mark // gc.json's `deleting` as this pass left it; nil: not read
 }
 
@@ -119,6 +120,11 @@ func (p *pass) run(ctx context.Context) error {
 	if p.plan.collect && !lost() {
 		err = errors.Join(err, p.collect(ctx))
 	}
+	if p.plan.collect && !lost() {
+		if rest := p.eraseRest(ctx); !errors.Is(rest, errHalted) {
+			err = errors.Join(err, rest)
+		}
+	}
 	return err
 }
 
@@ -127,7 +133,7 @@ func (p *pass) run(ctx context.Context) error {
 // promotion fail.
 func (p *pass) observe(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.readPointer, p.readControl, p.lookAround, p.readSource,
+		p.readPointer, p.readControl, p.readErasure, p.lookAround, p.readSource,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -200,6 +206,9 @@ func (p *pass) stillHeld(err error) string {
 		return h.id
 	}
 	if p.plan.converges && err == nil || p.pointer != nil && p.pointer.ID == p.status.Held {
+		return ""
+	}
+	if p.erased.snapshots[p.status.Held] { // it goes, and could not be promoted
 		return ""
 	}
 	return p.status.Held

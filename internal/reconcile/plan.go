@@ -22,6 +22,7 @@ type view struct {
 	control     store.Control  // what operators want
 	controlRead bool
 	request     *store.Request // that nobody answered
+	erase       erasure
 	look
 	source source
 
@@ -40,6 +41,7 @@ type stored struct {
 	verdict  store.Verdict
 	deleting bool
 	newer    bool // judged by a release that knows better
+	erased   bool // a purged record stands in it, or may
 }
 
 // Delta is what the catalogue has that the served snapshot has not.
@@ -139,6 +141,9 @@ func (v view) converge(r rules) plan {
 	if v.source.err != nil {
 		return plan{do: stop, err: v.source.err}
 	}
+	if v.erase.blind != "" {
+		return plan{do: stop, err: failf(Erased, ReasonEraseKeyMissing, terminal, "nothing is built or promoted: %s; set ERASE_KEY", v.erase.blind)}
+	}
 	retry := false
 	if v.upToDate(r) && !r.force {
 		if v.lacksVectors(r) && !v.looked[lookAtUnembedded] {
@@ -184,7 +189,8 @@ func (v view) adopt(r rules) plan {
 		s := &v.stored[i]
 		verdict := s.verdict.Result
 		switch {
-		case s.deleting, s.newer, v.pointer != nil && v.pointer.ID == s.id:
+		case s.deleting, s.newer, s.erased, v.erase.dirty != "" && s.manifest.m.Stats.Carried > 0:
+		case v.pointer != nil && v.pointer.ID == s.id:
 		case verdict == VerdictCorrupt, verdict == VerdictFailed:
 		case verdict != VerdictPassed && verdict != VerdictHeld, !v.current(s.verdict, r):
 			return plan{do: judge, stored: s}
@@ -192,7 +198,7 @@ func (v view) adopt(r rules) plan {
 			return plan{do: stop, err: holdJudged(s.id, s.verdict.Gate)}
 		default:
 			reason := ReasonAdopted
-			if v.pointer == nil || v.broken != nil {
+			if v.pointer == nil || v.broken != nil || v.erase.dirty != "" {
 				reason = v.reason(r, false)
 			}
 			return plan{do: promote, stored: s, reason: reason}
@@ -208,6 +214,8 @@ func (v view) reason(r rules, retry bool) string {
 		return ReasonFirst
 	case v.broken != nil:
 		return ReasonBroken
+	case v.erase.dirty != "":
+		return ReasonErased
 	case v.pointer.Source.SHA256 != v.source.SHA256:
 		return ReasonSource
 	case v.pointer.SpecDigest != r.specDigest:
@@ -221,7 +229,7 @@ func (v view) reason(r rules, retry bool) string {
 
 // upToDate: the served snapshot was built from this source and spec and is whole.
 func (v view) upToDate(r rules) bool {
-	return v.pointer != nil && v.broken == nil &&
+	return v.pointer != nil && v.broken == nil && v.erase.dirty == "" &&
 		v.pointer.Source.SHA256 == v.source.SHA256 && v.pointer.SpecDigest == r.specDigest
 }
 
@@ -257,7 +265,7 @@ func (v view) baseline() string {
 
 // inputs names everything that a build or its verdict depends on.
 func (v view) inputs(r rules) string {
-	return fmt.Sprintf("%s|%s|%s|%s|%s|%v", v.source.SHA256, r.specDigest, r.cfg.gateSettings(), v.goldenETag, v.baseline(), v.broken)
+	return fmt.Sprintf("%s|%s|%s|%s|%s|%v|%s", v.source.SHA256, r.specDigest, r.cfg.gateSettings(), v.goldenETag, v.baseline(), v.broken, v.erase.mark)
 }
 
 // ErrDiffers: a one-shot's settings are not the deployment's. A daemon's settings are its deployment's word; those of a

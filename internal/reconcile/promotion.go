@@ -26,7 +26,8 @@ type promotion struct {
 	manifest store.Manifest
 	sha      string // of the manifest's bytes
 	reason   string
-	rollback bool // what is current now is being rolled back from
+	rollback bool   // what is current now is being rolled back from
+	erased   string // Erasure.Mark when it is known that the snapshot holds none of it
 	over     basis
 }
 
@@ -126,7 +127,7 @@ func (m promotion) next(now time.Time, signed *store.Signature) store.Pointer {
 	}
 	next := store.Pointer{
 		Kind: store.KindPointer, Manifest: m.manifest, ManifestSHA256: m.sha, Signature: signed,
-		Epoch: m.epoch, PromotedAt: now.UTC(), Reason: m.reason, Nonce: store.NewNonce(),
+		Epoch: m.epoch, PromotedAt: now.UTC(), Reason: m.reason, Nonce: store.NewNonce(), Erased: m.erased,
 	}
 	top, since := m.over.memory.highest, time.Time{}
 	if from != nil {

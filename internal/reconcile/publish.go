@@ -22,6 +22,7 @@ const (
 	ReasonRollback = "rollback"
 	ReasonPin      = "pinned"
 	ReasonRestored = "restored"
+	ReasonErased   = "purged records left out"
 )
 
 // upload stores the built files, the manifest last, then the verdict.
@@ -95,6 +96,7 @@ func (p *pass) promote(ctx context.Context) error {
 	}
 	m := p.promotion(p.chosen.m, p.chosen.sha, p.plan.reason, basis{p.pointer, p.pointerETag, p.memory(), p.status.Deleting, beats})
 	m.rollback = p.control.Pin != nil && p.control.Pin.Reason == ReasonRollback
+	m.erased = p.erase.mark
 	next, info, err := m.apply(ctx)
 	p.Metrics.promoted(err)
 	switch {
@@ -111,7 +113,7 @@ func (p *pass) promote(ctx context.Context) error {
 		return fail(Promoted, promoteFailed, transient, fmt.Errorf("promote %s: %w", p.chosen.m.ID, err))
 	}
 	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
-	p.pointer, p.pointerETag, p.broken = &next, info.ETag, nil
+	p.pointer, p.pointerETag, p.broken, p.erase.dirty = &next, info.ETag, nil, ""
 	p.lease.saw(heightOf(next))
 	p.result, p.message = ResultPromoted, next.Reason
 	p.promoted = true
@@ -151,6 +153,14 @@ func (p *pass) servePin(ctx context.Context) error {
 	}
 	if v.Result == VerdictCorrupt {
 		return failf(Promoted, pinNotCurrent, transient, "serve the pinned %s: %w: %s", pin.ID, snapshot.ErrCorrupt, v.Message)
+	}
+	switch holds, err := p.holdsErased(ctx, m); {
+	case err != nil:
+		return fail(Promoted, pinNotCurrent, transient, fmt.Errorf("serve the pinned %s: %w", pin.ID, err))
+	case p.erase.blind != "":
+		return failf(Promoted, pinNotCurrent, transient, "serve the pinned %s: %s", pin.ID, p.erase.blind)
+	case holds:
+		return failf(Promoted, pinNotCurrent, transient, "serve the pinned %s: %w", pin.ID, ErrErased)
 	}
 	p.chosen.m, p.chosen.sha = m, sha
 	return p.promote(ctx)

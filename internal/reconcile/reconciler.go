@@ -38,6 +38,7 @@ type Reconciler struct {
 	lastLook       *look           // around, the last complete one
 	memo           memo            // the failed or held build of unchanged inputs
 	rehashed       map[string]bool // rejections that were looked into
+	erased         erasedMemory
 	manifests      map[string]manifestOf
 	nextGC         time.Duration
 	nextRehash     time.Duration // a served snapshot is not read again before

@@ -110,6 +110,7 @@ func (p *pass) nextStatus(out Outcome, err error) store.Status {
 		At: p.Clock.Now().UTC(), Source: prev.Source, Pointer: prev.Pointer, Conditions: p.conditions(err),
 		Retention: p.keptRetention(), LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
 		Highest: p.memory().highest, Control: prev.Control, Deleting: prev.Deleting, Unknown: prev.Unknown,
+		Erasing: p.keptErasing(),
 	}
 	if p.controlRead {
 		s.Control = rememberedControl(p.control)

@@ -12,6 +12,7 @@ import (
 // noteRepairs takes note of what was put right in the catalogue and says so, once for each reading.
 func (p *pass) noteRepairs(ctx context.Context, report vendors.Report) {
 	for _, r := range report.Repairs {
+		r.IDs = p.withoutErased(r.IDs)
 		one := store.Repair{Kind: r.Kind, Count: r.Count, IDs: r.IDs}
 		if r.Kind == vendors.RepairDuplicateID {
 			one.Renamed, one.Dropped = report.Renamed, report.Dropped

@@ -53,8 +53,9 @@ type rig struct {
 	reg     *prometheus.Registry
 	logs    *lines
 
-	signer store.Signer
-	keys   store.Keys
+	signer   store.Signer
+	keys     store.Keys
+	eraseKey *store.EraseKey
 }
 
 func newRig(t *testing.T) *rig {
@@ -92,7 +93,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	r.reg = prometheus.NewRegistry()
 	x, err := reconcile.New(reconcile.Deps{
 		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes,
-		Signer: r.signer, Keys: r.keys,
+		Signer: r.signer, Keys: r.keys, EraseKey: r.eraseKey,
 		Metrics: reconcile.NewMetrics(r.reg),
 		Log:     slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, r.cfg)
@@ -186,6 +187,6 @@ func (r *rig) condition(kind, status, reason string) {
 
 func (r *rig) operator() *reconcile.Operator {
 	o := reconcile.NewOperator(r.objects, r.layout, "tester")
-	o.Poll = 10 * time.Millisecond
+	o.Poll, o.EraseKey = 10*time.Millisecond, r.eraseKey
 	return o
 }

@@ -87,6 +87,9 @@ func (p *pass) readStored(ctx context.Context) error {
 			continue
 		}
 		one := stored{id: s.ID, manifest: m, deleting: deleting[s.ID]}
+		if one.erased, err = p.holdsErased(ctx, m.m); err != nil {
+			return fail(Built, storeUnreadable, transient, err)
+		}
 		if one.verdict, err = p.verdictOf(ctx, s, m.m); errors.Is(err, snapshot.ErrNewer) {
 			one.newer = true
 		} else if err != nil {

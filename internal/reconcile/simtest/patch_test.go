@@ -91,7 +91,7 @@ var patches = []patch{
 		[]edit{{here + "/plan.go", "case verdict == VerdictHeld:", "case false:"}},
 		here, "TestCatalogueThatShrankIsHeldUntilForced"},
 	{"control is read before the pointer",
-		[]edit{{here + "/pass.go", "p.readPointer, p.readControl, p.lookAround", "p.readControl, p.readPointer, p.lookAround"}},
+		[]edit{{here + "/pass.go", "p.readPointer, p.readControl, p.readErasure", "p.readControl, p.readPointer, p.readErasure"}},
 		here, "TestNoPromotionAfterAnAcknowledgedSuspension"},
 	{"a suspension is not fenced",
 		[]edit{{here + "/operator.go", "if err := o.enforce(ctx); err != nil {", "if err := error(nil); err != nil {"}},

@@ -1,0 +1,445 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
+)
+
+var (
+	// ErrNoEraseKey: records were purged, and without the key nobody can tell whether a snapshot holds one.
+	ErrNoEraseKey = errors.New("ERASE_KEY is not set")
+	// ErrNotPurged: a record that is to be lifted was not purged.
+	ErrNotPurged = errors.New("not purged")
+	// ErrStillThere: the catalogue still holds the record.
+	ErrStillThere = errors.New("the catalogue still holds it")
+	// ErrUnknownRecord: nothing that is stored holds the record.
+	ErrUnknownRecord = errors.New("nothing here holds it")
+)
+
+// PurgeOptions of Purge.
+type PurgeOptions struct {
+	PeopleFiles bool // delete the versions of people's files that hold a purged record
+	Unknown     bool // though nothing that is stored is seen to hold the record
+}
+
+// PurgeReport is what Purge did, and what it leaves to people.
+type PurgeReport struct {
+	Purged    int                `json:"purged"`  // records that this call added
+	Records   int                `json:"records"` // all that are to be gone
+	Deleted   []store.PeopleFile `json:"deleted_people_files"`
+	Waiting   []store.PeopleFile `json:"people_files"` // that hold one and stay
+	Suspended string             `json:"suspended,omitempty"`
+}
+
+// Purge asks for records to be gone for good: it states the intent, fences the pointer as every intent does, and deletes
+// what people wrote when it is told to. The leader does the rest (eraseRest). Without ids it only looks after the files.
+// Refused before anything is written: a record that the catalogue still holds (ErrStillThere), that the pinned snapshot
+// holds (ErrErased), that nothing holds (ErrUnknownRecord).
+func (o *Operator) Purge(ctx context.Context, ids []string, opts PurgeOptions) (PurgeReport, error) {
+	if o.EraseKey == nil {
+		return PurgeReport{}, ErrNoEraseKey
+	}
+	c, err := o.readControl(ctx)
+	if err != nil {
+		return PurgeReport{}, err
+	}
+	asked, added, err := o.withRecords(c.Erase, ids)
+	if err != nil {
+		return PurgeReport{}, err
+	}
+	report := PurgeReport{Purged: added, Records: len(asked.Records)}
+	look, err := o.peopleLook(ctx, asked)
+	if err != nil {
+		return report, err
+	}
+	people, err := look.find(ctx)
+	if err != nil {
+		return report, fmt.Errorf("look for it in people's files: %w", err)
+	}
+	if len(ids) > 0 {
+		if err := o.mayPurge(ctx, ids, c.Erase, people, opts); err != nil {
+			return report, err
+		}
+		if c, err = o.state(ctx, ids); err != nil {
+			return report, err
+		}
+		report.Records = len(c.Erase.Records)
+	}
+	if c.Suspended != nil {
+		report.Suspended = c.Suspended.By
+	}
+	if opts.PeopleFiles {
+		report.Deleted, err = o.deletePeople(ctx, people)
+		people = slices.DeleteFunc(people, func(f store.PeopleFile) bool { return slices.Contains(report.Deleted, f) })
+	}
+	report.Waiting = people
+	return report, err
+}
+
+// withRecords is e with ids in it.
+func (o *Operator) withRecords(e *store.Erasure, ids []string) (*store.Erasure, int, error) {
+	if !o.EraseKey.Opens(e) {
+		return nil, 0, fmt.Errorf("ERASE_KEY is %s, and what was purged is named by %s: give this command that key", o.EraseKey.ID(), e.Key)
+	}
+	next := &store.Erasure{}
+	if e != nil {
+		*next = *e
+	}
+	next.Key, next.Records = o.EraseKey.ID(), slices.Clone(next.Records)
+	added := 0
+	for _, id := range ids {
+		if id == "" {
+			return nil, 0, errors.New("an id is empty")
+		}
+		name := o.EraseKey.Name(id)
+		if !slices.ContainsFunc(next.Records, func(r store.Erased) bool { return r.Name == name }) {
+			next.Records = append(next.Records, store.Erased{Name: name, By: o.By, At: o.Clock.Now().UTC()})
+			added++
+		}
+	}
+	if len(next.Records) > store.MaxErased {
+		return nil, 0, fmt.Errorf("%d records would be purged, at most %d can be: `indexer purge --lift` those that may come back", len(next.Records), store.MaxErased)
+	}
+	if added > 0 {
+		next.Revision++
+	}
+	return next, added, nil
+}
+
+// peopleLook reads people's files by the rules of the served snapshot.
+func (o *Operator) peopleLook(ctx context.Context, asked *store.Erasure) (peopleLook, error) {
+	rules := vendors.DefaultRules()
+	ptr, _, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+	switch {
+	case err == nil:
+		rules = rulesOf(ptr.Spec)
+	case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrPointerInvalid):
+		return peopleLook{}, fmt.Errorf("read pointer: %w", err)
+	}
+	return peopleLook{
+		objects: o.Objects, layout: o.Layout, rules: rules, limits: vendors.DefaultLimits(),
+		named: asked.Matcher(o.EraseKey), seen: map[string]bool{}, budget: 1 << 62,
+	}, nil
+}
+
+// rulesOf are the rules by which a snapshot's catalogue was read.
+func rulesOf(s snapshot.Spec) vendors.Rules {
+	r := vendors.DefaultRules()
+	for _, set := range []struct {
+		to   *string
+		from string
+	}{{&r.Duplicates, s.DuplicateIDs}, {&r.ID, s.RecordID}, {&r.Name, s.RecordName}} {
+		if set.from != "" {
+			*set.to = set.from
+		}
+	}
+	return r
+}
+
+// mayPurge refuses what could not come to an end, and what is likely a slip of the pen.
+func (o *Operator) mayPurge(ctx context.Context, ids []string, before *store.Erasure, people []store.PeopleFile, opts PurgeOptions) error {
+	asked, _, err := o.withRecords(nil, ids)
+	if err != nil {
+		return err
+	}
+	found := map[[16]byte]bool{}
+	named := asked.Matcher(o.EraseKey)
+	look, err := o.peopleLook(ctx, asked)
+	if err != nil {
+		return err
+	}
+	look.named = func(id [16]byte) bool {
+		if !named(id) {
+			return false
+		}
+		found[id] = true
+		return true
+	}
+	for _, f := range people {
+		if f.Key != o.Layout.Source || !f.Current {
+			continue
+		}
+		why, err := look.catalogue(ctx, store.Version{Key: f.Key, ID: f.Version})
+		if err != nil {
+			return err
+		}
+		if why != "" && len(found) == 0 {
+			return fmt.Errorf("%s: %s; repair the catalogue first", o.Objects.URL(f.Key), why)
+		}
+		if why != "" {
+			return fmt.Errorf("purge %s: %w: take it out of %s first", quoted(those(ids, found)), ErrStillThere, o.Objects.URL(f.Key))
+		}
+	}
+	if opts.Unknown {
+		return nil
+	}
+	known := before.Matcher(o.EraseKey) // asked for already, so it may be gone
+	if err := o.seen(ctx, look, found); err != nil {
+		return err
+	}
+	var unknown []string
+	for _, id := range ids {
+		if hash := store.IDHash(id); !found[hash] && !known(hash) {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("purge %s: %w: no snapshot, no version of the catalogue; is it spelt so? --yes purges it all the same", quoted(unknown), ErrUnknownRecord)
+	}
+	return nil
+}
+
+func those(ids []string, found map[[16]byte]bool) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !found[store.IDHash(id)] })
+}
+
+// seen notes which records stand in a snapshot or in people's files.
+func (o *Operator) seen(ctx context.Context, look peopleLook, found map[[16]byte]bool) error {
+	snapshots, err := store.ListSnapshots(ctx, o.Objects, o.Layout)
+	if err != nil {
+		return err
+	}
+	for _, s := range snapshots {
+		m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, s.ID, "")
+		switch {
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
+			continue
+		case err != nil:
+			return err
+		}
+		if _, err := standsIn(ctx, o.Objects, o.Layout, m, look.named); err != nil {
+			return err
+		}
+	}
+	_, err = look.find(ctx)
+	return err
+}
+
+// state writes the intent and fences the pointer. A pin on a snapshot that holds one of the records would keep the
+// erasure waiting for ever, so it is refused; and control.json is what both change, so that only one of them succeeds.
+func (o *Operator) state(ctx context.Context, ids []string) (store.Control, error) {
+	for range operatorRounds {
+		c, cond, err := o.controlNow(ctx)
+		if err != nil {
+			return c, err
+		}
+		next, added, err := o.withRecords(c.Erase, ids)
+		if err != nil {
+			return c, err
+		}
+		if added == 0 {
+			return c, o.enforce(ctx)
+		}
+		if err := o.pinAllows(ctx, c, next); err != nil {
+			return c, err
+		}
+		c.Erase, c.FormatVersion, c.Nonce = next, store.FormatVersion, store.NewNonce()
+		_, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond)
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		if err == nil {
+			err = o.enforce(ctx)
+		}
+		return c, err
+	}
+	return store.Control{}, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+}
+
+func (o *Operator) pinAllows(ctx context.Context, c store.Control, next *store.Erasure) error {
+	if c.Pin == nil {
+		return nil
+	}
+	m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, c.Pin.ID, "")
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	holds := true
+	if err == nil {
+		holds, err = standsIn(ctx, o.Objects, o.Layout, m, next.Matcher(o.EraseKey))
+	}
+	if err != nil {
+		return fmt.Errorf("read the pinned %s: %w", c.Pin.ID, err)
+	}
+	if holds {
+		return fmt.Errorf("purge: %s is pinned by %s, and %w, or would be: `indexer unpin` first", c.Pin.ID, c.Pin.By, ErrErased)
+	}
+	return nil
+}
+
+// controlNow reads control.json with the condition for replacing exactly it. One that is older than what the leader
+// remembers of erasures, or gone, is read as the leader will put it right.
+func (o *Operator) controlNow(ctx context.Context) (store.Control, store.PutOptions, error) {
+	c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
+	cond, gone := store.PutOptions{IfMatch: info.ETag}, errors.Is(err, store.ErrNotFound)
+	if err != nil && !gone {
+		return c, cond, fmt.Errorf("read control: %w", err)
+	}
+	s, err := o.lastStatus(ctx)
+	if err != nil {
+		return c, cond, err
+	}
+	known := controlOf(s)
+	switch {
+	case gone:
+		return known, store.PutOptions{IfAbsent: true}, nil
+	case c.Erase.Older(known.Erase):
+		c.Erase = known.Erase
+	}
+	return c, cond, nil
+}
+
+// Lift lets records come back, and with them the snapshots and older versions that hold them, if any are left.
+func (o *Operator) Lift(ctx context.Context, ids []string) (int, error) {
+	if o.EraseKey == nil {
+		return 0, ErrNoEraseKey
+	}
+	for range operatorRounds {
+		c, cond, err := o.controlNow(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if !o.EraseKey.Opens(c.Erase) {
+			return 0, fmt.Errorf("ERASE_KEY is %s, and what was purged is named by %s: give this command that key", o.EraseKey.ID(), c.Erase.Key)
+		}
+		next, err := o.without(c.Erase, ids)
+		if err != nil {
+			return 0, err
+		}
+		c.Erase, c.FormatVersion, c.Nonce = next, store.FormatVersion, store.NewNonce()
+		_, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond)
+		if !errors.Is(err, store.ErrConflict) {
+			return len(next.Records), err
+		}
+	}
+	return 0, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+}
+
+func (o *Operator) without(e *store.Erasure, ids []string) (*store.Erasure, error) {
+	next := &store.Erasure{}
+	if e != nil {
+		*next = *e
+	}
+	next.Records = slices.Clone(next.Records)
+	var unknown []string
+	for _, id := range ids {
+		name := o.EraseKey.Name(id)
+		i := slices.IndexFunc(next.Records, func(r store.Erased) bool { return r.Name == name })
+		if i < 0 {
+			unknown = append(unknown, id)
+			continue
+		}
+		next.Records = slices.Delete(next.Records, i, i+1)
+	}
+	if len(unknown) > 0 {
+		return nil, fmt.Errorf("lift %s: %w", quoted(unknown), ErrNotPurged)
+	}
+	next.Revision++
+	return next, nil
+}
+
+// deletePeople deletes versions of people's files. The catalogue as it is now stays, whatever stands in it. A golden.json
+// that goes is hidden behind a delete marker first, so that no older one comes back in its place.
+func (o *Operator) deletePeople(ctx context.Context, people []store.PeopleFile) (deleted []store.PeopleFile, err error) {
+	for _, f := range people {
+		if f.Current && f.Key == o.Layout.Source {
+			continue
+		}
+		if f.Current {
+			if err := o.Objects.Delete(ctx, f.Key); err != nil {
+				return deleted, fmt.Errorf("delete %s: %w", f.Key, err)
+			}
+		}
+		if f.Version != "" {
+			if err := store.DeleteVersion(ctx, o.Objects, store.Version{Key: f.Key, ID: f.Version}); err != nil {
+				return deleted, fmt.Errorf("delete version %s of %s: %w", f.Version, f.Key, err)
+			}
+		}
+		deleted = append(deleted, f)
+	}
+	return deleted, nil
+}
+
+// clears returns ErrErased for a snapshot that holds what c asks to be gone. Once the leader has proven that nothing
+// stored does, nobody needs the key to tell.
+func (o *Operator) clears(ctx context.Context, c store.Control, m store.Manifest) error {
+	mark := c.Erase.Mark()
+	if mark == "" {
+		return nil
+	}
+	s, err := o.lastStatus(ctx)
+	if err != nil {
+		return err
+	}
+	if e := s.Erasing; e != nil && e.Mark == mark && e.State == store.ErasureErased {
+		return nil
+	}
+	if o.EraseKey == nil || !o.EraseKey.Opens(c.Erase) {
+		return fmt.Errorf("promote %s: %w, or to another key than the purged records are named by: it cannot be told whether the snapshot holds one", m.ID, ErrNoEraseKey)
+	}
+	holds, err := standsIn(ctx, o.Objects, o.Layout, m, c.Erase.Matcher(o.EraseKey))
+	if err != nil {
+		return err
+	}
+	if holds {
+		return fmt.Errorf("promote %s: %w, or may: `indexer purge --lift` lets it come back", m.ID, ErrErased)
+	}
+	return nil
+}
+
+// pinUnlessErased writes the pin of a move, if there is to be one. What is purged and the pin stand in one document, so
+// of an erasure and a pin on what it erases only one is ever written.
+func (o *Operator) pinUnlessErased(ctx context.Context, manifest store.Manifest, pin *store.Intent, m *move) (store.Control, error) {
+	for range operatorRounds {
+		seen, err := o.readControl(ctx)
+		if err != nil {
+			return seen, err
+		}
+		if err := o.clears(ctx, seen, manifest); err != nil {
+			return seen, err
+		}
+		raced := false
+		before, err := o.control(ctx, func(c *store.Control) {
+			if raced = c.Erase.Mark() != seen.Erase.Mark(); raced {
+				return
+			}
+			if m.pin = m.pin || c.Pin != nil; m.pin { // there is one pin, and it moves along
+				c.Pin = pin
+			}
+		})
+		if !raced {
+			return before, err
+		}
+	}
+	return store.Control{}, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+}
+
+// removedFor says of a snapshot that is not there whether it went because of what it held.
+func (o *Operator) removedFor(ctx context.Context, id string, err error) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if s, serr := o.lastStatus(ctx); serr == nil && s.Erasing != nil && slices.Contains(s.Erasing.Removed, id) {
+		return fmt.Errorf("it is gone for good: %w: %w", ErrErased, err)
+	}
+	return err
+}
+
+// CheckPurgeID refuses what cannot be an id, before anything is looked at.
+func CheckPurgeID(id string) error {
+	if strings.TrimSpace(id) == "" {
+		return errors.New("an id is empty")
+	}
+	if len(id) > 4096 {
+		return fmt.Errorf("an id of %s bytes", strconv.Itoa(len(id)))
+	}
+	return nil
+}
