@@ -146,18 +146,37 @@ func (c *cache) pointers() []store.Pointer {
 	return good
 }
 
-// commit records p as the newest served snapshot and removes what is no longer kept.
+// commit records p as the newest served snapshot and removes what is no longer kept. A snapshot that is not known to be
+// free of what p's is free of goes, and with it whatever else lies here: copies of processes that died, of other stores.
 func (c *cache) commit(p store.Pointer) error {
 	kept := []store.Pointer{p}
 	for _, old := range c.pointers() {
-		if old.Lineage == p.Lineage && old.ID != p.ID && len(kept) < keptSnapshots {
+		if old.Lineage == p.Lineage && old.ID != p.ID && len(kept) < keptSnapshots && (p.Erased == "" || old.Erased == p.Erased) {
 			kept = append(kept, old)
 		}
 	}
 	if err := c.record(kept); err != nil {
 		return err
 	}
-	return c.prune(kept)
+	err := c.prune(kept)
+	if p.Erased != "" && c.private == "" {
+		err = errors.Join(err, c.dropStrangers())
+	}
+	return err
+}
+
+// dropStrangers leaves nothing beside this store's cache but what living processes use. Only the owner of the lock may.
+func (c *cache) dropStrangers() error {
+	base := filepath.Dir(c.root)
+	err := dropAbandoned(base)
+	entries, rerr := os.ReadDir(base)
+	err = errors.Join(err, rerr)
+	for _, e := range entries {
+		if path := filepath.Join(base, e.Name()); e.IsDir() && path != c.root && !strings.HasPrefix(e.Name(), "private-") {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	return err
 }
 
 func (c *cache) record(kept []store.Pointer) error {

@@ -77,6 +77,7 @@ type Follower struct {
 	beatAt  time.Time    // next heartbeat
 	floor   store.Height // highest generation that this process served from the store, of that lineage
 	floorAt time.Time    // when it was promoted
+	dropped string       // Erased of the served pointer, once the local cache keeps no copy that may hold what it says
 	waiting reminder
 	failing reminder
 
@@ -474,9 +475,7 @@ func (f *Follower) todo() (target store.Pointer, ok bool) {
 			f.raise(next)
 			f.m.served(next)
 			f.beatAt = time.Time{}
-			if err := f.cache.commit(next); err != nil {
-				f.log.Warn("local cache not updated", "error", err)
-			}
+			f.keep(next)
 		}
 		clear(f.quarantine)
 		return store.Pointer{}, false

@@ -68,6 +68,12 @@ func (f *Follower) beat(ctx context.Context, now bool) error {
 	}
 	if v, ok := f.look(); ok {
 		h.Using, h.Generation, h.Lineage, h.LoadedAt = v.Pointer.ID, v.Pointer.Generation, v.Pointer.Lineage, v.LoadedAt.UTC()
+		if v.Pointer.Erased != f.dropped && !v.Cached && !v.Fallback && !f.loading.Load() { // not while a download lies there
+			f.keep(v.Pointer)
+		}
+		if v.Pointer.Erased == f.dropped {
+			h.Erased = f.dropped
+		}
 	}
 	if q := f.refused(); q != nil {
 		h.Rejected = &store.Rejection{ID: q.ID, ManifestSHA256: q.manifest, Reason: q.Code, Message: strings.ToValidUTF8(q.Reason[:min(len(q.Reason), maxReason)], ""), Since: q.Since}

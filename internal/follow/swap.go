@@ -139,9 +139,7 @@ func (f *Follower) serve(s *Snapshot, since time.Time) {
 	f.m.served(s.pointer)
 	f.m.swaps.WithLabelValues(swapOK).Inc()
 	if taken {
-		if err := f.cache.commit(s.pointer); err != nil {
-			f.log.Warn("local cache not updated", "error", err)
-		}
+		f.keep(s.pointer)
 	}
 	source := f.source()
 	f.stateMu.Lock()
@@ -153,6 +151,15 @@ func (f *Follower) serve(s *Snapshot, since time.Time) {
 	f.log.Info("snapshot swapped", "snapshot", s.ID(), "from", from, "generation", s.pointer.Generation,
 		"vectors", s.Vectors(), "source", source, "fallback", s.fallback, "seconds", time.Since(since).Seconds())
 	f.served(s.ID())
+}
+
+// keep makes p the newest of the local cache.
+func (f *Follower) keep(p store.Pointer) {
+	f.dropped = p.Erased
+	if err := f.cache.commit(p); err != nil {
+		f.dropped = ""
+		f.log.Warn("local cache not updated", "error", err)
+	}
 }
 
 // refuse quarantines p and backs off: poll interval, doubled with every failure, ±20 %.

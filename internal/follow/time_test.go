@@ -27,11 +27,14 @@ func follows(t *testing.T, w *followtest.World, d time.Duration, hook store.Hook
 	return followsTelling(t, w, d, slog.DiscardHandler, hook)
 }
 
-func followsTelling(t *testing.T, w *followtest.World, d time.Duration, log slog.Handler, hook store.Hook) *Follower {
+func followsTelling(t *testing.T, w *followtest.World, d time.Duration, log slog.Handler, hook store.Hook, change ...func(*Config)) *Follower {
 	t.Helper()
 	deps, cfg := settings(t, w, &followtest.Openers{})
 	deps.Objects = store.Hooked(w.Objects, hook)
 	cfg.PollInterval, cfg.StoreTimeout = 2*time.Second, 5*time.Second
+	for _, c := range change {
+		c(&cfg)
+	}
 	f := New(deps, cfg, "v1.2.3", slog.New(log), prometheus.NewRegistry())
 	must(t, f.Open())
 	ctx, cancel := context.WithTimeout(t.Context(), d)

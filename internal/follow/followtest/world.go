@@ -31,6 +31,7 @@ type World struct {
 	Lineage    string
 	History    []store.Promotion
 	Generation int64
+	Erased     string // what new pointers say was purged
 
 	WriteIndex func(path string, dims int, rows []float32) error
 	Bare       int                     // this many of the last records have no vector
@@ -155,7 +156,7 @@ func (w *World) Promote(m store.Manifest, digest string) store.Pointer {
 	w.Generation++
 	p := store.Pointer{
 		Kind: store.KindPointer, Manifest: m, ManifestSHA256: digest, Lineage: w.Lineage, Generation: w.Generation, Epoch: 1,
-		PromotedAt: time.Now().UTC(), Reason: "test", Nonce: store.NewNonce(), History: w.History,
+		PromotedAt: time.Now().UTC(), Reason: "test", Erased: w.Erased, Nonce: store.NewNonce(), History: w.History,
 	}
 	w.Put(p)
 	w.History = append([]store.Promotion{{ID: m.ID, Generation: w.Generation}}, w.History...)[:min(len(w.History)+1, store.HistoryLength)]
