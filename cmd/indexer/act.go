@@ -24,6 +24,9 @@ func (a *app) operator() (*reconcile.Operator, error) {
 	if o.Keys, err = a.keys.Open(); err != nil {
 		return nil, usage(err)
 	}
+	if o.EraseKey, err = a.erasing.Open(); err != nil {
+		return nil, usage(err)
+	}
 	return o, nil
 }
 

@@ -32,6 +32,7 @@ type cli struct {
 	Log     wire.Log         `embed:""`
 	Store   wire.Store       `embed:""`
 	Keys    wire.Keys        `embed:""`
+	Erasing wire.Erasing     `embed:""`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Run       runCmd       `cmd:"" default:"withargs" help:"Watch the catalogue and promote snapshots until SIGTERM. The default."`
@@ -53,7 +54,9 @@ type cli struct {
 	GC       gcCmd       `cmd:"" name:"gc" group:"act" help:"Delete what nobody uses; --dry-run says what and why."`
 
 	ImportLangchain importCmd `cmd:"" name:"import-langchain" group:"move" help:"Take over a LangChain FAISS folder (index.faiss, index.pkl) without buying a vector again."`
-	Forget          forgetCmd `cmd:"" group:"move" help:"Drop a model's vectors from the embedding ledger, such as those imported under a wrong name."`
+	Purge           purgeCmd  `cmd:"" group:"erase" help:"Erase records for good: when a person asks to be forgotten."`
+
+	Forget forgetCmd `cmd:"" group:"move" help:"Drop a model's vectors from the embedding ledger, such as those imported under a wrong name."`
 
 	Keygen keygenCmd `cmd:"" group:"sign" help:"Make a pair of keys for SIGNING_KEY and MANIFEST_KEYS."`
 }
@@ -68,7 +71,9 @@ type app struct {
 	log    wire.Log
 	store  wire.Store
 	keys   wire.Keys
-	build  wire.Build
+
+	erasing wire.Erasing
+	build   wire.Build
 
 	strangers []wire.Stranger
 }
@@ -87,5 +92,5 @@ func command(args []string, stdout *wire.Output, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return wire.Exit(cmd.Run(&app{ctx, stdout, stderr, c.Log, c.Store, c.Keys, build, wire.Strangers(cmd)}), "indexer", stderr)
+	return wire.Exit(cmd.Run(&app{ctx, stdout, stderr, c.Log, c.Store, c.Keys, c.Erasing, build, wire.Strangers(cmd)}), "indexer", stderr)
 }

@@ -123,6 +123,10 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	if err != nil {
 		return usage(err)
 	}
+	eraseKey, err := a.erasing.Open()
+	if err != nil {
+		return usage(err)
+	}
 	signer, err := s.Signing.Open(a.ctx)
 	if err != nil {
 		return err
@@ -133,7 +137,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	}
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
-		Signer: signer, Keys: keys,
+		Signer: signer, Keys: keys, EraseKey: eraseKey,
 		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: vecindex.FAISS{},
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
@@ -59,6 +60,9 @@ func printStatus(w io.Writer, s statusReport, now time.Time) {
 		row(w, "leader", dash(l.Host), fmt.Sprintf("epoch %d, renewed %.0fs ago", l.Epoch, l.AgeSeconds))
 	} else {
 		row(w, "leader", "none", fmt.Sprintf("last %s, epoch %d", dash(s.Host), s.Epoch))
+	}
+	if e := s.Erasing; e != nil {
+		row(w, "erasure", e.State, erasureLine(*e))
 	}
 	row(w, "last pass", s.LastPass.Result, fmt.Sprintf("%s ago; nothing new for %s", age(now, latest(s.Leader.PassedAt, s.At)), age(now, s.At)))
 	fmt.Fprintln(w)
@@ -155,6 +159,12 @@ func nextSteps(s statusReport) []string {
 			add("suspended: `indexer resume` goes on")
 		}
 	}
+	switch c := is[reconcile.Erased]; c.Reason {
+	case reconcile.ReasonEraseKeyMissing:
+		add("give the indexer ERASE_KEY, the one that records were purged with: %s", c.Message)
+	case reconcile.ReasonWaiting:
+		add("purged records stand in what people wrote, see docs/RUNBOOK.md: %s", c.Message)
+	}
 	for _, r := range s.Replicas {
 		if r.Rejected != nil && r.State != "current" {
 			add("replica %s refuses %s (%s): see docs/RUNBOOK.md", r.ID, r.Rejected.ID, r.Rejected.Reason)
@@ -168,4 +178,23 @@ func servedID(s store.Status) string {
 		return "<id>"
 	}
 	return s.Pointer.ID
+}
+
+// erasureLine says how far an erasure is: what is left, or what the proof looked at.
+func erasureLine(e store.Erasing) string {
+	line := count(e.Records, "record")
+	switch {
+	case e.Proof != nil:
+		line += fmt.Sprintf(", nothing found at %s: %s, %s, %s, %s looked at, %s deleted", e.Proof.At.Format(time.RFC3339),
+			count(e.Proof.Snapshots, "snapshot"), count(e.Proof.Segments, "ledger segment"), count(e.Proof.Versions, "version"),
+			count(e.Proof.Replicas, "replica"), count(e.Deleted, "object"))
+	case e.State == store.ErasureWaiting:
+		line += ", " + count(len(e.People)+e.MorePeople, "file") + " of people"
+	default:
+		line += ", " + count(len(e.Left), "thing") + " left"
+	}
+	if n := len(e.Unproven); n > 0 {
+		line += fmt.Sprintf("; unproven: %s", strings.Join(e.Unproven, ", "))
+	}
+	return line
 }
