@@ -46,18 +46,87 @@ network() {
 	local id vpc seen=''
 	vpc=$(param VpcId)
 	if ask ec2 describe-vpcs --vpc-ids "$vpc" && [ "$(get '.Vpcs | length')" = 1 ]; then row ok "VPC" "$vpc $(get '.Vpcs[0].CidrBlock')"; else absent "VPC" no; fi
+	TASK_CIDRS=''
 	for id in $(param LoadBalancerSubnetIds | tr , '\n') $(param TaskSubnetIds | tr , '\n'); do
 		case " $seen " in *" $id "*) continue ;; esac
 		seen="$seen $id"
 		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then absent "subnet" no
-		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then row ok "subnet" "$id $(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
+		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then
+			row ok "subnet" "$id $(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
+			case ",$(param TaskSubnetIds)," in *",$id,"*) TASK_CIDRS="$TASK_CIDRS $(get '.Subnets[0].CidrBlock')" ;; esac
 		else row differs "subnet" "$id belongs to $(get '.Subnets[0].VpcId')"; fi
 	done
 	if ask ec2 describe-vpc-endpoints --filters "Name=vpc-id,Values=$vpc"; then
 		row info "VPC endpoints" "$(get '.VpcEndpoints | length') there, shared: nothing here touches them"
+		endpoints "$(get '.VpcEndpoints[] | select(.VpcEndpointType == "Interface" and .PrivateDnsEnabled)
+			| "\(.ServiceName | split(".")[3:] | join(".")) \([.Groups[]?.GroupId] | join(","))"')"
 	else
 		absent "VPC endpoints" no
 	fi
+}
+
+# endpoints "SERVICE GROUPS" a line: an interface endpoint with private DNS answers for the service's name in the whole VPC,
+# so that its security groups must admit the tasks, whatever other way out these have.
+endpoints() {
+	local service ids task needed=,ecr.api,ecr.dkr,s3,logs,secretsmanager,kms,bedrock-runtime,
+	[ -n "$1" ] || return 0
+	task=$(param ExtraSecurityGroupIds)
+	if ask cloudformation describe-stack-resources --stack-name "$(param CoreStack)"; then
+		task="$task,$(get '[.StackResources[]? | select(.LogicalResourceId == "TaskSecurityGroup") | .PhysicalResourceId][0] // ""')"
+	elif [ "$FOUND" -eq 2 ]; then
+		absent "group of the tasks" no
+		return 0
+	fi
+	while read -r service ids; do
+		case $needed in *",$service,"*) ;; *) continue ;; esac
+		# shellcheck disable=SC2086 # one word each
+		if ! ask ec2 describe-security-groups --group-ids ${ids//,/ }; then absent "endpoint $service" no
+		elif [ "$(jq --arg cidrs "$TASK_CIDRS" --arg groups "$task" '
+			def parts: capture("(?<a>\\d+)\\.(?<b>\\d+)\\.(?<c>\\d+)\\.(?<d>\\d+)/(?<n>\\d+)") | map_values(tonumber) | .ip = ((.a * 256 + .b) * 256 + .c) * 256 + .d;
+			def within($net): parts as $x | ($net | parts) as $y | $x.n >= $y.n and (($x.ip / pow(2; 32 - $y.n) | floor) == ($y.ip / pow(2; 32 - $y.n) | floor));
+			[.SecurityGroups[].IpPermissions[] | select(.IpProtocol == "-1" or (.IpProtocol == "tcp" and .FromPort <= 443 and .ToPort >= 443))] as $rules
+			| any($rules[].UserIdGroupPairs[]?.GroupId; . as $g | $groups | split(",") | index($g))
+			  or ($cidrs | split(" ") | map(select(. != "")) | length > 0 and all(.[]; . as $c | any($rules[].IpRanges[]?.CidrIp; . as $net | $c | within($net))))' <<<"$ANSWER")" = true ]; then
+			row ok "endpoint $service" "$ids admits the tasks"
+		else
+			row differs "endpoint $service" "$ids admits neither the subnets nor a group of the tasks, and would keep them from $service: name a group that it admits in ExtraSecurityGroupIds, or have its owner admit TaskSecurityGroupId of the core stack on port 443"
+		fi
+	done <<<"$1"
+}
+
+# priority LISTENER: two rules of a listener cannot have the same.
+priority() {
+	local wanted taken free mine=''
+	wanted=$(param ListenerRulePriority 10)
+	case $1 in '' | '<'*) return 0 ;; esac
+	if ask cloudformation describe-stack-resources --stack-name "$(param CoreStack)"; then
+		mine=$(get '[.StackResources[]? | select(.LogicalResourceId == "HttpRule" or .LogicalResourceId == "HttpsRule") | .PhysicalResourceId // ""] | join(",")')
+	elif [ "$FOUND" -eq 2 ]; then
+		absent "rule priority" no
+		return 0
+	fi
+	if ! ask elbv2 describe-rules --listener-arn "$1"; then absent "rule priority" no; return 0; fi
+	taken=$(jq -r --arg mine "$mine" '[.Rules[] | select(.RuleArn as $r | $mine | split(",") | index($r) | not) | .Priority] | join(" ")' <<<"$ANSWER")
+	free=$wanted
+	while case " $taken " in *" $free "*) true ;; *) false ;; esac do free=$((free + 1)); done
+	if [ "$free" = "$wanted" ]; then row ok "rule priority" "$wanted"
+	else row differs "rule priority" "$wanted is taken by another rule: set ListenerRulePriority to $free, which is free"; fi
+}
+
+# kms_key WHAT FOUND WANTED: a key of somebody's own has to be known to the stack, whose roles may then use it.
+kms_key() {
+	local found=$2
+	case $found in
+	'' | alias/aws/* | *:alias/aws/*) found='' ;;
+	*:key/*) ;;
+	*)
+		if ! ask kms describe-key --key-id "$found"; then absent "$1" no; return 0; fi
+		found=$(get '.KeyMetadata | if .KeyManager == "AWS" then "" else .Arn end')
+		;;
+	esac
+	if [ "$found" = "$3" ]; then [ -z "$found" ] || row ok "$1" "$found"
+	elif [ -z "$found" ]; then row differs "$1" "there is none, parameters say $3"
+	else row differs "$1" "is $found: set $4 to it, and have the key's policy admit the account's roles"; fi
 }
 
 load_balancer() {
@@ -102,6 +171,7 @@ load_balancer() {
 	else
 		row info "listener :443" "there already: to use it, set ExistingHttpsListenerArn to $FILL_ExistingHttpsListenerArn, and DomainName"
 	fi
+	if [ -n "$https" ]; then priority "$FILL_ExistingHttpsListenerArn"; else priority "$FILL_ExistingHttpListenerArn"; fi
 }
 
 # compare WHAT FOUND WANTED: a <placeholder> in the file is not a difference, --fill replaces it.
@@ -156,7 +226,9 @@ bucket() {
 	else unlike "versioning" "not enabled"; fi
 	if ask s3api get-public-access-block --bucket "$name" && [ "$(get '[.PublicAccessBlockConfiguration[]] | all')" = true ]; then row ok "public access" "blocked"
 	else unlike "public access" "not blocked by all four settings"; fi
-	if ask s3api get-bucket-encryption --bucket "$name"; then row ok "encryption" "$(get '.ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm')"
+	if ask s3api get-bucket-encryption --bucket "$name"; then
+		row ok "encryption" "$(get '.ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.SSEAlgorithm')"
+		kms_key "key of the bucket" "$(get '.ServerSideEncryptionConfiguration.Rules[0].ApplyServerSideEncryptionByDefault.KMSMasterKeyID // ""')" "$(param BucketKmsKeyArn)" BucketKmsKeyArn
 	else unlike "encryption" "no default"; fi
 	if [ "$(param ManageBucketPolicy yes)" = yes ]; then
 		if ask s3api get-bucket-policy --bucket "$name"; then
@@ -172,7 +244,8 @@ bucket() {
 	else
 		absent "lifecycle" no
 	fi
-	source="$(param Prefix vectorstore/prod)/vendors.json"
+	source=$(param SourceKey)
+	source=${source:-$(param Prefix vectorstore/prod)/vendors.json}
 	if ask s3api head-object --bucket "$name" --key "$source"; then row ok "source" "s3://$name/$source $(get .ContentLength) bytes"
 	elif [ "$FOUND" -eq 1 ]; then row info "source" "s3://$name/$source is not there yet"
 	else absent "source" no; fi
@@ -189,7 +262,9 @@ registry_and_secret() {
 	if ask ecr describe-repositories --repository-names "$name"; then present "image repository" "$name" "$(param CreateRepository yes)"; else absent "image repository" "$(param CreateRepository yes)"; fi
 	name=$(param SecretArn)
 	[ -n "$name" ] || return 0
-	if ask secretsmanager describe-secret --secret-id "$name"; then row ok "secret" "$(get .Name) (its value is not read)"; else absent "secret" no; fi
+	if ! ask secretsmanager describe-secret --secret-id "$name"; then absent "secret" no; return 0; fi
+	row ok "secret" "$(get .Name) (its value is not read)"
+	kms_key "key of the secret" "$(get '.KmsKeyId // ""')" "$(param SecretKmsKeyArn)" SecretKmsKeyArn
 }
 
 delivery() {

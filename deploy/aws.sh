@@ -38,7 +38,7 @@ load_params() {
 		printf -v "PARAM_$name" %s "$value"
 	done < <(
 		jq -r '((.Present // {} | with_entries(.key |= "Present_" + .)) + .Parameters
-			+ (del(.Present, .Parameters))) | to_entries[] | "\(.key)\t\(.value // "")"' "$PARAMS")
+			+ (del(.Present, .Parameters, .Settings))) | to_entries[] | "\(.key)\t\(.value // "")"' "$PARAMS")
 	REGION=$(param Region)
 	ACCOUNT=$(param AccountId)
 }

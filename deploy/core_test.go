@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,8 +46,16 @@ var scenarios = map[string]map[string]string{
 		"DomainName":               "search.example.com", "ExistingLoadBalancerSecurityGroupId": "sg-lb",
 		"ExistingLoadBalancerDnsName": "old.example.com",
 	},
-	"local embeddings": {"BucketName": "bkt", "EmbeddingProvider": "local", "ImageTag": "202601020304"},
-	"bedrock":          {"BucketName": "bkt", "EmbeddingProvider": "bedrock", "ImageTag": "202601020304"},
+	"signed by the secret": {"BucketName": "bkt", "ImageTag": "202601020304", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "SigningKey": "secret"},
+	"local embeddings":     {"BucketName": "bkt", "EmbeddingProvider": "local", "ImageTag": "202601020304"},
+	"with all that is somebody's own": {
+		"BucketName": "bkt", "ImageTag": "202601020304", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k",
+		"SecretKmsKeyArn": "arn:aws:kms:ap-northeast-1:111122223333:key/secret", "BucketKmsKeyArn": "arn:aws:kms:ap-northeast-1:111122223333:key/bucket",
+		"SigningKey": "awskms://arn:aws:kms:ap-northeast-1:111122223333:key/signing", "SourceKey": "backend/data/vendors.json",
+		"SettingsFile": "deploy/vectorstore/settings/0123456789abcdef.env", "ExtraSecurityGroupIds": "sg-0a,sg-0b", "TrustedProxies": "2",
+		"OpenAIBaseUrl": "https://llm.example.com/v1",
+	},
+	"bedrock": {"BucketName": "bkt", "EmbeddingProvider": "bedrock", "ImageTag": "202601020304"},
 }
 
 // reference as eval writes it, after json.Marshal: <Name> or <Name.Attribute>.
@@ -150,13 +159,24 @@ func TestEveryContainerLogsAndGetsItsKeyFromTheSecret(t *testing.T) {
 					t.Errorf("%s logs to a group that the stack does not make", name)
 				}
 				for _, e := range list(c["Environment"]) {
-					if n := e.(map[string]any)["Name"]; n == "OPENAI_API_KEY" {
-						t.Errorf("%s has the key in its environment", name)
+					switch e := e.(map[string]any); {
+					case e["Name"] == "OPENAI_API_KEY", e["Name"] == "SIGNING_KEY" && (name != "IndexerTask" || e["Value"] != tp.params["SigningKey"] || !strings.HasPrefix(tp.params["SigningKey"], "awskms://")):
+						t.Errorf("%s has a key in its environment: %v", name, e)
 					}
+				}
+				var file any
+				if key := tp.params["SettingsFile"]; key != "" {
+					file = []any{map[string]any{"Type": "s3", "Value": "arn:aws:s3:::bkt/" + key}}
+				}
+				if d := cmp.Diff(file, c["EnvironmentFiles"]); d != "" {
+					t.Errorf("%s environment files: %s", name, d)
 				}
 				var want any
 				if arn := tp.params["SecretArn"]; arn != "" {
 					want = []any{map[string]any{"Name": "OPENAI_API_KEY", "ValueFrom": arn + ":OPENAI_API_KEY::"}}
+				}
+				if name == "IndexerTask" && tp.params["SigningKey"] == "secret" {
+					want = append(want.([]any), map[string]any{"Name": "SIGNING_KEY", "ValueFrom": tp.params["SecretArn"] + ":SIGNING_KEY::"})
 				}
 				if d := cmp.Diff(want, c["Secrets"]); d != "" {
 					t.Errorf("%s secrets: %s", name, d)
@@ -412,7 +432,7 @@ func TestParameterFilesFitTheTemplates(t *testing.T) {
 	for _, f := range files {
 		var p struct {
 			Region, AccountId, DataStack, CoreStack, MonitoringStack, PipelineStack string
-			Present, Parameters                                                     map[string]string
+			Present, Parameters, Settings                                           map[string]string
 		}
 		dec := json.NewDecoder(strings.NewReader(readFile(t, "params/"+f.Name())))
 		dec.DisallowUnknownFields()
@@ -426,6 +446,51 @@ func TestParameterFilesFitTheTemplates(t *testing.T) {
 			if !known[name] {
 				t.Errorf("%s: no template has the parameter %s", f.Name(), name)
 			}
+		}
+	}
+}
+
+// The names of settings that a parameters file may hold are those that the programs have and the templates leave alone.
+func TestSettingsAreThoseOfThePrograms(t *testing.T) {
+	var want []string
+	core := readFile(t, corePath)
+	for _, pattern := range []string{"../cmd/*/*.go", "../internal/wire/*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			for _, m := range regexp.MustCompile("`name:.* env:\"([A-Z][A-Z0-9_]*)\"").FindAllStringSubmatch(readFile(t, f), -1) {
+				elsewhere := m[1] == "OPENAI_API_KEY" || m[1] == "SIGNING_KEY" || m[1] == "VECTORSTORE_STORE_DIR" || strings.Contains(core, "{Name: "+m[1]+",")
+				if !elsewhere && !slices.Contains(want, m[1]) {
+					want = append(want, m[1])
+				}
+			}
+		}
+	}
+	slices.Sort(want)
+	if d := cmp.Diff(want, strings.Fields(readFile(t, "settings.txt"))); d != "" {
+		t.Errorf("settings.txt (-programs +file): %s", d)
+	}
+}
+
+func TestTasksJoinTheGroupsOfOthers(t *testing.T) {
+	inEachScenario(t, func(t *testing.T, tp *template) {
+		want := []any{"<TaskSecurityGroup>"}
+		if tp.params["ExtraSecurityGroupIds"] != "" {
+			want = append(want, "sg-0a", "sg-0b")
+		}
+		for name, s := range tp.ofType("AWS::ECS::Service") {
+			if d := cmp.Diff(want, dig(t, s, "NetworkConfiguration", "AwsvpcConfiguration", "SecurityGroups")); d != "" {
+				t.Errorf("%s: %s", name, d)
+			}
+		}
+	})
+}
+
+func TestTheBucketEncryptsWithTheKeyOfTheRoles(t *testing.T) {
+	for name, want := range map[string]string{"from nothing": "AES256 <nil>", "with all that is somebody's own": "aws:kms arn:aws:kms:ap-northeast-1:111122223333:key/bucket"} {
+		b := load(t, dataPath, scenarios[name]).ofType("AWS::S3::Bucket")["Bucket"]
+		by := dig(t, b, "BucketEncryption", "ServerSideEncryptionConfiguration", 0, "ServerSideEncryptionByDefault").(map[string]any)
+		if got := fmt.Sprint(by["SSEAlgorithm"], " ", by["KMSMasterKeyID"]); got != want {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func faultRuns(t *testing.T) map[string]faultRun {
 	t.Helper()
 	healthy := func(t *testing.T) *account { return running(t, serving) }
-	origins := params(t, map[string]string{"AllowedOrigins": "https://x"})
+	settings := withSettings(t, `{"DEFAULT_MODE":"semantic"}`, map[string]string{"AllowedOrigins": "https://x"})
 	return map[string]faultRun{
 		"deploy": {healthy, params(t, nil), []string{"deploy.sh"}, nil},
 		"first deploy": {func(t *testing.T) *account {
@@ -22,7 +22,7 @@ func faultRuns(t *testing.T) map[string]faultRun {
 			a.Events = []happening{{"s3api head-object", 2, "promote"}}
 			return a
 		}, params(t, nil), []string{"deploy.sh"}, []string{"s3api head-object", "ecs update-service"}},
-		"update of the core stack": {settled, origins, []string{"stack.sh", "core"}, nil},
+		"update of the core stack": {settled, settings, []string{"stack.sh", "core"}, nil},
 		"first core stack": {func(t *testing.T) *account {
 			a := running(t, serving)
 			a.Services, a.Stacks = nil, map[string]*stack{}

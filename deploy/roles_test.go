@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -83,27 +84,62 @@ func TestTaskRolesHoldExactlyTheseRights(t *testing.T) {
 		},
 	}
 	inEachScenario(t, func(t *testing.T, tp *template) {
+		if source := tp.params["SourceKey"]; source != "" {
+			source = inBucket + "/" + source
+			indexer := maps.Clone(want["IndexerRole"])
+			indexer["ReadSource"] = allow([]any{source}, "s3:GetObject")
+			indexer["ListSource"] = with(allow([]any{inBucket}, "s3:ListBucket"), map[string]any{"StringLike": map[string]any{"s3:prefix": tp.params["SourceKey"]}})
+			never := maps.Clone(indexer["NeverDeleteSourcePointerOrState"])
+			never["Resource"] = slices.Insert(slices.Clone(list(never["Resource"])), 1, any(source))
+			indexer["NeverDeleteSourcePointerOrState"] = never
+			want := maps.Clone(want)
+			want["IndexerRole"] = indexer
+			for role := range want {
+				if d := cmp.Diff(want[role], statements(t, tp, role)); d != "" {
+					t.Errorf("%s: %s", role, d)
+				}
+			}
+			furtherPolicies(t, tp)
+			return
+		}
 		for role, statementsWanted := range want {
 			if d := cmp.Diff(statementsWanted, statements(t, tp, role)); d != "" {
 				t.Errorf("%s: %s", role, d)
 			}
 		}
-		bedrock := tp.ofType("AWS::IAM::Policy")
-		if (tp.params["EmbeddingProvider"] == "bedrock") != (len(bedrock) == 1) {
-			t.Errorf("further policies: %v", bedrock)
-		}
-		for _, p := range bedrock {
-			s := dig(t, p, "PolicyDocument", "Statement", 0).(map[string]any)
-			want := map[string]any{"Sid": "InvokeEmbeddingModels", "Effect": "Allow", "Action": "bedrock:InvokeModel", "Resource": []any{
-				"arn:aws:bedrock:ap-northeast-1::foundation-model/amazon.titan-embed-*",
-				"arn:aws:bedrock:*::foundation-model/cohere.embed-*",
-				"arn:aws:bedrock:ap-northeast-1:111122223333:inference-profile/*cohere.embed-*",
-			}}
-			if d := cmp.Diff(want, s); d != "" {
-				t.Errorf("bedrock: %s", d)
-			}
-		}
+		furtherPolicies(t, tp)
 	})
+}
+
+// furtherPolicies are those that only some stacks have, on the roles that need them.
+func furtherPolicies(t *testing.T, tp *template) {
+	t.Helper()
+	through := func(service string) map[string]any {
+		return map[string]any{"StringEquals": map[string]any{"kms:ViaService": service + ".ap-northeast-1.amazonaws.com"}}
+	}
+	want := map[string]any{}
+	if tp.params["EmbeddingProvider"] == "bedrock" {
+		want["BedrockPolicy"] = []any{[]any{"<IndexerRole>", "<ServerRole>"}, map[string]any{"Sid": "InvokeEmbeddingModels", "Effect": "Allow", "Action": "bedrock:InvokeModel", "Resource": []any{
+			"arn:aws:bedrock:ap-northeast-1::foundation-model/amazon.titan-embed-*",
+			"arn:aws:bedrock:*::foundation-model/cohere.embed-*",
+			"arn:aws:bedrock:ap-northeast-1:111122223333:inference-profile/*cohere.embed-*",
+		}}}
+	}
+	if id, ok := strings.CutPrefix(tp.params["SigningKey"], "awskms://"); ok {
+		want["SigningPolicy"] = []any{[]any{"<IndexerRole>"}, map[string]any{"Sid": "Sign", "Effect": "Allow", "Action": []any{"kms:Sign", "kms:GetPublicKey"}, "Resource": id}}
+	}
+	if key := tp.params["BucketKmsKeyArn"]; key != "" {
+		want["BucketKeyPolicy"] = []any{[]any{"<ExecutionRole>", "<IndexerRole>", "<ServerRole>"}, map[string]any{
+			"Sid": "ThroughS3", "Effect": "Allow", "Action": []any{"kms:Decrypt", "kms:GenerateDataKey"}, "Resource": key, "Condition": through("s3"),
+		}}
+	}
+	got := map[string]any{}
+	for name, p := range tp.ofType("AWS::IAM::Policy") {
+		got[name] = []any{p["Roles"], dig(t, p, "PolicyDocument", "Statement", 0)}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("further policies: %s", d)
+	}
 }
 
 func TestExecutionRolePullsLogsAndReadsOneSecret(t *testing.T) {
@@ -112,10 +148,15 @@ func TestExecutionRolePullsLogsAndReadsOneSecret(t *testing.T) {
 			"RegistryLogin": allow([]any{"*"}, "ecr:GetAuthorizationToken"),
 			"Pull": allow([]any{"arn:aws:ecr:ap-northeast-1:111122223333:repository/vectorstore"},
 				"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
-			"Log": allow([]any{"<ServerLogs.Arn>", "<IndexerLogs.Arn>"}, "logs:CreateLogStream", "logs:PutLogEvents"),
+			"Log":             allow([]any{"<ServerLogs.Arn>", "<IndexerLogs.Arn>"}, "logs:CreateLogStream", "logs:PutLogEvents"),
+			"ReadTheSettings": allow([]any{inBucket + "/deploy/vectorstore/settings/*"}, "s3:GetObject"),
+			"FindTheirBucket": allow([]any{inBucket}, "s3:GetBucketLocation"),
 		}
 		if arn := tp.params["SecretArn"]; arn != "" {
 			want["ReadTheKey"] = allow([]any{arn, arn + "-??????"}, "secretsmanager:GetSecretValue")
+		}
+		if key := tp.params["SecretKmsKeyArn"]; key != "" {
+			want["OpenTheSecret"] = with(allow([]any{key}, "kms:Decrypt"), map[string]any{"StringEquals": map[string]any{"kms:ViaService": "secretsmanager.ap-northeast-1.amazonaws.com"}})
 		}
 		if d := cmp.Diff(want, statements(t, tp, "ExecutionRole")); d != "" {
 			t.Error(d)

@@ -12,6 +12,8 @@ usage: deploy/stack.sh --params FILE [--dry-run] [--take-lock] data|core|monitor
 
 Deploys deploy/cloudformation/<name>.yaml with the parameters of FILE; Name=Value overrides one. Order: data (bucket,
 registry), core (everything that runs), pipeline, and monitoring when the services run.
+Settings without a parameter stand in FILE under "Settings" (deploy/settings.txt has their names); core puts them into
+the bucket, deploy/<Project>/settings/, from where the tasks have them.
 --dry-run makes the change set, prints where to look at it, and executes nothing.
 
 An update of the core stack changes neither image nor number of tasks: it registers the settings, and when CloudFormation
@@ -19,6 +21,40 @@ is done, well or not, this script puts them on each service with the image that 
 not become healthy. It counts as a deploy and takes the same lock (deploy/deploy.sh --help).
 exit codes: 0 done, 1 failed, 2 wrong usage, 4 gave way to a deploy
 TEXT
+}
+
+# settings: checks "Settings" of the parameters file and sets SETTINGS to the key of the bucket under which the tasks find
+# them, empty without any. The key is made of the content, so that a revision that is put back finds what it had.
+settings() {
+	local name sum
+	SETTINGS=''
+	jq -e '.Settings // {} | type == "object" and all(.[]; type == "string" and (test("[\\n\\r]") | not))' "$PARAMS" >/dev/null ||
+		die "Settings in $PARAMS must be names with one line of text each"
+	while IFS= read -r name; do
+		case $name in
+		OPENAI_API_KEY | SIGNING_KEY) die "Settings in $PARAMS: $name is a secret: SecretArn, see docs/DEPLOY.md" ;;
+		*[!A-Z0-9_]* | '') die "Settings in $PARAMS: \"$name\" is no name of a variable" ;;
+		esac
+		# What stands in the task definition wins over the file, an empty value too.
+		if grep -q "{Name: $name," "$here/cloudformation/core.yaml"; then die "Settings in $PARAMS: $name is set by deploy/cloudformation/core.yaml; where it may be changed, that has a parameter"; fi
+		case $name in
+		OTEL_* | AWS_*) ;;
+		*) grep -qx -- "$name" "$here/settings.txt" || die "Settings in $PARAMS: no program has a setting $name; deploy/settings.txt lists them" ;;
+		esac
+	done < <(jq -r '.Settings // {} | keys[]' "$PARAMS")
+	jq -r '.Settings // {} | to_entries | sort_by(.key)[] | "\(.key)=\(.value)"' "$PARAMS" >"$WORK/settings"
+	[ -s "$WORK/settings" ] || return 0
+	sum=$(if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi <"$WORK/settings") || die "neither sha256sum nor shasum is installed"
+	SETTINGS=deploy/$PROJECT/settings/${sum:0:16}.env
+}
+
+# upload_settings: what is there under that name already is the same.
+upload_settings() {
+	[ -n "$SETTINGS" ] || return 0
+	look s3api put-object --bucket "$(param BucketName)" --key "$SETTINGS" --body "$WORK/settings" --content-type text/plain --if-none-match '*' && return 0
+	[ "$CODE" != PreconditionFailed ] || return 0
+	explain "s3api put-object"
+	die "the settings could not be written to s3://$(param BucketName)/$SETTINGS, so nothing was changed"
 }
 
 # stack_state STACK: sets STATUS (empty: there is no such stack) and LAST, the ImageTag that it was last given. Ends the
@@ -201,12 +237,15 @@ main() {
 	check_account
 	WORK=$(mktemp -d)
 	trap 'rm -rf "$WORK"' EXIT
+	if [ "$name" = core ]; then settings; fi
 	stack_state "$STACK"
 	if [ "$name" = core ]; then
+		overrides+=("SettingsFile=$SETTINGS")
 		case " ${overrides[*]-} " in
 		*" ImageTag="*) LAST=none ;; # somebody knows better
 		esac
 		core_before "$steal" "$dry"
+		[ -n "$dry" ] || upload_settings
 		case " ${overrides[*]-} " in *" ImageTag="*) ;; *) overrides+=("ImageTag=$TAG") ;; esac
 	fi
 	given+=(${overrides[@]+"${overrides[@]}"})

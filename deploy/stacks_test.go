@@ -101,6 +101,62 @@ func TestAnUpdateThatFailsLeavesTheImageOfToday(t *testing.T) {
 	}
 }
 
+// withSettings is a parameters file with Settings.
+func withSettings(t *testing.T, settings string, more map[string]string) string {
+	t.Helper()
+	path := params(t, more)
+	text := strings.Replace(readFile(t, path), `"Settings":{}`, `"Settings":`+settings, 1)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil || !strings.Contains(text, settings) {
+		t.Fatalf("%v %s", err, text)
+	}
+	return path
+}
+
+func TestSettingsWithoutAParameterComeFromTheBucket(t *testing.T) {
+	t.Parallel()
+	a := settled(t)
+	file := withSettings(t, `{"RECORD_NAME":"会社名,name","DEFAULT_MODE":"semantic","OTEL_SERVICE_NAME":"x=y"}`, nil)
+	if _, log, code := script(t, a, "stack.sh", "--params", file, "core"); code != 0 {
+		t.Fatal(log)
+	}
+	key := overrides(t, a)["SettingsFile"]
+	if o := a.Objects[key]; !strings.HasPrefix(key, "deploy/vectorstore/settings/") || o == nil || o.Body != "DEFAULT_MODE=semantic\nOTEL_SERVICE_NAME=x=y\nRECORD_NAME=会社名,name\n" {
+		t.Fatalf("%s: %+v", key, o)
+	}
+	// Another content is another file, and the first one stays for a revision that is put back.
+	if _, log, code := script(t, a, "stack.sh", "--params", withSettings(t, `{"DEFAULT_MODE":"lexical"}`, nil), "core"); code != 0 {
+		t.Fatal(log)
+	}
+	if other := overrides(t, a)["SettingsFile"]; other == key || a.Objects[key].Writes != 1 || a.Objects[other].Body != "DEFAULT_MODE=lexical\n" {
+		t.Errorf("%s %+v", other, a.Objects)
+	}
+	if _, log, code := script(t, a, "stack.sh", "--params", file, "core"); code != 0 || a.Objects[key].Writes != 1 {
+		t.Errorf("written again: %s", log)
+	}
+	if _, log, code := script(t, a, "stack.sh", "--params", params(t, nil), "core"); code != 0 || overrides(t, a)["SettingsFile"] != "" {
+		t.Errorf("settings that were taken away stay: %s", log)
+	}
+}
+
+func TestSettingsThatWouldBeOfNoUseAreRefused(t *testing.T) {
+	t.Parallel()
+	for settings, want := range map[string]string{
+		`{"DUPLICATE_ID":"last"}`:          "no program has a setting DUPLICATE_ID",
+		`{"VECTORSTORE_S3_PREFIX":"x"}`:    "VECTORSTORE_S3_PREFIX is set by",
+		`{"OPENAI_API_KEY":"k"}`:           "OPENAI_API_KEY is a secret",
+		`{"OTEL_X Y":"k"}`:                 "is no name of a variable",
+		`{"DEFAULT_MODE":"a\nAPI_KEYS=b"}`: "one line of text each",
+		`{"MAX_QUEUE":7}`:                  "one line of text each",
+		`["DEFAULT_MODE"]`:                 "one line of text each",
+	} {
+		a := settled(t)
+		_, log, code := script(t, a, "stack.sh", "--params", withSettings(t, settings, nil), "core")
+		if code != 1 || !strings.Contains(log, want) || len(a.mutations()) > 0 {
+			t.Errorf("%s: exit %d, %v: %s", settings, code, a.mutations(), log)
+		}
+	}
+}
+
 func TestTwoImagesAreKeptAndSaid(t *testing.T) {
 	t.Parallel()
 	a := settled(t)
