@@ -35,7 +35,7 @@ env:
 ## bench-vecindex: compare with Debian's FAISS; rewrites the tables of BENCHMARKS.md
 bench-vecindex: native
 	cd $(NATIVE_DIR)/.. && VECINDEX_REPORT=BENCHMARKS.md go test -tags compare -count=1 -timeout 60m \
-		-run '^TestCompare(WithDebiansFAISS|Kinds)$$' -v ./internal/vecindex
+		-run '^TestCompare(WithDebiansFAISS|Kinds|Codes)$$' -v ./internal/vecindex
 
 # Where the build that checks itself goes.
 UBSAN_PREFIX ?= $(CURDIR)/.native-ubsan

@@ -231,6 +231,19 @@ func (s scan) part(begin, end int, out hits) error {
 		C.int64_t(begin), C.int64_t(end), fptr(out.scores), iptr(out.pos)))
 }
 
+// scanWork is what a scan by codes has done, in vectors times queries.
+type scanWork struct {
+	coded  int // looked at by code
+	chosen int // of these kept, for some time at least
+	single int // of these scored by their floats, wherever they lie
+	plain  int // scored by their floats in order
+}
+
+func (s scan) work() scanWork {
+	w := C.vs_scan_done(s.c)
+	return scanWork{coded: int(w.coded), chosen: int(w.chosen), single: int(w.single), plain: int(w.plain)}
+}
+
 // scanSelected searches the given positions exhaustively.
 func (s searcher) scanSelected(queries []float32, nq, k int, selected []uint32, out hits) error {
 	var first *C.uint32_t

@@ -118,6 +118,15 @@ int vs_scan(
         float* scores,
         int64_t* positions);
 
+/* What its parts have done by means of codes, in vectors times queries. */
+typedef struct vs_scan_work {
+    int64_t coded;  /* looked at by code */
+    int64_t chosen; /* of these kept, for some time at least */
+    int64_t single; /* of these scored by their floats, wherever they lie */
+    int64_t plain;  /* scored by their floats in order, without a look at codes or in spite of it */
+} vs_scan_work;
+vs_scan_work vs_scan_done(const vs_scan_state* state);
+
 /* Exhaustive search of the given positions. */
 int vs_scan_selected(
         const vs_searcher* s,

@@ -75,6 +75,11 @@ void vs_scan_end(vs_scan_state* state) {
     delete state;
 }
 
+vs_scan_work vs_scan_done(const vs_scan_state* state) {
+    const vs::ScanWork& w = state->impl.work;
+    return vs_scan_work{w.coded, w.chosen, w.single, w.plain};
+}
+
 int vs_scan_selected(
         const vs_searcher* s, int64_t nq, const float* rows, int64_t k, const uint32_t* selected,
         size_t n_selected, float* scores, int64_t* positions) {

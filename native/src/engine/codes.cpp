@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <numeric>
 
 namespace vs {
 namespace {
@@ -20,6 +21,28 @@ int8_t nearest(float x) {
 }
 
 constexpr size_t kRows = 256; // between rests
+
+// Several sums each: additions in a fixed order would be one after the other.
+constexpr size_t kSums = 8;
+
+// Calls add(j, i) for every j < d, i being the sum that j goes to.
+template <class Add>
+inline void for_each_sum(size_t d, Add&& add) {
+    size_t j = 0;
+    for (; j + kSums <= d; j += kSums) {
+        for (size_t i = 0; i < kSums; i++) {
+            add(j + i, i);
+        }
+    }
+    for (; j < d; j++) {
+        add(j, 0);
+    }
+}
+
+template <class Number>
+double total(const Number (&sums)[kSums]) {
+    return std::accumulate(sums, sums + kSums, 0.0);
+}
 
 } // namespace
 
@@ -79,18 +102,23 @@ float CodeRange::bias(const float* query) const {
     return sum;
 }
 
-void CodeRange::prepare(const float* query, CodeQuery& out) const {
+float CodeRange::weigh(const float* query, std::vector<int8_t>& w) const {
     const size_t d = low_.size();
-    float most = 0;
-    for (size_t j = 0; j < d; j++) {
-        most = std::max(most, std::fabs(query[j] * width_[j]));
+    float part[kSums] = {}, most = 0;
+    for_each_sum(d, [&](size_t j, size_t i) { part[i] = std::max(part[i], std::fabs(query[j] * width_[j])); });
+    for (float m : part) {
+        most = std::max(most, m);
     }
-    out.w.assign((d + 63) / 64 * 64, 0);
+    w.assign((d + 63) / 64 * 64, 0);
     const float per_unit = most > std::numeric_limits<float>::min() ? 127 / most : 0; // finite
     for (size_t j = 0; j < d; j++) {
-        out.w[j] = nearest(query[j] * width_[j] * per_unit);
+        w[j] = nearest(query[j] * width_[j] * per_unit);
     }
-    out.scale = most / 127 / 255;
+    return most / 127 / 255;
+}
+
+void CodeRange::prepare(const float* query, CodeQuery& out) const {
+    out.scale = weigh(query, out.w);
     out.bias = bias(query);
 }
 
@@ -125,26 +153,16 @@ Codes::Codes(const float* rows, size_t n, size_t d, int threads)
             uint8_t* code = data_.get() + i * d;
             range_.encode(row, code);
             range_.decode(code, back);
-            // Four sums each: additions in a fixed order would be one after the other.
-            float x2[4] = {}, e2[4] = {}, c2[4] = {};
-            const auto add = [&](size_t j, size_t lane) {
+            float x2[kSums] = {}, e2[kSums] = {}, c2[kSums] = {};
+            for_each_sum(d, [&](size_t j, size_t at) {
                 const float e = row[j] - back[j], c = float(code[j]) - 127.5f;
-                x2[lane] += row[j] * row[j];
-                e2[lane] += e * e;
-                c2[lane] += c * c;
-            };
-            size_t j = 0;
-            for (; j + 4 <= d; j += 4) {
-                for (size_t lane = 0; lane < 4; lane++) {
-                    add(j + lane, lane);
-                }
-            }
-            for (; j < d; j++) {
-                add(j, 0);
-            }
-            longest = std::max(longest, double(x2[0]) + x2[1] + x2[2] + x2[3]);
-            farthest = std::max(farthest, double(e2[0]) + e2[1] + e2[2] + e2[3]);
-            reach = std::max(reach, double(c2[0]) + c2[1] + c2[2] + c2[3]);
+                x2[at] += row[j] * row[j];
+                e2[at] += e * e;
+                c2[at] += c * c;
+            });
+            longest = std::max(longest, total(x2));
+            farthest = std::max(farthest, total(e2));
+            reach = std::max(reach, total(c2));
         }
     }
     length_ = std::sqrt(longest);
@@ -168,26 +186,21 @@ Codes::Codes(const float* rows, size_t n, size_t d, int threads)
 // between vectors is uncertain. To this comes what float arithmetic makes of
 // <q, x> itself.
 void Codes::prepare(const float* query, BoundedQuery& out) const {
-    CodeQuery rounded;
-    range_.prepare(query, rounded);
-    out.w = std::move(rounded.w);
-    out.scale = rounded.scale;
+    out.scale = range_.weigh(query, out.w);
     const float* low = range_.low().data();
     const float* width = range_.width().data();
     const double per_unit = out.scale > 0 ? 1 / (255 * out.scale) : 0;
-    // Pairs of sums: the order of additions is fixed, so that both lanes of a
-    // vector register are used.
-    double bias[2] = {}, norm[2] = {}, left[2] = {}, left2[2] = {};
-    for (size_t j = 0; j < d_; j++) {
+    double bias[kSums] = {}, norm[kSums] = {}, left[kSums] = {}, left2[kSums] = {};
+    for_each_sum(d_, [&](size_t j, size_t i) {
         const double q = query[j], r = q * width[j] * per_unit - out.w[j];
-        bias[j % 2] += q * (low[j] + width[j] * (0.5 / 255));
-        norm[j % 2] += q * q;
-        left[j % 2] += r;
-        left2[j % 2] += r * r;
-    }
-    out.bias = bias[0] + bias[1] + out.scale * 127.5 * (left[0] + left[1]);
-    out.slack = std::sqrt(norm[0] + norm[1]) * (error_ + length_ * double(d_) * 0x1p-22) +
-            out.scale * std::sqrt(left2[0] + left2[1]) * reach_;
+        bias[i] += q * (low[j] + width[j] * (0.5 / 255));
+        norm[i] += q * q;
+        left[i] += r;
+        left2[i] += r * r;
+    });
+    out.bias = total(bias) + out.scale * 127.5 * total(left);
+    out.slack = std::sqrt(total(norm)) * (error_ + length_ * double(d_) * 0x1p-22) +
+            out.scale * std::sqrt(total(left2)) * reach_;
 }
 
 } // namespace vs

@@ -49,6 +49,9 @@ public:
     void prepare(const float* query, CodeQuery& out) const;
     void prepare(const float* query, ExactQuery& out) const;
 
+    // The weights of a query, rounded, and their scale.
+    float weigh(const float* query, std::vector<int8_t>& w) const;
+
     const std::vector<float>& low() const {
         return low_;
     }

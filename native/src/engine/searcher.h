@@ -51,11 +51,20 @@ struct Queries {
     int64_t* positions; // n x k
 };
 
+// What a scan has done, in vectors times queries.
+struct ScanWork {
+    int64_t coded = 0;  // looked at by code
+    int64_t chosen = 0; // of these kept, for some time at least
+    int64_t single = 0; // of these scored by their floats, wherever they lie
+    int64_t plain = 0;  // scored by their floats in order, without a look at codes or in spite of it
+};
+
 // What the parts of one scan share, on whatever threads they run.
 struct SharedScan {
     std::vector<BoundedQuery> queries; // with codes: prepared once
     std::vector<int8_t> weights;       // theirs, one row after the other
     std::vector<float> floor;          // scores that k vectors are known to reach; raised atomically
+    ScanWork work;                     // so far; raised atomically
 };
 
 // One byte per vector, reset every 255 searches instead of every search.
