@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/arrays"
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -60,11 +62,11 @@ func files(ctx context.Context, ix *vecindex.Index, dir string) (store.Manifest,
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	docs, err := documents(dir, ix.Len())
+	docs, err := writeDocuments(dir, ix.Len())
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	sides, err := arrays(ctx, dir)
+	sides, err := sideFiles(ctx, dir)
 	if err != nil {
 		return store.Manifest{}, err
 	}
@@ -85,9 +87,9 @@ func files(ctx context.Context, ix *vecindex.Index, dir string) (store.Manifest,
 	}, nil
 }
 
-// documents writes n records of about 250 bytes.
-func documents(dir string, n int) ([]snapshot.File, error) {
-	w, err := store.NewDocWriter(dir)
+// writeDocuments writes n records of about 250 bytes.
+func writeDocuments(dir string, n int) ([]snapshot.File, error) {
+	w, err := documents.NewWriter(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +108,9 @@ func documents(dir string, n int) ([]snapshot.File, error) {
 	return w.Close()
 }
 
-// arrays writes the indexes of words and filters.
-func arrays(ctx context.Context, dir string) ([]snapshot.File, error) {
-	docs, err := store.OpenDocs(dir)
+// sideFiles writes the indexes of words and filters.
+func sideFiles(ctx context.Context, dir string) ([]snapshot.File, error) {
+	docs, err := documents.Open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +133,7 @@ func arrays(ctx context.Context, dir string) ([]snapshot.File, error) {
 	var files []snapshot.File
 	for name, content := range map[string][][]byte{snapshot.FileFilters: attrs.Arrays(), snapshot.FileWords: words.Arrays()} {
 		path := filepath.Join(dir, name)
-		if err := store.WriteArrays(path, content); err != nil {
+		if err := arrays.Write(path, content); err != nil {
 			return nil, err
 		}
 		f, err := store.HashFile(ctx, path, nil)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/taksuehiro/vectorstore/internal/arrays"
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
 
@@ -112,27 +113,27 @@ func (a *Attributes) Arrays() [][]byte {
 	if a.partial {
 		head[2] = 1
 	}
-	return [][]byte{bytesOf(head), bytesOf(a.fields), bytesOf(a.texts), bytesOf(a.entries), a.chars, a.bitmaps}
+	return [][]byte{arrays.Bytes(head), arrays.Bytes(a.fields), arrays.Bytes(a.texts), arrays.Bytes(a.entries), a.chars, a.bitmaps}
 }
 
 // Open opens what Arrays returned, for the same records. The arrays are kept, as raw is: both must stay as
 // they are for as long as the Attributes is used. Arrays of another version or of other records are an error.
-func Open(arrays [][]byte, n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
-	if len(arrays) != 6 {
-		return nil, fmt.Errorf("attributes: %d arrays, want 6", len(arrays))
+func Open(flat [][]byte, n int, raw func(i int) ([]byte, error)) (*Attributes, error) {
+	if len(flat) != 6 {
+		return nil, fmt.Errorf("attributes: %d arrays, want 6", len(flat))
 	}
-	head, err := viewOf[uint64](arrays[0])
+	head, err := arrays.Of[uint64](flat[0])
 	if err != nil || len(head) != 3 || head[0] != Version {
 		return nil, fmt.Errorf("attributes: not of version %d", Version)
 	}
 	if head[1] != uint64(n) {
 		return nil, fmt.Errorf("attributes of %d records, want %d", head[1], n)
 	}
-	a := &Attributes{n: n, raw: raw, partial: head[2] != 0, chars: arrays[4], bitmaps: arrays[5]}
+	a := &Attributes{n: n, raw: raw, partial: head[2] != 0, chars: flat[4], bitmaps: flat[5]}
 	var errs [3]error
-	a.fields, errs[0] = viewOf[field](arrays[1])
-	a.texts, errs[1] = viewOf[text](arrays[2])
-	a.entries, errs[2] = viewOf[entry](arrays[3])
+	a.fields, errs[0] = arrays.Of[field](flat[1])
+	a.texts, errs[1] = arrays.Of[text](flat[2])
+	a.entries, errs[2] = arrays.Of[entry](flat[3])
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("attributes: %w", err)
 	}
@@ -213,22 +214,6 @@ func (a *Attributes) bitmap(e extent) *roaring.Bitmap {
 		return roaring.New()
 	}
 	return b
-}
-
-// viewOf reads b as a slice of T, which holds no pointers. Files of arrays are mapped and their arrays aligned.
-func viewOf[T any](b []byte) ([]T, error) {
-	var t T
-	size := int(unsafe.Sizeof(t))
-	if len(b)%size != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%unsafe.Alignof(t) != 0 {
-		return nil, fmt.Errorf("array of %d bytes: want whole, aligned elements of %d", len(b), size)
-	}
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/size), nil
-}
-
-// bytesOf is the memory of s.
-func bytesOf[T any](s []T) []byte {
-	var t T
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(t)))
 }
 
 // Paths returns the paths that are indexed, in order.

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/taksuehiro/vectorstore/internal/arrays"
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/langchain"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
@@ -211,8 +213,8 @@ func (p *pass) writeFilters(ctx context.Context) error {
 	return p.writeArrays(snapshot.FileFilters, a.Arrays())
 }
 
-func (p *pass) writeArrays(name string, arrays [][]byte) error {
-	if err := store.WriteArrays(filepath.Join(p.dir, name), arrays); err != nil {
+func (p *pass) writeArrays(name string, flat [][]byte) error {
+	if err := arrays.Write(filepath.Join(p.dir, name), flat); err != nil {
 		return fail(Built, noScratch, transient, fmt.Errorf("write %s: %w", name, err))
 	}
 	return nil
@@ -243,7 +245,7 @@ func (p *pass) pickle(ctx context.Context, w io.Writer) error {
 }
 
 // pageContent is what old readers show of a record: its "_text" while it has one, else what answers show.
-func pageContent(d store.Document) (string, error) {
+func pageContent(d documents.Document) (string, error) {
 	if !bytes.Contains(d.Metadata, []byte(`"_text"`)) {
 		return d.Text, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -18,7 +19,7 @@ const driftShare = 0.2
 
 // positions says where in the served snapshot each record is, -1 for one whose vector is known to be new. The text of
 // a record that changed may still be the same: the builder compares vectors. Only the first rows records there have one.
-func (c *candidate) positions(served *store.DocIndex, rows int, built *store.DocIndex) []int64 {
+func (c *candidate) positions(served *documents.Index, rows int, built *documents.Index) []int64 {
 	from := make([]int64, built.Len())
 	for i := range from {
 		from[i] = -1

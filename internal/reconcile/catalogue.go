@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -15,7 +16,7 @@ import (
 // candidate is a snapshot in the making. Per record it keeps the ledger key, 32 bytes; documents and their
 // texts stay on disk: 1 M records take 32 MB here and 40 MB in the document writer.
 type candidate struct {
-	docs    *store.Docs
+	docs    *documents.Reader
 	entries []snapshot.File
 	keys    []store.LedgerKey
 
@@ -72,7 +73,7 @@ func (p *pass) parse(ctx context.Context) error {
 	p.files.entries = entries
 	p.source.Records = len(p.files.keys)
 	p.noteRepairs(ctx, report)
-	if p.files.docs, err = store.OpenDocs(p.dir); err != nil {
+	if p.files.docs, err = documents.Open(p.dir); err != nil {
 		return fail(Built, noScratch, transient, err)
 	}
 	return nil
@@ -82,7 +83,7 @@ func (p *pass) parse(ctx context.Context) error {
 type intake struct {
 	p        *pass
 	recalled map[store.LedgerKey]store.Unembedded
-	w        *store.DocWriter
+	w        *documents.Writer
 	pending  map[store.LedgerKey]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
 }
 
@@ -93,7 +94,7 @@ func (in *intake) begin() error {
 	in.p.erase.read = 0
 	in.pending = map[store.LedgerKey]struct{}{}
 	if err == nil {
-		in.w, err = store.NewDocWriter(in.p.dir)
+		in.w, err = documents.NewWriter(in.p.dir)
 	}
 	return fail(Built, noScratch, transient, err)
 }
@@ -157,7 +158,7 @@ func (p *pass) compare(ctx context.Context) error {
 		return nil
 	}
 	defer served.Close()
-	built, err := store.OpenDocIndex(filepath.Join(p.dir, snapshot.FileOffsets))
+	built, err := documents.OpenIndex(filepath.Join(p.dir, snapshot.FileOffsets))
 	if err != nil {
 		return fail(Built, noScratch, transient, err)
 	}
@@ -168,7 +169,7 @@ func (p *pass) compare(ctx context.Context) error {
 }
 
 // difference counts ids only in b, in both with another digest, only in a, and in both alike.
-func difference(a, b *store.DocIndex) (added, changed, removed, unchanged int) {
+func difference(a, b *documents.Index) (added, changed, removed, unchanged int) {
 	for i := range b.Len() {
 		j, ok := a.Find(b.IDHash(i))
 		switch {
@@ -184,7 +185,7 @@ func difference(a, b *store.DocIndex) (added, changed, removed, unchanged int) {
 }
 
 // servedIndex opens the served snapshot's documents.idx; nil when it is not there or not whole.
-func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
+func (p *pass) servedIndex(ctx context.Context) (*documents.Index, error) {
 	f, ok := p.pointer.File(snapshot.FileOffsets)
 	if !ok {
 		return nil, nil
@@ -197,8 +198,8 @@ func (p *pass) servedIndex(ctx context.Context) (*store.DocIndex, error) {
 	m.Files = []snapshot.File{f}
 	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
 	if err == nil {
-		var d *store.DocIndex
-		if d, err = store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets)); err == nil {
+		var d *documents.Index
+		if d, err = documents.OpenIndex(filepath.Join(dir, snapshot.FileOffsets)); err == nil {
 			return d, nil
 		}
 	}

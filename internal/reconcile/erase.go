@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -116,7 +118,9 @@ func (p *pass) holdsErased(ctx context.Context, m store.Manifest) (bool, error) 
 // standsIn says whether any record of a snapshot is named, or its ids cannot be told.
 func standsIn(ctx context.Context, o store.Objects, l store.Layout, m store.Manifest, named func([16]byte) bool) (bool, error) {
 	found := false
-	err := store.SnapshotIDs(ctx, o, l, m, func(id [16]byte) { found = found || named(id) })
+	err := store.StreamFile(ctx, o, l, m, snapshot.FileOffsets, func(r io.Reader) error {
+		return documents.ReadIDs(r, func(id [16]byte) { found = found || named(id) })
+	})
 	switch {
 	case err == nil:
 		return found, nil
@@ -133,7 +137,7 @@ func (p *pass) withoutErased(ids []string) []string {
 	}
 	var out []string
 	for _, id := range ids {
-		if !p.erase.named(store.IDHash(id)) {
+		if !p.erase.named(snapshot.IDHash(id)) {
 			out = append(out, id)
 		}
 	}
@@ -142,7 +146,7 @@ func (p *pass) withoutErased(ids []string) []string {
 
 // leftOut takes note of a record of the catalogue that was purged: it is not there for us.
 func (p *pass) leftOut(id string) bool {
-	if p.erase.mark == "" || !p.erase.named(store.IDHash(id)) {
+	if p.erase.mark == "" || !p.erase.named(snapshot.IDHash(id)) {
 		return false
 	}
 	p.erase.read++

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
@@ -99,7 +100,7 @@ func (l *peopleLook) catalogue(ctx context.Context, v store.Version) (string, er
 	n := 0
 	begin := func() error { n = 0; return nil }
 	_, err = vendors.Read(f, rules, l.limits, begin, func(r vendors.Record) error {
-		if l.named(store.IDHash(r.ID)) {
+		if l.named(snapshot.IDHash(r.ID)) {
 			n++
 		}
 		return ctx.Err()
@@ -141,7 +142,7 @@ func (l *peopleLook) golden(ctx context.Context, v store.Version) (string, error
 
 func namesAny(ids []string, named func([16]byte) bool) bool {
 	for _, id := range ids {
-		if named(store.IDHash(id)) {
+		if named(snapshot.IDHash(id)) {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -47,7 +48,7 @@ const (
 type judged struct {
 	dir     string
 	m       store.Manifest
-	docs    *store.Docs
+	docs    *documents.Reader
 	removed int // ids of the baseline that are gone
 	index   snapshot.Index
 	report  *store.GateReport

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -338,7 +339,7 @@ func (o *Operator) Diff(ctx context.Context, from, to, dir string) (Diff, error)
 }
 
 // documents fetches and opens the documents of a snapshot.
-func (o *Operator) documents(ctx context.Context, id, dir string) (*store.Docs, error) {
+func (o *Operator) documents(ctx context.Context, id, dir string) (*documents.Reader, error) {
 	m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
 	if err != nil {
 		return nil, fmt.Errorf("diff %s: %w", id, err)
@@ -359,7 +360,7 @@ func (o *Operator) documents(ctx context.Context, id, dir string) (*store.Docs, 
 	if err := store.Fetch(ctx, o.Objects, o.Layout, m, sub, store.FetchOptions{}); err != nil {
 		return nil, err
 	}
-	return store.OpenDocs(sub)
+	return documents.Open(sub)
 }
 
 // GCPlan tells what garbage collection would do with each object now.

@@ -187,7 +187,7 @@ func (o *Operator) mayPurge(ctx context.Context, ids []string, before *store.Era
 	}
 	var unknown []string
 	for _, id := range ids {
-		if hash := store.IDHash(id); !found[hash] && !known(hash) {
+		if hash := snapshot.IDHash(id); !found[hash] && !known(hash) {
 			unknown = append(unknown, id)
 		}
 	}
@@ -198,7 +198,7 @@ func (o *Operator) mayPurge(ctx context.Context, ids []string, before *store.Era
 }
 
 func those(ids []string, found map[[16]byte]bool) []string {
-	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !found[store.IDHash(id)] })
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !found[snapshot.IDHash(id)] })
 }
 
 // seen notes which records stand in a snapshot or in people's files.

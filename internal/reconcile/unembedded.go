@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -189,7 +190,7 @@ func idsOf(records []store.Unembedded) []string {
 // reorder writes the documents anew, order[i] becoming record i, and what is known by position with them.
 func (p *pass) reorder(ctx context.Context, order []int) error {
 	c := p.files
-	index, err := store.OpenDocIndex(filepath.Join(p.dir, snapshot.FileOffsets))
+	index, err := documents.OpenIndex(filepath.Join(p.dir, snapshot.FileOffsets))
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func (p *pass) reorder(ctx context.Context, order []int) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	w, err := store.NewDocWriter(dir)
+	w, err := documents.NewWriter(dir)
 	if err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (p *pass) reorder(ctx context.Context, order []int) error {
 			return err
 		}
 	}
-	if c.docs, err = store.OpenDocs(p.dir); err != nil {
+	if c.docs, err = documents.Open(p.dir); err != nil {
 		return err
 	}
 	keys, from := make([]store.LedgerKey, len(order)), []int64(nil)

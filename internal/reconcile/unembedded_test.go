@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -40,7 +41,7 @@ func (r *rig) unembedded() []string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	docs, err := store.OpenDocs(dir)
+	docs, err := documents.Open(dir)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -221,7 +222,7 @@ func (p *pass) judgeStored(ctx context.Context, s *stored) (store.Verdict, error
 	case err != nil:
 		return none, fail(Verified, storeUnreadable, transient, err)
 	}
-	docs, err := store.OpenDocs(dir)
+	docs, err := documents.Open(dir)
 	if err != nil {
 		return store.Verdict{Result: VerdictCorrupt, Message: err.Error()}, nil
 	}
@@ -251,7 +252,7 @@ func (p *pass) removedBy(ctx context.Context, m store.Manifest, dir string) (int
 		return max(0, p.pointer.Source.Records-m.Source.Records), nil
 	}
 	defer served.Close()
-	found, err := store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets))
+	found, err := documents.OpenIndex(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		return 0, fail(Verified, noScratch, transient, err)
 	}

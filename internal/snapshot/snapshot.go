@@ -80,6 +80,12 @@ func (s Spec) EmbeddingKnown() bool {
 	return d.Decode(&Embedding{}) == nil
 }
 
+// IDHash is how the files of a snapshot know a record's id: the first half of its SHA-256.
+func IDHash(id string) [16]byte {
+	sum := sha256.Sum256([]byte(id))
+	return [16]byte(sum[:16])
+}
+
 // Words is what a record is found by when people type words: for a lexical index.
 type Words struct {
 	Name     string   // counts more than Text

@@ -124,48 +124,6 @@ func BenchmarkPollUnchangedPointer(b *testing.B) {
 	}
 }
 
-// BenchmarkDocsMillion: 1 M records. heap-MB is what they cost the garbage collector.
-func BenchmarkDocsMillion(b *testing.B) {
-	const n = 1_000_000
-	dir := b.TempDir()
-	b.Run("write", func(b *testing.B) {
-		for b.Loop() {
-			writeDocs(b, dir, n)
-		}
-	})
-	b.Run("open", func(b *testing.B) {
-		for b.Loop() {
-			docs, err := store.OpenDocs(dir)
-			if err != nil {
-				b.Fatal(err)
-			}
-			docs.Close()
-		}
-	})
-	before := heap()
-	docs, err := store.OpenDocs(dir)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer docs.Close()
-	after := heap()
-	b.Run("find", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			if pos, ok := docs.Find(fmt.Sprintf("V-%03d", i*7919%n)); !ok || pos != i*7919%n {
-				b.Fatal(pos, ok)
-			}
-		}
-		b.ReportMetric(float64(after-before)/1e6, "heap-MB")
-	})
-	b.Run("doc", func(b *testing.B) {
-		for i := 0; b.Loop(); i++ {
-			if _, err := docs.Doc(i * 7919 % n); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -120,7 +120,7 @@ func (k *EraseKey) GoString() string { return k.String() }
 
 // Name of a record in an Erasure: an HMAC of the digest by which documents.idx knows its id.
 func (k *EraseKey) Name(id string) string {
-	n := newNamer(k).name(IDHash(id))
+	n := newNamer(k).name(snapshot.IDHash(id))
 	return hex.EncodeToString(n[:])
 }
 
@@ -129,7 +129,7 @@ func (k *EraseKey) Opens(e *Erasure) bool {
 	return e == nil || len(e.Records) == 0 || k != nil && e.Key == k.ID()
 }
 
-// Matcher returns a function that tells whether a record, by its IDHash, is one of e's. It is for one goroutine. A
+// Matcher returns a function that tells whether a record, by its snapshot.IDHash, is one of e's. It is for one goroutine. A
 // million of them take a second.
 func (e *Erasure) Matcher(k *EraseKey) func(id [16]byte) bool {
 	if e.Mark() == "" {

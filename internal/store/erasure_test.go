@@ -36,11 +36,11 @@ func TestErasedNamesTellOnlyWhoHasTheKey(t *testing.T) {
 	e := erasureOf(k, "V-1", "ベンダー")
 	match := e.Matcher(k)
 	for id, want := range map[string]bool{"V-1": true, "ベンダー": true, "V-2": false, "v-1": false, "V-1~2": false} {
-		if got := match(store.IDHash(id)); got != want {
+		if got := match(snapshot.IDHash(id)); got != want {
 			t.Errorf("%q: %v", id, got)
 		}
 	}
-	if erasureOf(other, "V-1").Matcher(k)(store.IDHash("V-1")) || k.Name("V-1") == other.Name("V-1") {
+	if erasureOf(other, "V-1").Matcher(k)(snapshot.IDHash("V-1")) || k.Name("V-1") == other.Name("V-1") {
 		t.Error("another key makes the same names")
 	}
 	if !k.Opens(e) || other.Opens(e) || (*store.EraseKey)(nil).Opens(e) || !(*store.EraseKey)(nil).Opens(nil) {
@@ -99,59 +99,5 @@ func TestErasureIsBounded(t *testing.T) {
 		if err := put(e); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("%s: %v", what, err)
 		}
-	}
-}
-
-func TestSnapshotIDsAreReadFromTheIndexAlone(t *testing.T) {
-	dir, mem, l := t.TempDir(), storetest.NewMem(nil), store.NewLayout("p", "")
-	w, err := store.NewDocWriter(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"V-1", "ベンダー", "V-3"}
-	for _, id := range want {
-		if err := w.Add(id, "n", "t", []byte("{}"), [32]byte{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	files, err := w.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := store.Manifest{ID: "20260102T030405Z-0123abcd", Files: files}
-	f, _ := m.File(snapshot.FileOffsets)
-	key := l.File(m.ID, f.Name)
-	if _, err := mem.PutFile(t.Context(), key, dir+"/"+f.Name, store.PutOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	ids := func() (got []([16]byte), err error) {
-		err = store.SnapshotIDs(t.Context(), mem, l, m, func(id [16]byte) { got = append(got, id) })
-		return got, err
-	}
-	got, err := ids()
-	if err != nil || len(got) != len(want) {
-		t.Fatalf("%d ids, %v", len(got), err)
-	}
-	for i, id := range want {
-		if got[i] != store.IDHash(id) {
-			t.Errorf("id %d is not %s's", i, id)
-		}
-	}
-	for _, at := range []int{3, 40, len(mem.Data(key)) - 1} {
-		mem.Corrupt(key, func(b []byte) []byte { b[at] ^= 0x40; return b })
-		if _, err := ids(); !errors.Is(err, snapshot.ErrCorrupt) {
-			t.Errorf("byte %d changed: %v", at, err)
-		}
-		mem.Corrupt(key, func(b []byte) []byte { b[at] ^= 0x40; return b })
-	}
-	mem.Corrupt(key, func(b []byte) []byte { return b[:50] })
-	if _, err := ids(); !errors.Is(err, snapshot.ErrCorrupt) {
-		t.Errorf("cut off: %v", err)
-	}
-	if err := mem.Delete(t.Context(), key); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ids(); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("gone: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -116,58 +115,6 @@ func FuzzPointer(f *testing.F) {
 		var q Pointer
 		if err := decodeDoc(again, &q); err != nil || q.validate() != nil {
 			t.Errorf("what was accepted is refused after a round trip: %v", err)
-		}
-	})
-}
-
-// FuzzDocTable: a table that was accepted has only positions and offsets inside its file.
-func FuzzDocTable(f *testing.F) {
-	w, err := NewDocWriter(f.TempDir())
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, id := range []string{"a", "b", "c"} {
-		if err := w.Add(id, "", "", []byte("{}"), sha256.Sum256([]byte(id))); err != nil {
-			f.Fatal(err)
-		}
-	}
-	if _, err := w.Close(); err != nil {
-		f.Fatal(err)
-	}
-	data, err := os.ReadFile(filepath.Join(w.dir, snapshot.FileOffsets))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Add(binary.LittleEndian.AppendUint64([]byte(docMagic+"\x01\x00\x00\x00\x00\x00\x00\x00"), 1<<40))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		table, size, err := newDocTable(data)
-		if err != nil {
-			return
-		}
-		var seen int
-		for i := range table.n {
-			if a, b := table.offset(i), table.offset(i+1); a >= b || int64(b) > size {
-				t.Fatalf("line %d from %d to %d of %d", i, a, b, size)
-			}
-			if p, ok := table.find([16]byte(table.idHash(i))); !ok || p != i {
-				t.Fatalf("record %d is found at %d %v", i, p, ok)
-			}
-			seen++
-		}
-		if seen != table.n {
-			t.Fatal(seen)
-		}
-	})
-}
-
-func FuzzSplitLine(f *testing.F) {
-	f.Add([]byte(`{"id":"a\"","name":"b","text":"c","metadata":{"x":1}}`))
-	f.Add([]byte(`{"id":"a`))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		id, name, metadata, ok := splitLine(line)
-		if ok && (len(id) < 2 || len(name) < 2 || !bytes.Contains(line, metadata)) {
-			t.Errorf("id %q, metadata %q", id, metadata)
 		}
 	})
 }

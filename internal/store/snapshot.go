@@ -156,15 +156,44 @@ func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 	}
 	meter := newMeter(progress, m.Size())
 	for _, f := range m.Files {
-		key := l.File(id, f.Name)
-		h := sha256.New()
-		_, n, err := stream(ctx, objects, key, GetOptions{}, f.Size, io.MultiWriter(h, meter))
-		if err == nil {
-			err = f.Check(n, hex.EncodeToString(h.Sum(nil)))
+		if err := streamFile(ctx, objects, l.File(id, f.Name), f, meter); err != nil {
+			return fmt.Errorf("verify: %w", err)
 		}
-		if err != nil {
-			return fmt.Errorf("verify %s: %w", key, err)
-		}
+	}
+	return nil
+}
+
+// StreamFile lets read have the bytes of one of m's files, in order, while they travel. ErrCorrupt when they are not what
+// m promises, ErrNotFound when there is no such file: what read made of them, also its error, counts for nothing then.
+func StreamFile(ctx context.Context, objects Objects, l Layout, m Manifest, name string, read func(io.Reader) error) error {
+	f, ok := m.File(name)
+	if !ok {
+		return fmt.Errorf("read %s: %w", l.File(m.ID, name), ErrNotFound)
+	}
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := read(r)
+		_, _ = io.Copy(io.Discard, r) // to the end, for the digest
+		done <- err
+	}()
+	err := streamFile(ctx, objects, l.File(m.ID, name), f, w)
+	w.CloseWithError(err)
+	if rerr := <-done; err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// streamFile copies a file of a snapshot into w and checks it.
+func streamFile(ctx context.Context, objects Objects, key string, f snapshot.File, w io.Writer) error {
+	h := sha256.New()
+	_, n, err := stream(ctx, objects, key, GetOptions{}, f.Size, io.MultiWriter(h, w))
+	if err == nil {
+		err = f.Check(n, hex.EncodeToString(h.Sum(nil)))
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/taksuehiro/vectorstore/internal/arrays"
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -32,10 +34,10 @@ type View struct {
 
 	manifest store.Manifest
 	index    snapshot.Index
-	docs     *store.Docs
+	docs     *documents.Reader
 	filters  *filter.Attributes
 	words    *lexical.Index
-	mapped   []*store.Arrays // that filters and words are views of
+	mapped   []*arrays.File // that filters and words are views of
 	fields   []string
 }
 
@@ -52,7 +54,7 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_
 		v.index = nil // a typed nil would not be one
 		return nil, err
 	}
-	if v.docs, err = store.OpenDocs(dir); err != nil {
+	if v.docs, err = documents.Open(dir); err != nil {
 		v.docs = nil
 		return nil, err
 	}
@@ -64,16 +66,16 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_
 	}
 	// A snapshot of an older or newer release may have no filters and words that this process reads: then they are made
 	// from the records, as long as that takes.
-	if !v.mapArrays(dir, snapshot.FileFilters, func(arrays [][]byte) (err error) {
-		v.filters, err = filter.Open(arrays, v.Len(), v.docs.Metadata)
+	if !v.mapArrays(dir, snapshot.FileFilters, func(flat [][]byte) (err error) {
+		v.filters, err = filter.Open(flat, v.Len(), v.docs.Metadata)
 		return err
 	}) {
 		if v.filters, err = filter.Build(v.Len(), v.docs.Metadata); err != nil {
 			return nil, err
 		}
 	}
-	if !v.mapArrays(dir, snapshot.FileWords, func(arrays [][]byte) (err error) {
-		v.words, err = lexical.From(arrays, v.Len())
+	if !v.mapArrays(dir, snapshot.FileWords, func(flat [][]byte) (err error) {
+		v.words, err = lexical.From(flat, v.Len())
 		return err
 	}) {
 		if v.words, err = lexical.Build(v.Len(), nil, v.wordsOf); err != nil {
@@ -85,15 +87,15 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_
 }
 
 // mapArrays maps a file of arrays and lets open read it; false when there is none that can be read.
-func (v *View) mapArrays(dir, name string, open func(arrays [][]byte) error) bool {
+func (v *View) mapArrays(dir, name string, open func(flat [][]byte) error) bool {
 	if _, ok := v.manifest.File(name); !ok {
 		return false
 	}
-	mapped, arrays, err := store.OpenArrays(filepath.Join(dir, name))
+	mapped, flat, err := arrays.Open(filepath.Join(dir, name))
 	if err != nil {
 		return false
 	}
-	if open(arrays) != nil {
+	if open(flat) != nil {
 		_ = mapped.Close()
 		return false
 	}
@@ -175,6 +177,6 @@ func (v *View) Find(id string) (pos int, ok bool) { return v.docs.Find(id) }
 
 // Doc decodes record pos; Metadata is its JSON in the catalogue; Line is how it stands in documents.jsonl. The latter two
 // are views: they end with Close.
-func (v *View) Doc(pos int) (store.Document, error) { return v.docs.Doc(pos) }
-func (v *View) Metadata(pos int) ([]byte, error)    { return v.docs.Metadata(pos) }
-func (v *View) Line(pos int) []byte                 { return v.docs.Line(pos) }
+func (v *View) Doc(pos int) (documents.Document, error) { return v.docs.Doc(pos) }
+func (v *View) Metadata(pos int) ([]byte, error)        { return v.docs.Metadata(pos) }
+func (v *View) Line(pos int) []byte                     { return v.docs.Line(pos) }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/arrays"
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
@@ -79,7 +81,7 @@ func (w *World) Build(records []string) (store.Manifest, string) {
 func (w *World) Write(dir string, records []string) store.Manifest {
 	w.t.Helper()
 	var rows []float32
-	docs, err := store.NewDocWriter(dir)
+	docs, err := documents.NewWriter(dir)
 	w.must(err)
 	read, err := vendorstest.Records(strings.NewReader("[" + strings.Join(records, ",") + "]"))
 	w.must(err)
@@ -123,7 +125,7 @@ func (w *World) arrays(dir string) (files []snapshot.File) {
 	if w.Plain {
 		return nil
 	}
-	docs, err := store.OpenDocs(dir)
+	docs, err := documents.Open(dir)
 	w.must(err)
 	defer docs.Close()
 	attrs, err := filter.Build(docs.Len(), docs.Metadata)
@@ -135,12 +137,12 @@ func (w *World) arrays(dir string) (files []snapshot.File) {
 		return snapshot.Words(found), err
 	})
 	w.must(err)
-	for name, arrays := range map[string][][]byte{snapshot.FileFilters: attrs.Arrays(), snapshot.FileWords: words.Arrays()} {
+	for name, flat := range map[string][][]byte{snapshot.FileFilters: attrs.Arrays(), snapshot.FileWords: words.Arrays()} {
 		if w.Spoil != nil {
-			arrays = w.Spoil(arrays)
+			flat = w.Spoil(flat)
 		}
 		path := filepath.Join(dir, name)
-		w.must(store.WriteArrays(path, arrays))
+		w.must(arrays.Write(path, flat))
 		f, err := store.HashFile(context.Background(), path, nil)
 		w.must(err)
 		files = append(files, f)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -144,7 +145,7 @@ func (r *replica) fetch(ctx context.Context, o store.Objects, d store.Pointer) e
 	if err := store.Fetch(ctx, o, r.w.layout, m, dir, store.FetchOptions{Parallel: 1}); err != nil {
 		return err
 	}
-	docs, err := store.OpenDocs(dir)
+	docs, err := documents.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package store
+package documents
 
 import (
 	"bufio"
@@ -20,28 +20,28 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-// DocWriter writes documents.jsonl and documents.idx of a snapshot, one record after the other. Not for concurrent
+// Writer writes documents.jsonl and documents.idx of a snapshot, one record after the other. Not for concurrent
 // use. It keeps 40 bytes per record in memory.
-type DocWriter struct {
+type Writer struct {
 	dir     string
 	lines   *digestFile
 	line    bytes.Buffer
 	encoder *json.Encoder
-	entries []docEntryRow
+	entries []entry
 }
 
-type docEntryRow struct {
+type entry struct {
 	offset     int64
 	id, digest [hashLen]byte
 }
 
-// NewDocWriter creates the files in dir, over older ones.
-func NewDocWriter(dir string) (*DocWriter, error) {
+// NewWriter creates the files in dir, over older ones.
+func NewWriter(dir string) (*Writer, error) {
 	lines, err := createDigestFile(filepath.Join(dir, snapshot.FileDocuments))
 	if err != nil {
 		return nil, fmt.Errorf("write documents: %w", err)
 	}
-	w := &DocWriter{dir: dir, lines: lines}
+	w := &Writer{dir: dir, lines: lines}
 	w.encoder = json.NewEncoder(&w.line)
 	w.encoder.SetEscapeHTML(false)
 	return w, nil
@@ -49,9 +49,9 @@ func NewDocWriter(dir string) (*DocWriter, error) {
 
 // Add appends a record. metadata is its JSON (whitespace outside strings is removed when it holds a line break),
 // digest identifies its content. After an error the writer is good for Close only.
-func (w *DocWriter) Add(id, name, text string, metadata []byte, digest [32]byte) error {
-	if len(w.entries) == MaxDocuments {
-		return fmt.Errorf("write documents: more than %d records", MaxDocuments)
+func (w *Writer) Add(id, name, text string, metadata []byte, digest [32]byte) error {
+	if len(w.entries) == maxRecords {
+		return fmt.Errorf("write documents: more than %d records", maxRecords)
 	}
 	if id == "" || !utf8.ValidString(id) || !json.Valid(metadata) {
 		return fmt.Errorf("write documents: record %d: id %.80q or its metadata is not valid", len(w.entries), id)
@@ -59,7 +59,7 @@ func (w *DocWriter) Add(id, name, text string, metadata []byte, digest [32]byte)
 	if err := w.encode(id, name, text, metadata); err != nil {
 		return fmt.Errorf("write documents: record %d: %w", len(w.entries), err)
 	}
-	w.entries = append(w.entries, docEntryRow{w.lines.size, IDHash(id), [hashLen]byte(digest[:hashLen])})
+	w.entries = append(w.entries, entry{w.lines.size, snapshot.IDHash(id), [hashLen]byte(digest[:hashLen])})
 	if _, err := w.lines.Write(w.line.Bytes()); err != nil {
 		return fmt.Errorf("write documents: %w", err)
 	}
@@ -67,7 +67,7 @@ func (w *DocWriter) Add(id, name, text string, metadata []byte, digest [32]byte)
 }
 
 // encode fills w.line. The strings go through the encoder, the metadata byte by byte: an encoder would rewrite it.
-func (w *DocWriter) encode(id, name, text string, metadata []byte) error {
+func (w *Writer) encode(id, name, text string, metadata []byte) error {
 	w.line.Reset()
 	for i, s := range []string{id, name, text} {
 		w.line.WriteString([]string{`{"id":`, `,"name":`, `,"text":`}[i])
@@ -90,7 +90,7 @@ func (w *DocWriter) encode(id, name, text string, metadata []byte) error {
 }
 
 // Close finishes both files and returns their manifest entries. A duplicate id is an error.
-func (w *DocWriter) Close() ([]snapshot.File, error) {
+func (w *Writer) Close() ([]snapshot.File, error) {
 	lines, err := w.lines.finish()
 	if err != nil {
 		return nil, fmt.Errorf("write documents: %w", err)
@@ -102,7 +102,7 @@ func (w *DocWriter) Close() ([]snapshot.File, error) {
 	return []snapshot.File{lines, index}, nil
 }
 
-func (w *DocWriter) writeIndex(size int64) (snapshot.File, error) {
+func (w *Writer) writeIndex(size int64) (snapshot.File, error) {
 	order := make([]uint32, len(w.entries))
 	for i := range order {
 		order[i] = uint32(i)
@@ -119,7 +119,7 @@ func (w *DocWriter) writeIndex(size int64) (snapshot.File, error) {
 	if err != nil {
 		return snapshot.File{}, err
 	}
-	b := binary.LittleEndian.AppendUint32([]byte(docMagic), docVersion)
+	b := binary.LittleEndian.AppendUint32([]byte(indexMagic), indexVersion)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(w.entries)))
 	b = binary.LittleEndian.AppendUint64(b, uint64(size))

@@ -1,26 +1,31 @@
-package store_test
+package documents_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
 
-// writeDocs writes documents of n records into dir.
-func writeDocs(t testing.TB, dir string, n int) []snapshot.File {
+// write writes documents of n records into dir.
+func write(t testing.TB, dir string, n int) []snapshot.File {
 	t.Helper()
-	w, err := store.NewDocWriter(dir)
+	w, err := documents.NewWriter(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +49,8 @@ func TestDocsAreReadBackAsWritten(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		want := rapid.SliceOfNDistinct(rapid.Custom(drawDocument), 0, 30, func(d store.Document) string { return d.ID }).Draw(rt, "docs")
-		w, err := store.NewDocWriter(dir)
+		want := rapid.SliceOfNDistinct(rapid.Custom(draw), 0, 30, func(d documents.Document) string { return d.ID }).Draw(rt, "docs")
+		w, err := documents.NewWriter(dir)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -63,18 +68,18 @@ func TestDocsAreReadBackAsWritten(t *testing.T) {
 				rt.Fatalf("entry %+v, file %+v, %v", f, got, err)
 			}
 		}
-		checkDocs(rt, dir, want)
+		checkAll(rt, dir, want)
 	})
 }
 
-// drawDocument draws ids, names and texts with anything in them; metadata as a catalogue would spell it.
-func drawDocument(t *rapid.T) store.Document {
+// draw draws ids, names and texts with anything in them; metadata as a catalogue would spell it.
+func draw(t *rapid.T) documents.Document {
 	text := rapid.StringN(0, 20, -1)
 	value, err := json.Marshal(text.Draw(t, "value"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return store.Document{
+	return documents.Document{
 		ID:       rapid.StringN(1, 10, -1).Draw(t, "id"),
 		Name:     text.Draw(t, "name"),
 		Text:     text.Draw(t, "text"),
@@ -82,13 +87,13 @@ func drawDocument(t *rapid.T) store.Document {
 	}
 }
 
-func checkDocs(t *rapid.T, dir string, want []store.Document) {
-	docs, err := store.OpenDocs(dir)
+func checkAll(t *rapid.T, dir string, want []documents.Document) {
+	docs, err := documents.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer docs.Close()
-	index, err := store.OpenDocIndex(filepath.Join(dir, snapshot.FileOffsets))
+	index, err := documents.OpenIndex(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +114,10 @@ func checkDocs(t *rapid.T, dir string, want []store.Document) {
 			t.Fatalf("found %q at %d %v, want %d", w.ID, pos, ok, i)
 		}
 		digest := sha256.Sum256(w.Metadata)
-		if index.IDHash(i) != store.IDHash(w.ID) || index.Digest(i) != [16]byte(digest[:16]) {
+		if index.IDHash(i) != snapshot.IDHash(w.ID) || index.Digest(i) != [16]byte(digest[:16]) {
 			t.Fatalf("index entry %d", i)
 		}
-		if pos, ok := index.Find(store.IDHash(w.ID)); !ok || pos != i {
+		if pos, ok := index.Find(snapshot.IDHash(w.ID)); !ok || pos != i {
 			t.Fatalf("index finds %q at %d %v", w.ID, pos, ok)
 		}
 		if !json.Valid(docs.Line(i)) {
@@ -126,17 +131,17 @@ func checkDocs(t *rapid.T, dir string, want []store.Document) {
 
 func TestDocsRefusePositionsOutside(t *testing.T) {
 	dir := t.TempDir()
-	writeDocs(t, dir, 2)
-	docs, err := store.OpenDocs(dir)
+	write(t, dir, 2)
+	docs, err := documents.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer docs.Close()
 	for _, i := range []int{-1, 2} {
-		if _, err := docs.Doc(i); !errors.Is(err, store.ErrNotFound) {
+		if _, err := docs.Doc(i); err == nil || errors.Is(err, snapshot.ErrCorrupt) {
 			t.Errorf("Doc(%d): %v", i, err)
 		}
-		if _, err := docs.Metadata(i); !errors.Is(err, store.ErrNotFound) {
+		if _, err := docs.Metadata(i); err == nil || errors.Is(err, snapshot.ErrCorrupt) {
 			t.Errorf("Metadata(%d): %v", i, err)
 		}
 		if id := docs.ID(i); id != "" {
@@ -145,9 +150,9 @@ func TestDocsRefusePositionsOutside(t *testing.T) {
 	}
 }
 
-func TestDocWriterRefusesWhatCouldNotBeReadBack(t *testing.T) {
+func TestWriterRefusesWhatCouldNotBeReadBack(t *testing.T) {
 	add := func(id string, metadata string) error {
-		w, err := store.NewDocWriter(t.TempDir())
+		w, err := documents.NewWriter(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +177,7 @@ func TestDocWriterRefusesWhatCouldNotBeReadBack(t *testing.T) {
 
 // TestDocsFilesAreAFormat pins the bytes: files of an earlier release must stay readable.
 func TestDocsFilesAreAFormat(t *testing.T) {
-	files := writeDocs(t, t.TempDir(), 3)
+	files := write(t, t.TempDir(), 3)
 	want := []snapshot.File{
 		{Name: "documents.jsonl", Size: 339, SHA256: "4e7ccf12d3b5f90c049d2f6908b0b2890019d6e0e9b6c24c55d6a955ff15bae9"},
 		{Name: "documents.idx", Size: 172, SHA256: "eaa228d92d1088f8c6e22c37bbb7cb5cf1d9a09668b327fed54bd19758e91dfb"},
@@ -182,8 +187,8 @@ func TestDocsFilesAreAFormat(t *testing.T) {
 	}
 }
 
-// useDocs calls everything that a server calls.
-func useDocs(docs *store.Docs) {
+// use calls everything that a server calls.
+func use(docs *documents.Reader) {
 	for i := range min(docs.Len(), 100) {
 		_, _ = docs.Doc(i)
 		_, _ = docs.Metadata(i)
@@ -193,9 +198,9 @@ func useDocs(docs *store.Docs) {
 	docs.Find("V-001")
 }
 
-func FuzzOpenDocs(f *testing.F) {
+func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
-	writeDocs(f, dir, 5)
+	write(f, dir, 5)
 	lines, err := os.ReadFile(filepath.Join(dir, snapshot.FileDocuments))
 	if err != nil {
 		f.Fatal(err)
@@ -213,21 +218,21 @@ func FuzzOpenDocs(f *testing.F) {
 			os.WriteFile(filepath.Join(dir, snapshot.FileOffsets), index, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		docs, err := store.OpenDocs(dir)
+		docs, err := documents.Open(dir)
 		if err != nil {
 			return
 		}
-		useDocs(docs)
+		use(docs)
 		if err := docs.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// TestOpenDocsSurvivesAnyDamage flips and cuts at every position of small files.
-func TestOpenDocsSurvivesAnyDamage(t *testing.T) {
+// TestOpenSurvivesAnyDamage flips and cuts at every position of small files.
+func TestOpenSurvivesAnyDamage(t *testing.T) {
 	dir := t.TempDir()
-	writeDocs(t, dir, 4)
+	write(t, dir, 4)
 	opened, tried := 0, 0
 	for _, name := range []string{snapshot.FileOffsets, snapshot.FileDocuments} {
 		path := filepath.Join(dir, name)
@@ -240,7 +245,7 @@ func TestOpenDocsSurvivesAnyDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			tried++
-			docs, err := store.OpenDocs(dir)
+			docs, err := documents.Open(dir)
 			if err != nil {
 				if !errors.Is(err, snapshot.ErrCorrupt) && !errors.Is(err, snapshot.ErrNewer) {
 					t.Errorf("%s: %v", name, err)
@@ -248,7 +253,7 @@ func TestOpenDocsSurvivesAnyDamage(t *testing.T) {
 				return
 			}
 			opened++
-			useDocs(docs)
+			use(docs)
 			docs.Close()
 		}
 		for i := range good {
@@ -265,4 +270,114 @@ func TestOpenDocsSurvivesAnyDamage(t *testing.T) {
 		}
 	}
 	t.Logf("%d damaged files, %d of them opened (the digest is what refuses those)", tried, opened)
+}
+
+func TestIDsAreReadFromTheIndexAlone(t *testing.T) {
+	dir, mem, l := t.TempDir(), storetest.NewMem(nil), store.NewLayout("p", "")
+	w, err := documents.NewWriter(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"V-1", "ベンダー", "V-3"}
+	for _, id := range want {
+		if err := w.Add(id, "n", "t", []byte("{}"), [32]byte{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := store.Manifest{ID: "20260102T030405Z-0123abcd", Files: files}
+	f, _ := m.File(snapshot.FileOffsets)
+	key := l.File(m.ID, f.Name)
+	if _, err := mem.PutFile(t.Context(), key, dir+"/"+f.Name, store.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ids := func(objects store.Objects) (got []([16]byte), err error) {
+		err = store.StreamFile(t.Context(), objects, l, m, f.Name, func(r io.Reader) error {
+			return documents.ReadIDs(r, func(id [16]byte) { got = append(got, id) })
+		})
+		return got, err
+	}
+	got, err := ids(mem)
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%d ids, %v", len(got), err)
+	}
+	for i, id := range want {
+		if got[i] != snapshot.IDHash(id) {
+			t.Errorf("id %d is not %s's", i, id)
+		}
+	}
+	for _, at := range []int{3, 40, len(mem.Data(key)) - 1} {
+		mem.Corrupt(key, func(b []byte) []byte { b[at] ^= 0x40; return b })
+		if _, err := ids(mem); !errors.Is(err, snapshot.ErrCorrupt) {
+			t.Errorf("byte %d changed: %v", at, err)
+		}
+		mem.Corrupt(key, func(b []byte) []byte { b[at] ^= 0x40; return b })
+	}
+	mem.Corrupt(key, func(b []byte) []byte { return b[:50] })
+	if _, err := ids(mem); !errors.Is(err, snapshot.ErrCorrupt) {
+		t.Errorf("cut off: %v", err)
+	}
+	if err := mem.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ids(mem); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("gone: %v", err)
+	}
+	// A store that does not answer says nothing about the bytes.
+	away := store.Hooked(mem, func(context.Context, string, string, func() error) error { return store.ErrDenied })
+	if _, err := ids(away); !errors.Is(err, store.ErrDenied) || errors.Is(err, snapshot.ErrCorrupt) {
+		t.Errorf("refused: %v", err)
+	}
+}
+
+// BenchmarkMillion: 1 M records. heap-MB is what they cost the garbage collector.
+func BenchmarkMillion(b *testing.B) {
+	const n = 1_000_000
+	dir := b.TempDir()
+	b.Run("write", func(b *testing.B) {
+		for b.Loop() {
+			write(b, dir, n)
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			docs, err := documents.Open(dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+			docs.Close()
+		}
+	})
+	before := heap()
+	docs, err := documents.Open(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer docs.Close()
+	after := heap()
+	b.Run("find", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if pos, ok := docs.Find(fmt.Sprintf("V-%03d", i*7919%n)); !ok || pos != i*7919%n {
+				b.Fatal(pos, ok)
+			}
+		}
+		b.ReportMetric(float64(after-before)/1e6, "heap-MB")
+	})
+	b.Run("doc", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := docs.Doc(i * 7919 % n); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -1,4 +1,4 @@
-package store_test
+package arrays_test
 
 import (
 	"errors"
@@ -9,18 +9,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/arrays"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
-	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 func TestArraysComeBackAsTheyWere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "arrays")
 	rapid.Check(t, func(rt *rapid.T) {
 		want := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 200), 0, 8).Draw(rt, "arrays")
-		if err := store.WriteArrays(path, want); err != nil {
+		if err := arrays.Write(path, want); err != nil {
 			rt.Fatal(err)
 		}
-		mapped, got, err := store.OpenArrays(path)
+		mapped, got, err := arrays.Open(path)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestArraysComeBackAsTheyWere(t *testing.T) {
 // own checks goes on from there.
 func TestDamagedArraysAreRefusedOrStayInside(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "arrays")
-	if err := store.WriteArrays(path, [][]byte{[]byte("first"), nil, []byte("third array")}); err != nil {
+	if err := arrays.Write(path, [][]byte{[]byte("first"), nil, []byte("third array")}); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)
@@ -52,7 +52,7 @@ func TestDamagedArraysAreRefusedOrStayInside(t *testing.T) {
 		if err := os.WriteFile(path+".bad", data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		mapped, views, err := store.OpenArrays(path + ".bad")
+		mapped, views, err := arrays.Open(path + ".bad")
 		if err != nil {
 			return 0, err
 		}
@@ -77,6 +77,24 @@ func TestDamagedArraysAreRefusedOrStayInside(t *testing.T) {
 			if total, err := open(bad); err == nil && total > len(bad) {
 				t.Errorf("byte %d: views of %d bytes in a file of %d", i, total, len(bad))
 			}
+		}
+	}
+}
+
+func TestElementsAreViewsOfTheirBytes(t *testing.T) {
+	want := []uint32{1, 2, 1 << 31}
+	array := arrays.Bytes(want)
+	got, err := arrays.Of[uint32](array)
+	if err != nil || !cmp.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	got[1] = 7
+	if want[1] != 7 {
+		t.Error("a copy, not a view")
+	}
+	for name, bad := range map[string][]byte{"cut off": array[:7], "not aligned": array[1:9]} {
+		if got, err := arrays.Of[uint32](bad); err == nil {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
