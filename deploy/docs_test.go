@@ -16,6 +16,7 @@ import (
 var translated = map[string]string{
 	"../README.md":       "../README.ja.md",
 	"../docs/DEPLOY.md":  "../docs/DEPLOY.ja.md",
+	"../docs/MODELS.md":  "../docs/MODELS.ja.md",
 	"../docs/RUNBOOK.md": "../docs/RUNBOOK.ja.md",
 }
 

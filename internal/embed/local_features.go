@@ -93,6 +93,16 @@ type extractor struct {
 	terms    *termTrie           // shared, read only
 }
 
+// encode implements encoder.
+func (x *extractor) encode(texts []string, out []float32) (tokens int) {
+	dims := len(out) / len(texts)
+	for i, text := range texts {
+		x.vector(text, out[i*dims:(i+1)*dims])
+		tokens += estimate(text)
+	}
+	return tokens
+}
+
 // isGeneric tells whether w is a word that tells nothing apart.
 func (x *extractor) isGeneric(w []rune) bool {
 	_, ok := x.generic[gramHash('s', w)]

@@ -18,7 +18,8 @@ func DefaultPrices() Prices {
 		"cohere.embed-multilingual-v3": 0.10,
 		"cohere.embed-english-v3":      0.10,
 		"cohere.embed-v4:0":            0.12,
-		"local-ngram-v1":               0,
+		LocalModel:                     0,
+		SentenceModel:                  0,
 	}
 }
 

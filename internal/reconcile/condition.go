@@ -61,6 +61,7 @@ const (
 
 	building, builtNew, adopted, upToDate            reason = "Building", "Built", "Adopted", "UpToDate"
 	newerSpec, parseFailed, embeddingFailed          reason = "NewerSpec", "ParseFailed", "EmbeddingFailed"
+	modelMissing                                     reason = "ModelMissing"
 	buildFailed, uploadFailed, signingFailed         reason = "BuildFailed", "UploadFailed", "SigningFailed"
 	ledgerUnreadable, ledgerDamaged, leaseUnreadable reason = "LedgerUnreadable", "LedgerDamaged", "LeaseUnreadable"
 	storeUnreadable, baselineUnreadable, noScratch   reason = "StoreUnreadable", "BaselineUnreadable", "NoScratch"

@@ -15,7 +15,8 @@ type Embedder interface {
 	// Embed embeds texts (at least one) and calls done once per finished batch, serially, in any order:
 	// first is the index of the batch's first text, vectors its rows, valid only during the call, tokens what
 	// the batch cost. What was passed to done stays valid when Embed returns an error. An error with a method
-	// RefusedTexts() map[int]error names texts that were refused for themselves; others may not have been asked for yet.
+	// RefusedTexts() map[int]error names texts that were refused for themselves; others may not have been asked for yet. One
+	// with a method ModelMissing() string names a model that has to be installed here first.
 	Embed(ctx context.Context, texts []string, done func(first int, vectors []float32, tokens int) error) error
 	// EmbedQuery embeds one query as the servers do, for golden queries.
 	EmbedQuery(ctx context.Context, text string) ([]float32, error)

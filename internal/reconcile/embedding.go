@@ -73,7 +73,15 @@ func (p *pass) embedError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fail(Built, embeddingFailed, inputs, err)
+	return fail(Built, whyNotEmbedded(err), inputs, err)
+}
+
+// whyNotEmbedded tells a model that has to be installed here from a provider that refuses or does not answer.
+func whyNotEmbedded(err error) reason {
+	if m := interface{ ModelMissing() string }(nil); errors.As(err, &m) {
+		return modelMissing
+	}
+	return embeddingFailed
 }
 
 // purchase is what a window brought: rows of keys, in the order they arrived.
@@ -180,7 +188,7 @@ func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error
 	}
 	got, err := p.Embedder.EmbedQuery(ctx, query)
 	if err != nil {
-		return nil, fail(Verified, embeddingFailed, inputs, fmt.Errorf("embed golden query: %w", err))
+		return nil, fail(Verified, whyNotEmbedded(err), inputs, fmt.Errorf("embed golden query: %w", err))
 	}
 	if len(got) != len(v) {
 		return nil, failf(Verified, embeddingFailed, inputs, "embed golden query: %d dims, want %d", len(got), len(v))

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
@@ -54,6 +55,23 @@ func TestProviderThatGivesUpInTheMiddleCostsNothingTwice(t *testing.T) {
 	if r.embed.Bought() != 20 || r.embed.Again() != 0 {
 		t.Errorf("%d texts bought, %d of them again", r.embed.Bought(), r.embed.Again())
 	}
+}
+
+// notInstalled is how an embedder says that its model is not here.
+type notInstalled struct{}
+
+func (notInstalled) Error() string        { return "make weights fetches it" }
+func (notInstalled) ModelMissing() string { return "m" }
+
+// A model that is not installed is another matter than a provider in trouble, and is not given up: it may be installed.
+func TestMissingModelIsSaid(t *testing.T) {
+	r := newRig(t)
+	r.catalogue(0, 3, "a")
+	r.embed.Before = func(context.Context, []string) error { return fmt.Errorf("embed: %w", notInstalled{}) }
+	r.want(r.once(), reconcile.ResultFailed, 1)
+	r.condition(reconcile.Built, reconcile.False, "ModelMissing")
+	r.embed.Before = nil
+	r.want(r.once(), reconcile.ResultPromoted, 0)
 }
 
 func TestEqualTextsAreBoughtOnce(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 
@@ -24,6 +26,7 @@ type Provider struct {
 	Name    string `name:"embedding-provider" env:"EMBEDDING_PROVIDER" enum:",openai,bedrock,local" default:"" placeholder:"PROVIDER" help:"openai, bedrock or local (in this process, no network); default openai when OPENAI_API_KEY is set, else local."`
 	APIKey  string `name:"openai-api-key" env:"OPENAI_API_KEY" placeholder:"KEY" help:"Key of the OpenAI-compatible server. Prefer the variable: a flag is visible to ps."`
 	BaseURL string `name:"openai-base-url" env:"OPENAI_BASE_URL" placeholder:"URL" help:"Base URL of any OpenAI-compatible server or Azure; default OpenAI's."`
+	Weights string `name:"weights-dir" env:"VECTORSTORE_WEIGHTS_DIR" placeholder:"DIR" help:"Where the weights of the local multilingual model lie, as make weights fetches them; default the folder weights beside this program."`
 }
 
 // Resolved is the provider's name after the default rule.
@@ -36,6 +39,21 @@ func (p Provider) Resolved() string {
 	default:
 		return providerLocal
 	}
+}
+
+// weights is where the local model's weights lie.
+func (p Provider) weights() string {
+	if p.Weights != "" {
+		return p.Weights
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return "weights"
+	}
+	if real, err := filepath.EvalSymlinks(program); err == nil {
+		program = real
+	}
+	return filepath.Join(filepath.Dir(program), "weights")
 }
 
 // Validate reports the first wrong setting; the command line's parser calls it.
@@ -57,7 +75,7 @@ func (p Provider) Validate() error {
 
 // Model says what the catalogue is embedded with: the indexer's choice, part of every snapshot's spec.
 type Model struct {
-	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). local: local-ngram-v1."`
+	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). local: local-ngram-v1, or use-multilingual-v3, which finds what means the same in other words and languages."`
 	Dims  int    `name:"embedding-dimensions" env:"EMBEDDING_DIMENSIONS" placeholder:"N" help:"Components per vector; default 1536 (openai), the longest that the model makes (bedrock), 512 (local)."`
 
 	DocumentPrefix string `name:"embedding-document-prefix" env:"EMBEDDING_DOCUMENT_PREFIX" placeholder:"TEXT" help:"Put before each text; default what a known model was trained with (e5: \"passage: \"), \"none\" for nothing."`
@@ -128,10 +146,7 @@ func (p Provider) open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 	}
 	switch name := p.Resolved(); name {
 	case providerLocal:
-		if m.Model != "" && m.Model != embed.LocalModel {
-			return nil, SettingError("EMBEDDING_MODEL", "the local provider does not know %q: it knows %s", m.Model, embed.LocalModel)
-		}
-		return embed.NewLocal(dims(embed.LocalDims)), nil
+		return p.local(m)
 	case providerOpenAI:
 		return embed.NewOpenAI(embed.OpenAIConfig{
 			APIKey: embed.NewSecret(p.APIKey), BaseURL: p.BaseURL, Model: m.Model, Dims: dims(1536),
@@ -148,6 +163,22 @@ func (p Provider) open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 	}
 }
 
+// local returns the embedder of a model that runs in this process.
+func (p Provider) local(m Model) (embed.Embedder, error) {
+	switch m.Model {
+	case "", embed.LocalModel:
+		return embed.NewLocal(m.Dims), nil
+	case embed.SentenceModel:
+		e := embed.NewSentence(p.weights())
+		if has := e.Embedding().Dims; m.Dims != 0 && m.Dims != has {
+			return nil, SettingError("EMBEDDING_DIMENSIONS", "%s has %d, not %d", m.Model, has, m.Dims)
+		}
+		return e, nil
+	default:
+		return nil, SettingError("EMBEDDING_MODEL", "the local provider does not know %q: it knows %s and %s", m.Model, embed.LocalModel, embed.SentenceModel)
+	}
+}
+
 // ForSnapshot returns what embeds queries as the snapshot's texts were embedded, whatever this process would choose
 // itself. It refuses only what cannot be called from here.
 func (p Provider) ForSnapshot(ctx context.Context, e snapshot.Embedding) (embed.Embedder, error) {
@@ -158,6 +189,11 @@ func (p Provider) ForSnapshot(ctx context.Context, e snapshot.Embedding) (embed.
 	x, err := p.open(ctx, Model{Model: e.Model, Dims: e.Dims}, Calls{})
 	if err != nil {
 		return nil, fmt.Errorf("snapshot needs %s %s: %w", e.Provider, e.Model, err)
+	}
+	if l, ok := x.(*embed.Local); ok {
+		if err := l.Ready(); err != nil {
+			return nil, fmt.Errorf("snapshot needs %w", err)
+		}
 	}
 	x = embed.WithPrefixes(x, e.DocumentPrefix, e.QueryPrefix)
 	if got := x.Embedding(); got != e {

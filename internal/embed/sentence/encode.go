@@ -38,7 +38,8 @@ type Encoder struct {
 	x, c     [3][]float32 // rows x channels: a convolution's input, and its first layer
 	out      [3][]float32
 	sums     []float32 // texts x features
-	dense    [4][]float32
+	last     [tile * features]float32
+	dense    [4][tile * width]float32
 }
 
 // NewEncoder returns an encoder; its memory is taken at first use.
@@ -53,13 +54,12 @@ func (e *Encoder) Pieces(text string) []int32 {
 // Encode writes the unit vector of each text to out, Dims numbers a text, and returns how many pieces it cut them into.
 // A text's vector does not depend on the others.
 func (e *Encoder) Encode(texts []string, out []float32) int {
-	e.grow(len(texts))
 	e.ids, e.starts = e.ids[:0], append(e.starts[:0], 0)
 	for _, t := range texts {
 		e.ids = e.m.tokens.cut(t, &e.lattice, e.ids)
 		e.starts = append(e.starts, len(e.ids))
 	}
-	clear(e.sums)
+	e.sums = append(e.sums[:0], make([]float32, len(texts)*features)...)
 	row := pad
 	for i := range texts {
 		n := e.starts[i+1] - e.starts[i]
@@ -85,23 +85,16 @@ func (e *Encoder) Encode(texts []string, out []float32) int {
 	return len(e.ids)
 }
 
-// grow makes room for texts.
-func (e *Encoder) grow(texts int) {
-	if e.embedded == nil {
-		// Tiles of the kernels and the last windows of the convolutions reach past the last row.
-		const rows = tokenBudget + tile + pad + halo
-		e.embedded = make([]float32, rows*width)
-		for i := range e.x {
-			e.x[i], e.c[i], e.out[i] = make([]float32, rows*channels), make([]float32, rows*channels), make([]float32, rows*channels)
-		}
-		for i := range e.dense {
-			e.dense[i] = make([]float32, tile*width)
-		}
+// grow makes room for rows in a pass: a query needs few.
+func (e *Encoder) grow(rows int) {
+	rows += tile + pad + halo // tiles of the kernels and the last windows of the convolutions reach past the last row
+	if rows*width <= len(e.embedded) {
+		return
 	}
-	if cap(e.sums) < texts*features {
-		e.sums = make([]float32, texts*features)
+	e.embedded = make([]float32, rows*width)
+	for i := range e.x {
+		e.x[i], e.c[i], e.out[i] = make([]float32, rows*channels), make([]float32, rows*channels), make([]float32, rows*channels)
 	}
-	e.sums = e.sums[:texts*features]
 }
 
 // pass takes the segments through embedding and convolutions and adds up each text's normalised features. rows are in use.
@@ -109,6 +102,7 @@ func (e *Encoder) pass(rows int) {
 	if len(e.segments) == 0 {
 		return
 	}
+	e.grow(rows)
 	m := e.m
 	for _, s := range e.segments {
 		for i, id := range e.ids[e.starts[s.text]+s.firstPiece:][:s.rows.to-s.rows.from] {
@@ -240,7 +234,7 @@ func (e *Encoder) finish(texts int, out []float32) {
 	var none [width]float32
 	for first := 0; first < texts; first += tile {
 		n := min(tile, texts-first)
-		sums := make([]float32, tile*features)
+		sums := e.last[:]
 		for i := range n {
 			pieces := float32(e.starts[first+i+1] - e.starts[first+i])
 			root := 1 / float32(math.Sqrt(float64(pieces)))
@@ -248,7 +242,7 @@ func (e *Encoder) finish(texts int, out []float32) {
 				sums[i*features+j] = (v*m.gammaAll[j] + pieces*m.betaAll[j]) * root
 			}
 		}
-		mean, y0, y1, y2 := e.dense[0], e.dense[1], e.dense[2], e.dense[3]
+		mean, y0, y1, y2 := e.dense[0][:], e.dense[1][:], e.dense[2][:], e.dense[3][:]
 		multiply(sums, features, n, m.mean, none[:], mean)
 		for i := range n {
 			root := float32(math.Sqrt(float64(e.starts[first+i+1] - e.starts[first+i])))

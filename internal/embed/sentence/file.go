@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -38,10 +39,27 @@ func Installed(dir string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Open maps the weights in dir. The file is read whole and must have the one digest this package was tested with. What it
-// returns holds the mapping for ever: a program needs one, and vectors may be wanted until its end.
+var (
+	mu     sync.Mutex
+	opened = map[string]*Model{} // by path
+)
+
+// Open maps the weights in dir. The file is read whole once and must have the one digest this package was tested with. A
+// process has one mapping of a file, and holds it until its end: vectors may be wanted until then.
 func Open(dir string) (*Model, error) {
 	path := filepath.Join(dir, FileName)
+	mu.Lock()
+	defer mu.Unlock()
+	m, err := opened[path], error(nil)
+	if m == nil {
+		if m, err = open(path); err == nil {
+			opened[path] = m
+		}
+	}
+	return m, err
+}
+
+func open(path string) (*Model, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: no %s", ErrNotInstalled, path)
