@@ -19,6 +19,7 @@ import (
 // is a restart, on a new one a replacement.
 func (w *world) startIndexer(name, disk string, skew time.Duration) *proc {
 	p := w.newProc(name, true)
+	p.newer = w.newerShare > 0 && w.rng.Float64() < w.newerShare
 	p.skew = skew
 	w.launch(p, disk)
 	return p
@@ -26,6 +27,7 @@ func (w *world) startIndexer(name, disk string, skew time.Duration) *proc {
 
 func (w *world) launch(p *proc, disk string) {
 	r := w.reconciler(p, disk)
+	p.spec = w.spec
 	go func() {
 		defer close(p.done)
 		p.begin()
@@ -41,7 +43,7 @@ func (w *world) reconciler(p *proc, disk string) *reconcile.Reconciler {
 	cfg := w.cfg
 	cfg.Host, cfg.Dir = p.name, filepath.Join(w.dir, disk)
 	r, err := reconcile.New(reconcile.Deps{
-		Objects: p.objects(), Layout: w.layout, Embedder: w.embed, Indexes: recontest.Indexes{Kind: "hnsw"},
+		Objects: p.objects(), Layout: w.layout, Embedder: w.embedder(), Indexes: recontest.Indexes{Kind: "hnsw"},
 		Log: p.logger(), Clock: p.clock(),
 	}, cfg)
 	if err != nil {
@@ -67,6 +69,31 @@ func (w *world) people() *people {
 	p := w.newProc("people", false)
 	p.quiet = true
 	return &people{w: w, o: p.objects(), rng: w.rng}
+}
+
+// ask writes golden.json: one query that fails without a certain record, or nothing that can be asked.
+func (e *people) ask(ctx context.Context) {
+	var data []byte
+	switch e.rng.IntN(4) {
+	case 0:
+		e.unask(ctx)
+		return
+	case 1:
+		data = []byte(`[{"query":"vendor"`)
+	default:
+		data = fmt.Appendf(nil, `[{"query":"vendor","expect":["V-%d"],"k":%d}]`, e.rng.IntN(records), 2*records)
+	}
+	e.w.tallied("fault: golden queries change")
+	if _, err := e.o.Put(ctx, e.w.layout.Golden(), data, store.PutOptions{}); err != nil {
+		e.w.t.Error(err)
+	}
+}
+
+// unask deletes golden.json.
+func (e *people) unask(ctx context.Context) {
+	e.w.mu.Lock()
+	defer e.w.mu.Unlock()
+	_ = e.w.mem.Delete(ctx, e.w.layout.Golden())
 }
 
 // edit changes a few records, and now and then writes something that is no catalogue.
@@ -251,6 +278,7 @@ func (a *operator) pinned(id string) {
 		id = "" // the other may undo it
 	}
 	a.w.state.intent.pin = id
+	a.w.state.acknowledged()
 }
 
 func (a *operator) suspended(v bool) {
@@ -258,6 +286,7 @@ func (a *operator) suspended(v bool) {
 	defer a.w.mu.Unlock()
 	// Without a pointer there is nothing to fence: a first promotion under way may still land.
 	a.w.state.intent.suspended = v && a.w.state.intent.busy <= 1 && a.w.mem.Data(a.w.layout.Pointer()) != nil
+	a.w.state.acknowledged()
 }
 
 // ids of stored snapshots, as `list` would show them.

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -30,11 +30,14 @@ type invariants struct {
 	doomed  map[string]bool   // every id that was ever announced for deletion
 	lost    map[string]bool   // documents that somebody deleted
 	// By snapshot id: its documents, and the lowest and highest generation it was promoted to.
+	order       map[string]int // when it was last promoted
 	documents   map[string][]byte
 	lowest      map[string]int64
 	generations map[string]int64
-	terms       int // leases that were taken so far
-	reign       int // the latest term of a leader that went on to act on an existing pointer
+	terms       int            // leases that were taken so far
+	reign       int            // the latest term of a leader that went on to act on an existing pointer
+	moves       int            // of the pointer
+	copies      map[string]int // old readers' files → the order of the snapshot they are of
 	// Purchases: how often texts may be bought again.
 	allowance int
 }
@@ -44,12 +47,19 @@ type intent struct {
 	suspended bool
 	pin       string
 	busy      int // commands that run
+	since     int // write counter when it was acknowledged
+}
+
+// acknowledged: what operators were told is in force from now on.
+func (s *invariants) acknowledged() {
+	s.intent.since = s.writes
+	s.writes++ // whoever looks from now on looked later
 }
 
 func newInvariants(w *world) invariants {
 	return invariants{
 		w: w, beats: map[string]int{}, valid: map[string]bool{}, damaged: map[string]bool{}, once: map[string]string{},
-		doomed: map[string]bool{}, lost: map[string]bool{}, documents: map[string][]byte{}, lowest: map[string]int64{}, generations: map[string]int64{},
+		doomed: map[string]bool{}, lost: map[string]bool{}, documents: map[string][]byte{}, order: map[string]int{}, copies: map[string]int{}, lowest: map[string]int64{}, generations: map[string]int64{},
 	}
 }
 
@@ -62,22 +72,13 @@ type watched struct {
 	p *proc
 }
 
-func (o *watched) Put(ctx context.Context, key string, data []byte, c store.PutOptions) (store.Info, error) {
-	return o.write(key, data, func() (store.Info, error) { return o.Objects.Put(ctx, key, data, c) })
-}
-
-func (o *watched) PutFile(ctx context.Context, key, path string, c store.PutOptions) (store.Info, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return store.Info{}, err
-	}
-	return o.write(key, data, func() (store.Info, error) { return o.Objects.PutFile(ctx, key, path, c) })
-}
-
 func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.ReadCloser, store.Info, error) {
 	w := o.p.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if key == w.layout.Control() {
+		o.p.looked = w.state.writes
+	}
 	switch {
 	case key == w.layout.GC():
 		o.p.gcSeen, o.p.sees = w.state.writes, false // between a pointer and a control.json only who has no lease reads it
@@ -90,37 +91,12 @@ func (o *watched) Get(ctx context.Context, key string, g store.GetOptions) (io.R
 	return o.Objects.Get(ctx, key, g)
 }
 
-func (o *watched) Delete(ctx context.Context, key string) error {
+// wrote checks what a write changed. w.mu is held.
+func (o *watched) wrote(key string, old, data []byte) {
 	w := o.p.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	existed := w.mem.Data(key) != nil
-	if existed {
-		w.state.deleting(o.p, key)
-	}
-	if err := o.Objects.Delete(ctx, key); err != nil {
-		return err
-	}
-	if existed {
-		w.state.writes++
-		w.note("%s deletes %s", o.p.name, key)
-		w.state.whole(key)
-	}
-	return nil
-}
-
-// write runs put under the world's lock and checks what it changed.
-func (o *watched) write(key string, data []byte, put func() (store.Info, error)) (store.Info, error) {
-	w := o.p.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	old := w.mem.Data(key)
-	info, err := put()
-	if err != nil {
-		return info, err
-	}
 	w.state.writes++
 	w.tally["write"]++
+	w.changed(key)
 	if strings.HasPrefix(key, w.layout.Replicas()) {
 		w.state.beats[key] = w.state.writes
 	} else {
@@ -128,7 +104,14 @@ func (o *watched) write(key string, data []byte, put func() (store.Info, error))
 		w.remember(func() string { return name + " writes " + key + gist(key, data) })
 	}
 	w.state.written(o.p, key, old, data)
-	return info, nil
+}
+
+// takeLook is when the process last looked at control.json, and uses that up: each deletion needs a look of its own.
+// -1: it did not look. w.mu is held.
+func (p *proc) takeLook() int {
+	looked := p.looked
+	p.looked = -1
+	return looked
 }
 
 // gist is the part of a document worth seeing in a trace.
@@ -167,6 +150,9 @@ func keysOf(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 func (s *invariants) written(p *proc, key string, old, data []byte) {
 	l := s.w.layout
+	if shared(l, key) {
+		s.untouched(p, key, old, data)
+	}
 	switch {
 	case key == l.Pointer():
 		s.pointerWritten(p, len(old) == 0, data)
@@ -176,6 +162,8 @@ func (s *invariants) written(p *proc, key string, old, data []byte) {
 		s.gcWritten(p, old, data)
 	case key == l.Status():
 		s.statusWritten(p, old, data)
+	case key == l.Current(snapshot.FileIndex), key == l.Current(snapshot.FilePickle):
+		s.copied(p, key, data)
 	case strings.HasSuffix(key, "/"+snapshot.FileManifest):
 		s.w.tally["check manifest"]++
 		m, _ := decode[store.Manifest](data)
@@ -208,6 +196,7 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 		s.w.violate("%s promoted %s, built from a catalogue that was never valid", p.name, next.ID)
 	}
 	if created && p.indexer && p.term < s.reign {
+		s.promoted(next)
 		s.pointer = next // the one write that nothing fences; the leader's fence follows
 		return
 	}
@@ -219,6 +208,7 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 	if s.generations[next.ID] == 0 {
 		s.lowest[next.ID] = next.Generation
 	}
+	s.promoted(next)
 	s.generations[next.ID] = max(s.generations[next.ID], next.Generation)
 	prev := s.pointer
 	s.pointer = next
@@ -245,12 +235,56 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 		s.w.violate("%s of epoch %d wrote over the pointer though a later term leads", p.name, p.epoch)
 	}
 	if p.indexer && next.ID != prev.ID {
+		s.judged(p, next)
 		if s.intent.suspended {
 			s.w.violate("%s promoted %s while suspended", p.name, next.ID)
 		}
 		if s.intent.pin != "" && next.ID != s.intent.pin {
 			s.w.violate("%s promoted %s while pinned to %s", p.name, next.ID, s.intent.pin)
 		}
+	}
+}
+
+// judged: a leader promotes nothing by itself that the gate holds.
+func (s *invariants) judged(p *proc, next store.Pointer) {
+	s.w.tally["check verdict"]++
+	v, said := decode[store.Verdict](s.w.mem.Data(s.w.layout.Verdict(next.ID)))
+	if !said && next.Gate != nil {
+		v.Result = next.Gate.Result
+	}
+	switch next.Reason {
+	case reconcile.ReasonRestored, reconcile.ReasonPin, reconcile.ReasonRollback, reconcile.ReasonOperator:
+	default:
+		if v.Result != reconcile.VerdictPassed {
+			s.w.violate("%s promoted %s (%s), whose verdict is %q", p.name, next.ID, next.Reason, v.Result)
+		}
+	}
+}
+
+// promoted counts moves of the pointer.
+func (s *invariants) promoted(next store.Pointer) {
+	if s.order[next.ID] == 0 || next.Generation > s.generations[next.ID] {
+		s.moves++
+		s.order[next.ID] = s.moves
+	}
+}
+
+// copied: a copy for old readers is of a snapshot that was promoted, and never of an older promotion than the one that it
+// replaces.
+func (s *invariants) copied(p *proc, key string, data []byte) {
+	s.w.tally["check copies"]++
+	info, _ := s.w.mem.Head(context.Background(), key)
+	id := info.Metadata["snapshot-id"]
+	switch {
+	case s.order[id] == 0:
+		s.w.violate("%s copies %s of %q, which was never promoted", p.name, key, id)
+	case s.order[id] < s.copies[key]:
+		s.w.violate("%s copies %s of %s over that of a later promotion", p.name, key, id)
+	}
+	s.copies[key] = s.order[id]
+	m, _ := decode[store.Manifest](s.w.mem.Data(s.w.layout.Manifest(id)))
+	if f, ok := m.File(snapshot.FilePickle); ok && key == s.w.layout.Current(f.Name) && f.SHA256 != digest(data) && !s.damaged[id] {
+		s.w.violate("%s copies %s of %s, whose bytes are others", p.name, key, id)
 	}
 }
 
@@ -372,8 +406,9 @@ func (s *invariants) announced(p *proc, id string, prev store.GC) {
 }
 
 // deleting: only what was announced goes, and never what is served or pinned.
-func (s *invariants) deleting(p *proc, key string) {
+func (s *invariants) deleting(p *proc, key string, looked int) {
 	s.w.tally["check deletion"]++
+	s.forbidden(p, key, looked)
 	id, _, found := strings.Cut(strings.TrimPrefix(key, s.w.layout.Root()), "/")
 	if _, err := snapshot.ParseID(id); !found || err != nil {
 		if !strings.HasPrefix(key, s.w.layout.Ledger()) && !strings.HasPrefix(key, s.w.layout.Replicas()) &&
@@ -403,10 +438,22 @@ func (s *invariants) deleting(p *proc, key string) {
 	}
 }
 
+// forbidden: who suspended or pinned, and was told so, finds that nothing is deleted by anybody who looked at
+// control.json after that, and nothing at all without a look.
+func (s *invariants) forbidden(p *proc, key string, looked int) {
+	if s.intent.pin == "" && !s.intent.suspended || strings.HasPrefix(key, s.w.layout.Probe("")) {
+		return
+	}
+	s.w.tally["check intent"]++
+	if looked < 0 || looked > s.intent.since {
+		s.w.violate("%s deletes %s while suspended (%v) or pinned (%q)", p.name, key, s.intent.suspended, s.intent.pin)
+	}
+}
+
 // purchases: texts bought again are at most those in flight or not yet flushed when something was interrupted.
 func (s *invariants) purchases() {
 	s.w.tally["check purchases"]++
-	if again := s.w.embed.Again(); again > s.allowance {
+	if again := s.w.again(); again > s.allowance {
 		s.w.violate("%d texts were bought again, %d were in flight or unflushed at interruptions", again, s.allowance)
 	}
 }

@@ -55,18 +55,13 @@ type schedule struct {
 	disks    []string
 	replicas []*replica
 	servers  []*realServer
+	takeBack []func() // what a later release wrote
 	n        int
 }
 
 func (s *schedule) play(o options) {
 	w, rng := s.w, s.w.rng
-	w.chaos = chaos{
-		before: []float64{0, .01, .05}[rng.IntN(3)], after: []float64{0, .01, .05}[rng.IntN(3)],
-		denied: []float64{0, 0, .01}[rng.IntN(3)], slow: []float64{0, .02, .1}[rng.IntN(3)], maxDelay: time.Duration(1+rng.IntN(20)) * time.Second,
-	}
-	if rng.IntN(4) == 0 {
-		w.cfg.RetainGrace = time.Duration(2+rng.IntN(8)) * time.Second
-	}
+	s.weather()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.people.store(ctx)
@@ -127,9 +122,17 @@ func (s *schedule) addServer() {
 // event is one thing that goes wrong or is asked for.
 func (s *schedule) event(ctx context.Context) {
 	rng := s.w.rng
-	switch rng.IntN(16) {
+	switch rng.IntN(18) {
 	case 0, 1, 2, 3, 4:
 		s.people.edit(ctx)
+	case 16:
+		if rng.IntN(2) == 0 {
+			s.deploySpec()
+		} else {
+			s.people.ask(ctx)
+		}
+	case 17:
+		s.laterFormat()
 	case 5:
 		s.people.revert(ctx)
 	case 6, 7, 8:
@@ -311,6 +314,9 @@ func (s *schedule) calm(ctx context.Context) {
 		p.crashAt, p.stopAt = -1, -1
 	}
 	w.note("calm")
+	for _, back := range s.takeBack {
+		back()
+	}
 	w.mu.Unlock()
 	if bad {
 		return
@@ -324,6 +330,11 @@ func (s *schedule) calm(ctx context.Context) {
 	}
 	for _, r := range s.servers {
 		r.cont()
+	}
+	for _, p := range s.indexers { // a deploy comes to its end
+		if p.spec != w.spec {
+			p.kill()
+		}
 	}
 	s.reap()
 	want := s.wanted(ctx)
@@ -345,11 +356,14 @@ func (s *schedule) calm(ctx context.Context) {
 		}
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.tally["check convergence"]++
 	w.state.purchases()
 	if why != "" {
 		w.violate("did not converge: %s", why)
+	}
+	w.mu.Unlock()
+	if why == "" {
+		s.rest(ctx, want)
 	}
 }
 
@@ -367,6 +381,11 @@ func (s *schedule) wanted(ctx context.Context) string {
 	if stays {
 		return now
 	}
+	if w.rng.IntN(2) == 0 {
+		s.people.unask(ctx)
+	} else {
+		_, _ = s.people.o.Put(ctx, w.layout.Golden(), []byte(`[{"query":"vendor","expect":["V-1"],"k":16}]`), store.PutOptions{})
+	}
 	return s.people.complete(ctx)
 }
 
@@ -376,12 +395,21 @@ func (s *schedule) unsettled(want string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ptr, ok := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
-	if !ok || ptr.Source.SHA256 != want {
+	held := w.held(want)
+	if len(w.mem.Data(w.layout.Pointer())) == 0 && held {
+		return "" // a first candidate
+	}
+	if !ok || ptr.Source.SHA256 != want && !held {
 		return fmt.Sprintf("the pointer names %s of another catalogue", ptr.ID)
 	}
-	info, err := w.mem.Head(context.Background(), w.layout.Current(snapshot.FileIndex))
-	if err != nil || info.Metadata["snapshot-id"] != ptr.ID {
-		return fmt.Sprintf("current/index.faiss is of %q", info.Metadata["snapshot-id"])
+	if ptr.Spec.Embedding.Version != w.cfg.Embedding.Version && !held {
+		return fmt.Sprintf("the pointer names %s of another spec", ptr.ID)
+	}
+	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
+		info, err := w.mem.Head(context.Background(), w.layout.Current(name))
+		if err != nil || info.Metadata["snapshot-id"] != ptr.ID {
+			return fmt.Sprintf("current/%s is of %q", name, info.Metadata["snapshot-id"])
+		}
 	}
 	for _, r := range s.replicas {
 		if r.dead {
@@ -395,6 +423,10 @@ func (s *schedule) unsettled(want string) string {
 		if id := r.served(); id != ptr.ID && !r.dead {
 			return fmt.Sprintf("%s answers from %s, the pointer names %s", r.name, id, ptr.ID)
 		}
+	}
+	if held {
+		w.tally["fault: candidate held to the end"]++
+		return ""
 	}
 	st, _ := decode[store.Status](w.mem.Data(w.layout.Status()))
 	for _, c := range st.Conditions {

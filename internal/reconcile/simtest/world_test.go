@@ -35,10 +35,14 @@ type world struct {
 	layout store.Layout
 	cfg    reconcile.Config
 	embed  *recontest.Embedder
-	dir    string // local disks of all processes
+	embeds []*recontest.Embedder // of each spec after the first
+	dir    string                // local disks of all processes
 	start  time.Time
 	chaos  chaos
 	mutate mutation
+	spec   int // how often it changed
+
+	newerShare float64 // of the indexers
 
 	mu     sync.Mutex
 	trace  []event // the last ones, for a failing seed
@@ -48,12 +52,8 @@ type world struct {
 	tally  map[string]int // faults injected and checks made, for the table
 	calm   bool           // no more faults
 	traced bool           // the trace is wanted though nothing broke, with every call
-}
 
-// chaos is how rough the store is. Probabilities are per call.
-type chaos struct {
-	before, after, slow, denied float64
-	maxDelay                    time.Duration
+	versions map[string][]version // what was stored under each key of late
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
@@ -72,7 +72,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), mem: storetest.NewMem(nil),
 		layout: store.NewLayout(prefix, ""), cfg: cfg, embed: &recontest.Embedder{Dims: dims}, dir: dir,
-		start: time.Now(), procs: map[string]*proc{}, tally: map[string]int{},
+		start: time.Now(), procs: map[string]*proc{}, tally: map[string]int{}, versions: map[string][]version{},
 	}
 	w.state = newInvariants(w)
 	return w
@@ -84,6 +84,32 @@ func memoryDir() string {
 		return "/dev/shm"
 	}
 	return ""
+}
+
+// embedder of the current spec.
+func (w *world) embedder() *recontest.Embedder {
+	if w.spec == 0 {
+		return w.embed
+	}
+	return w.embeds[w.spec-1]
+}
+
+// again is how many texts were bought again with one spec.
+func (w *world) again() int {
+	n := w.embed.Again()
+	for _, e := range w.embeds {
+		n += e.Again()
+	}
+	return n
+}
+
+// bought is how many texts were bought.
+func (w *world) bought() int {
+	n := w.embed.Bought()
+	for _, e := range w.embeds {
+		n += e.Bought()
+	}
+	return n
 }
 
 func (w *world) close() { os.RemoveAll(w.dir) }
@@ -163,14 +189,17 @@ type proc struct {
 	term    int   // the count of that lease
 	sees    bool  // a pointer, when it last read it
 	gcSeen  int   // write counter when it last read gc.json
+	looked  int   // write counter when it last read control.json, -1 after a deletion
 	quiet   bool  // no faults for this process
+	newer   bool  // of a later release
+	spec    int   // that it builds by
 }
 
 func (w *world) newProc(name string, indexer bool) *proc {
 	ctx, kill := context.WithCancel(context.Background())
 	p := &proc{
 		w: w, name: name, indexer: indexer, ctx: ctx, kill: kill, done: make(chan struct{}),
-		perKey: map[string]int{}, crashAt: -1, stopAt: -1,
+		perKey: map[string]int{}, crashAt: -1, stopAt: -1, looked: -1,
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,6 +232,9 @@ func (p *proc) clock() reconcile.Clock {
 // objects is the store as this process sees it.
 func (p *proc) objects() store.Objects {
 	var o store.Objects = &watched{Objects: p.w.mem, p: p}
+	if p.newer {
+		o = newerRelease(p, o)
+	}
 	if p.w.mutate != nil {
 		o = p.w.mutate(p, o)
 	}
