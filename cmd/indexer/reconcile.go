@@ -56,6 +56,9 @@ func printPlan(w io.Writer, p reconcile.PlanReport) {
 	row(w, "removed", p.Removed)
 	row(w, "unchanged", p.Unchanged)
 	row(w, "to embed", fmt.Sprintf("%d texts, about %d tokens", p.Texts, p.Tokens))
+	if p.Questions > 0 {
+		row(w, "to calibrate", fmt.Sprintf("%d short questions, once for this model", p.Questions))
+	}
 	row(w, "reused", fmt.Sprintf("%d texts", p.Reused))
 	row(w, "cost", fmt.Sprintf("about $%.4f", p.Cost))
 	if p.Budget > 0 {

@@ -112,12 +112,34 @@ func runEnd(text []rune, i int) int {
 // documentTerms calls emit with the terms of a folded text, repeats included: words of writing with spaces, joined
 // words too where a code is written with hyphens (ax-200: ax, 200, ax200), and of Japanese every two neighbouring
 // characters and every kanji.
-func documentTerms(text []rune, emit func(uint64)) { terms(text, true, emit) }
+func documentTerms(text []rune, emit func(uint64)) {
+	terms(text, true, func(term []rune) { emit(hash(term)) })
+}
 
-// queryTerms is documentTerms for a question: single kanji only where they stand alone, because pairs say more.
-func queryTerms(text []rune, emit func(uint64)) { terms(text, false, emit) }
+// queryTerms is documentTerms for a question: single kanji only where they stand alone, because pairs say more, and each
+// term with what it counts: hiragana beside other characters is mostly grammar.
+func queryTerms(text []rune, emit func(h uint64, gain float64)) {
+	terms(text, false, func(term []rune) { emit(hash(term), gainOf(term)) })
+}
 
-func terms(text []rune, singles bool, emit func(uint64)) {
+// gainOf is what a term of a question counts.
+func gainOf(term []rune) float64 {
+	spelled := 0
+	for _, r := range term {
+		if scriptOf(r) == hiragana {
+			spelled++
+		}
+	}
+	switch {
+	case spelled == 0:
+		return 1
+	case spelled < len(term):
+		return mixedGain
+	}
+	return kanaGain
+}
+
+func terms(text []rune, singles bool, emit func(term []rune)) {
 	for i := 0; i < len(text); {
 		if scriptOf(text[i]) == gap {
 			i++
@@ -125,9 +147,9 @@ func terms(text []rune, singles bool, emit func(uint64)) {
 		}
 		end := runEnd(text, i)
 		if scriptOf(text[i]) == spaced {
-			emit(hash(text[i:end]))
+			emit(text[i:end])
 			if joined := codeAt(text, i, end); joined != nil {
-				emit(hash(joined))
+				emit(joined)
 			}
 		} else {
 			pairs(text[i:end], singles || end-i == 1, emit)
@@ -136,13 +158,13 @@ func terms(text []rune, singles bool, emit func(uint64)) {
 	}
 }
 
-func pairs(run []rune, singles bool, emit func(uint64)) {
+func pairs(run []rune, singles bool, emit func(term []rune)) {
 	for i := range run {
 		if singles && (scriptOf(run[i]) == han || len(run) == 1) {
-			emit(hash(run[i : i+1]))
+			emit(run[i : i+1])
 		}
 		if i+2 <= len(run) {
-			emit(hash(run[i : i+2]))
+			emit(run[i : i+2])
 		}
 	}
 }

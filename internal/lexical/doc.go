@@ -9,8 +9,6 @@
 // れいとうそうこ and "reitou souko" find 冷凍倉庫. A word that no record holds is taken for one that is a slip of the pen
 // away, and English words are compared by their stems, too.
 //
-// Fuse merges such a ranking with one by meaning.
-//
 // # Why not a search library
 //
 // bleve v2.6.3 (cjk analyzer, no stored fields, scorch) was measured against this package on the same 20,000 records

@@ -45,7 +45,7 @@ func TestSpellingsOfOneSoundAreOne(t *testing.T) {
 func TestEnglishIsFoundInOtherForms(t *testing.T) {
 	x := built(t, nil, "temperature monitoring for cold chains", "monitored by batteries", "invoice")
 	for query, want := range map[string]int{"monitors": 2, "chain": 1, "battery": 1, "invoices": 1, "invoicing": 1, "monitor": 2} {
-		if pos, _ := x.Search(query, 10, nil); len(pos) != want {
+		if pos, _, _ := x.Search(query, 10, nil); len(pos) != want {
 			t.Errorf("%s finds %v, want %d records", query, pos, want)
 		}
 	}
@@ -58,7 +58,7 @@ func TestOnlyUnknownWordsAreTakenForSlips(t *testing.T) {
 		"クラウド": {0}, "クラウン": {1}, "acounting": {0}, "accuonting": {0}, "accoumting": {0}, "accountings": {0},
 		"counting": {1}, "ハードウア": {2}, "ハドウエア": {2}, "ab13": nil, "model13": nil, "xcounting": {1}, "accntng": nil,
 	} {
-		pos, _ := x.Search(query, 1, nil)
+		pos, _, _ := x.Search(query, 1, nil)
 		if !slices.Equal(pos, want) {
 			t.Errorf("%s finds %v, want %v", query, pos, want)
 		}
@@ -82,7 +82,7 @@ func TestRecordsAreFoundByHowTheySound(t *testing.T) {
 		"そうこ": {0, 1}, "ソーコ": {0, 1}, "souko": {0, 1}, "おんど": {0}, "souko ondo": {0, 1}, "tokyo": {1}, "toukyou": {2},
 		"おん": {0}, "どこ": nil, "倉庫がそうこ": {0, 1},
 	} {
-		pos, _ := x.Search(query, 10, nil)
+		pos, _, _ := x.Search(query, 10, nil)
 		slices.Sort(pos)
 		if !slices.Equal(pos, want) {
 			t.Errorf("%s finds %v, want %v", query, pos, want)

@@ -25,8 +25,8 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 	if len(exact) == 0 {
 		exact = x.named(compact([]rune(withoutForm(strings.TrimSpace(string(text))))))
 	}
-	if kana := x.heardQuery(text); len(exact) == 0 && len(kana) >= minHeard {
-		exact = x.named(loose([]rune{heardMark}, kana))
+	if len(exact) == 0 {
+		exact = x.named(x.heardName(text))
 	}
 	for _, n := range exact {
 		t.add(n.pos, exactBonus)
@@ -67,7 +67,7 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 // terms is in hardly any other record. コールドアイ is, 在庫管理 is not.
 func (x *Index) distinctive(span []rune, namesakes int) bool {
 	rare := false
-	queryTerms(span, func(h uint64) {
+	queryTerms(span, func(h uint64, _ float64) {
 		if at, ok := slices.BinarySearch(x.terms, h&^1); ok && int(x.df[at]) <= 2*namesakes {
 			rare = true
 		}

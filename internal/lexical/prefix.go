@@ -114,8 +114,8 @@ func (x *Index) begun(text []rune) map[uint32]float32 {
 		x.names.beginning(katakana, x.n, found)
 		x.names.beginning(inKatakana+katakana, x.n, found)
 	}
-	if kana := x.heardQuery(text); len(found) == 0 && len(kana) >= minHeard {
-		x.names.beginning(string(loose([]rune{heardMark}, kana)), x.n, found)
+	if sound := x.heardName(text); len(found) == 0 && sound != nil {
+		x.names.beginning(string(sound), x.n, found)
 	}
 	if len(found) > maxPrefixed {
 		return nil

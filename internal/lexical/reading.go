@@ -175,6 +175,14 @@ func (x *Index) heardQuery(text []rune) []rune {
 	return out
 }
 
+// heardName is a question as names are heard, nil when it is not typed so or says less than minHeard sounds: ああああ is one.
+func (x *Index) heardName(text []rune) []rune {
+	if sound := loose([]rune{heardMark}, x.heardQuery(text)); len(sound)-1 >= minHeard {
+		return sound
+	}
+	return nil
+}
+
 // heardWords calls emit with the words that are heard in kana, cut so that the longest fit.
 func (x *Index) heardWords(kana []rune, emit func(uint64)) {
 	type cut struct {

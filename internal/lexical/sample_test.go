@@ -1,8 +1,10 @@
 package lexical_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
+	"github.com/taksuehiro/vectorstore/internal/relevance"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
@@ -28,6 +31,7 @@ type collection struct {
 	index    *lexical.Index
 	embedder *embed.Local
 	rows     [][]float32
+	curve    snapshot.Curve
 
 	queries, heldout, exact []question
 }
@@ -63,6 +67,11 @@ func sample(t testing.TB) *collection {
 	if err := json.Unmarshal(data, &q); err != nil {
 		t.Fatal(err)
 	}
+	var best []float64
+	for _, q := range relevance.OffTopic {
+		best = append(best, slices.Max(c.cosines(t, q)))
+	}
+	c.curve, _ = relevance.NewCurve(best)
 	c.queries, c.heldout, c.exact = q.Queries, q.Heldout, q.Exact
 	return c
 }
@@ -82,33 +91,53 @@ func (c *collection) vector(t testing.TB, text string) []float32 {
 	return v
 }
 
-// semantic is an exact search by cosine.
-func (c *collection) semantic(t testing.TB, query string, k int) []int64 {
+// cosines are those of a query to all records.
+func (c *collection) cosines(t testing.TB, query string) []float64 {
 	v := c.vector(t, query)
-	scores := make([]float64, len(c.rows))
-	order := make([]int64, len(c.rows))
+	out := make([]float64, len(c.rows))
 	for i, row := range c.rows {
-		order[i] = int64(i)
 		for d := range row {
-			scores[i] += float64(row[d]) * float64(v[d])
+			out[i] += float64(row[d]) * float64(v[d])
 		}
 	}
-	slices.SortStableFunc(order, func(a, b int64) int {
-		switch {
-		case scores[a] > scores[b]:
-			return -1
-		case scores[a] < scores[b]:
-			return 1
-		}
-		return 0
-	})
+	return out
+}
+
+// semantic is an exact search by cosine.
+func (c *collection) semantic(t testing.TB, query string, k int) []int64 {
+	scores := c.cosines(t, query)
+	order := make([]int64, len(c.rows))
+	for i := range order {
+		order[i] = int64(i)
+	}
+	slices.SortStableFunc(order, func(a, b int64) int { return cmp.Compare(scores[b], scores[a]) })
 	return order[:min(k, len(order))]
 }
 
+// hybrid ranks all records by both.
 func (c *collection) hybrid(t testing.TB, query string) []int64 {
-	words, scores := c.index.Search(query, 50, nil)
-	pos, _ := lexical.Fuse(10, c.semantic(t, query, 50), words, scores)
-	return pos
+	cosines := c.cosines(t, query)
+	records := make([]relevance.Record, len(c.rows))
+	q := relevance.Question{Curve: c.curve, Embedded: true}
+	var squares float64
+	for i, cosine := range cosines {
+		records[i] = relevance.Record{Pos: i, Cosine: cosine, Embedded: true}
+		q.Mean += cosine / float64(len(cosines))
+		squares += cosine * cosine / float64(len(cosines))
+	}
+	q.Spread = math.Sqrt(squares - q.Mean*q.Mean)
+	pos, scores, reach := c.index.Search(query, 50, nil)
+	q.Reach = reach
+	for i, p := range pos {
+		names, share := lexical.Split(scores[i])
+		records[p].Tier, records[p].Words = relevance.Tier(names), float64(share)
+	}
+	relevance.Rank(q, records)
+	out := make([]int64, 10)
+	for i := range out {
+		out[i] = int64(records[i].Pos)
+	}
+	return out
 }
 
 // rank is where one of the expected ids stands, from 1; 0 when it is not there.
@@ -128,7 +157,7 @@ func TestSampleQuestionsFindTheirVendors(t *testing.T) {
 	} {
 		hits := map[string]int{}
 		for _, q := range tt.questions {
-			words, _ := c.index.Search(q.Query, 10, nil)
+			words, _, _ := c.index.Search(q.Query, 10, nil)
 			for mode, pos := range map[string][]int64{"lexical": words, "semantic": c.semantic(t, q.Query, 10), "hybrid": c.hybrid(t, q.Query)} {
 				if r := c.rank(pos, q.Expect); r >= 1 && r <= 3 {
 					hits[mode]++
@@ -149,7 +178,7 @@ func TestExactNamesAndCodesComeFirst(t *testing.T) {
 	c := sample(t)
 	check := func(query string, expect ...string) {
 		t.Helper()
-		words, _ := c.index.Search(query, 10, nil)
+		words, _, _ := c.index.Search(query, 10, nil)
 		if r := c.rank(words, expect); r != 1 {
 			t.Errorf("lexical: %q finds %v at %d", query, expect, r)
 		}
@@ -177,7 +206,7 @@ func TestNamesWithinAQuestionLeadByWords(t *testing.T) {
 	for i, w := range c.words {
 		for _, name := range append(w.Keywords, w.Name) {
 			query := name + "の導入費用と実績を教えて"
-			words, _ := c.index.Search(query, 3, nil)
+			words, _, _ := c.index.Search(query, 3, nil)
 			if r := c.rank(words, []string{c.records[i].ID}); r != 1 {
 				t.Errorf("%q finds %s at %d by words", query, c.records[i].ID, r)
 			}
@@ -201,7 +230,7 @@ func TestBeginningsOfNamesComeFirst(t *testing.T) {
 				continue
 			}
 			asked++
-			words, _ := c.index.Search(prefix, 10, nil)
+			words, _, _ := c.index.Search(prefix, 10, nil)
 			if r := c.rank(words, []string{c.records[i].ID}); r != 1 {
 				t.Errorf("lexical: %q finds %s at %d", prefix, w.Name, r)
 			}
@@ -232,7 +261,7 @@ func TestSpellingsFindTheirVendors(t *testing.T) {
 	asked, first, third := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, q := range questions {
 		asked[q.Kind]++
-		pos, _ := c.index.Search(q.Query, 10, nil)
+		pos, _, _ := c.index.Search(q.Query, 10, nil)
 		r := c.rank(pos, q.Expect)
 		if r == 1 {
 			first[q.Kind]++

@@ -33,26 +33,38 @@ const (
 	prefixBonus = 2
 	exactBonus  = 3
 
+	mixedGain = 0.5
+	kanaGain  = 0.2
+
 	// commonShare is how far towards 1 a name within the query moves a score when its words are too common to
 	// mean that record, times its share of the query.
 	commonShare = 0.5
 )
 
 // Search returns the positions of at most k records that share terms with the query, best first and at equal score
-// in catalogue order, and their scores: BM25 as a share of what the query could reach, below 1; from 1 when a name or
-// keyword of the record stands in the query and is distinctive; from 2 when its name begins with the query and few names
-// do; from 3 exactly when a name or keyword is the whole query, up to case, width, kana, punctuation and legal form.
-// allow, when not nil, says which positions may be returned.
-func (x *Index) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32) {
+// in catalogue order, and their scores: BM25 as a share of what the query could reach if all of its words were in a
+// record, below 1; from 1 when a name or keyword of the record stands in the query and is distinctive; from 2 when its name
+// begins with the query and few names do; from 3 exactly when a name or keyword is the whole query, up to case, width,
+// kana, punctuation and legal form. reach is what the query could reach, in words that no record holds: how much there is
+// to know. allow, when not nil, says which positions may be returned.
+func (x *Index) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, reach float64) {
 	if k <= 0 || x.n == 0 {
-		return nil, nil
+		return nil, nil, 0
 	}
 	text := foldQuery(query)
 	t := x.tallies.take(x.n)
 	defer x.tallies.put(t)
-	x.tally(t, text)
+	reach = x.tally(t, text)
 	x.tallyNames(t, text)
-	return t.best(k, allow)
+	pos, scores = t.best(k, allow)
+	return pos, scores, reach
+}
+
+// Split takes the score of a record apart: how its names answer (0 not at all, 1 one stands in the query, 2 one begins
+// with it, 3 one is the query), and the share of the query that its words are.
+func Split(score float32) (names int, share float32) {
+	names = min(int(score), exactBonus)
+	return names, min(score-float32(names), 1)
 }
 
 // foldQuery folds at most maxQueryRunes characters.
@@ -76,48 +88,64 @@ type wanted struct {
 	idf float64
 }
 
-// tally adds the BM25 scores of the query's terms.
-func (x *Index) tally(t *tally, text []rune) {
-	terms := x.wanted(text)
-	var reach float64
+// tally adds the BM25 scores of the query's terms and returns what they could reach.
+func (x *Index) tally(t *tally, text []rune) float64 {
+	terms, reach := x.wanted(text)
 	for _, w := range terms {
 		reach += w.idf * (k1 + 1)
 	}
 	read := 0
 	for i, w := range terms {
 		if read += int(x.df[w.at]); i > 0 && read > maxPostings {
-			return
+			break
 		}
 		x.tallyTerm(t, w, reach)
 	}
+	return reach / (x.idf(0) * (k1 + 1))
 }
 
-// wanted finds the query's terms that occur in records, rarest first.
-func (x *Index) wanted(text []rune) []wanted {
-	var out []wanted
+// wanted finds the query's terms that occur in records, rarest first. missed is what its other terms would reach if they
+// did: the more of a question no record knows, the less the rest of it means. Terms that stand for how words sound, are
+// stemmed or mistyped make up for those that are not there as they are written.
+func (x *Index) wanted(text []rune) (out []wanted, missed float64) {
 	gain := 1.0
-	want := func(h uint64) {
-		if at, ok := slices.BinarySearch(x.terms, h&^1); ok {
-			df := float64(x.df[at])
-			out = append(out, wanted{at, gain * math.Log(1+(float64(x.n)-df+0.5)/(df+0.5))})
+	want := func(h uint64) bool {
+		at, ok := slices.BinarySearch(x.terms, h&^1)
+		if ok {
+			out = append(out, wanted{at, gain * x.idf(float64(x.df[at]))})
 		}
+		return ok
 	}
-	queryTerms(text, want)
-	stems(text, want)
+	unknown := make(map[uint64]bool)
+	queryTerms(text, func(h uint64, g float64) {
+		if gain = g; !want(h) && !unknown[h] {
+			unknown[h] = true
+			missed += gain * x.idf(0) * (k1 + 1)
+		}
+	})
+	asWritten := len(out)
+	gain = 1
+	meant := func(h uint64) { want(h) }
+	stems(text, meant)
 	if kana := x.heardQuery(text); kana != nil {
-		x.heardWords(kana, want)
+		x.heardWords(kana, meant)
 	}
 	gain = typoGain
-	x.mistyped(text, want)
+	x.mistyped(text, meant)
+	for _, w := range out[asWritten:] {
+		missed = max(0, missed-w.idf*(k1+1))
+	}
 	slices.SortFunc(out, func(p, q wanted) int {
 		if c := cmp.Compare(x.df[p.at], x.df[q.at]); c != 0 {
 			return c
 		}
-		return p.at - q.at
+		return cmp.Or(p.at-q.at, cmp.Compare(q.idf, p.idf))
 	})
 	out = slices.CompactFunc(out, func(p, q wanted) bool { return p.at == q.at })
-	return out[:min(len(out), maxQueryTerms)]
+	return out[:min(len(out), maxQueryTerms)], missed
 }
+
+func (x *Index) idf(df float64) float64 { return math.Log(1 + (float64(x.n)-df+0.5)/(df+0.5)) }
 
 func (x *Index) tallyTerm(t *tally, w wanted, reach float64) {
 	var from uint64

@@ -3,6 +3,7 @@ package lexical
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func FuzzArrays(f *testing.F) {
 			return
 		}
 		for _, query := range []string{"冷凍倉庫の温度", "コールドアイ", "CE-200", "橋"} {
-			pos, _ := damaged.Search(query, 5, nil)
+			pos, _, _ := damaged.Search(query, 5, nil)
 			for _, p := range pos {
 				if p < 0 || p > 2 {
 					t.Fatalf("%q found position %d", query, p)
@@ -95,13 +96,13 @@ func TestWordsAreFoundInAnySpelling(t *testing.T) {
 		"倉庫": 0, "温度": 0, "凍": 0, "ax-200": 1, "AX200": 1, "ax 200": 1, "cloud": 1, "バックアップ": 2, "サーバ": 2,
 		"橋": 3, "ひび": 3, "ミノリ": 4, "straße": 5, "ПРИВЕТ": 5,
 	} {
-		pos, scores := x.Search(query, 3, nil)
+		pos, scores, _ := x.Search(query, 3, nil)
 		if len(pos) == 0 || pos[0] != want || scores[0] <= 0 {
 			t.Errorf("%q finds %v, want %d first", query, pos, want)
 		}
 	}
 	for _, query := range []string{"", " 、。", "zzz", "庫倉", "\xff\xfe"} {
-		if pos, _ := x.Search(query, 3, nil); len(pos) != 0 {
+		if pos, _, _ := x.Search(query, 3, nil); len(pos) != 0 {
 			t.Errorf("%q finds %v, want nothing", query, pos)
 		}
 	}
@@ -121,7 +122,7 @@ func TestExactNamesScoreThreeOrMore(t *testing.T) {
 		{"カギラボ", 0, true}, {"株式会社カギラボ", 0, true}, {"カギラボ株式会社", 0, true}, {"㈱カギラボ", 0, true}, {" かぎらぼ ", 0, true},
 		{"v060", 0, true}, {"Ｖ－０６０", 0, true}, {"acme tools", 2, true}, {"ACME TOOLS, INC.", 2, true}, {"カギラボ 扉", 0, false}, {"tools", 2, false},
 	} {
-		pos, scores := x.Search(tt.query, 3, nil)
+		pos, scores, _ := x.Search(tt.query, 3, nil)
 		if len(pos) == 0 || pos[0] != tt.want || (scores[0] >= exactBonus) != tt.exact {
 			t.Errorf("%q finds %v with %v, want %d first, exact %v", tt.query, pos, scores, tt.want, tt.exact)
 		}
@@ -133,7 +134,7 @@ func TestAWholeNameInTheQueryBeatsAPartOfOne(t *testing.T) {
 		snapshot.Words{Name: "甲社", Text: "計器", Keywords: []string{"温度ナビ計"}},
 		snapshot.Words{Name: "乙社", Text: "計器", Keywords: []string{"温度ナビ", "計"}}, // the same terms
 	)...)
-	pos, scores := x.Search("温度ナビの費用", 2, nil)
+	pos, scores, _ := x.Search("温度ナビの費用", 2, nil)
 	if !slices.Equal(pos, []int64{31, 30}) || scores[0] < 1 || scores[0] >= 2 || scores[1] >= 1 {
 		t.Errorf("positions %v, scores %v; want 31 first, from 1 to 2, and 30 below 1", pos, scores)
 	}
@@ -142,28 +143,28 @@ func TestAWholeNameInTheQueryBeatsAPartOfOne(t *testing.T) {
 func TestANameOfCommonWordsIsNoName(t *testing.T) {
 	fields := texts(slices.Repeat([]string{"在庫管理と倉庫管理、庫管"}, 10)...)
 	x := build(t, append(fields, snapshot.Words{Name: "甲社", Text: "帳票", Keywords: []string{"在庫管理"}})...)
-	if _, scores := x.Search("在庫管理が得意な会社", 1, nil); scores[0] >= 1 {
+	if _, scores, _ := x.Search("在庫管理が得意な会社", 1, nil); scores[0] >= 1 {
 		t.Errorf("scores %v, want below 1", scores)
 	}
-	if pos, scores := x.Search("在庫管理", 1, nil); pos[0] != 10 || scores[0] < exactBonus {
+	if pos, scores, _ := x.Search("在庫管理", 1, nil); pos[0] != 10 || scores[0] < exactBonus {
 		t.Errorf("the name as the whole query finds %v with %v, want 10 with 3 or more", pos, scores)
 	}
 }
 
 func TestAllowIsAllThatIsReturned(t *testing.T) {
 	x := build(t, texts("倉庫", "倉庫 倉庫", "倉庫 監視", "監視")...)
-	pos, _ := x.Search("倉庫", 10, roaring.BitmapOf(2, 3))
+	pos, _, _ := x.Search("倉庫", 10, roaring.BitmapOf(2, 3))
 	if !slices.Equal(pos, []int64{2}) {
 		t.Errorf("positions %v, want [2]", pos)
 	}
-	if pos, _ := x.Search("倉庫", 10, roaring.New()); len(pos) != 0 {
+	if pos, _, _ := x.Search("倉庫", 10, roaring.New()); len(pos) != 0 {
 		t.Errorf("positions %v of an empty bitmap", pos)
 	}
 }
 
 func TestEqualScoresAreInCatalogueOrder(t *testing.T) {
 	x := build(t, texts(slices.Repeat([]string{"倉庫"}, 50)...)...)
-	pos, _ := x.Search("倉庫", 10, nil)
+	pos, _, _ := x.Search("倉庫", 10, nil)
 	if !slices.Equal(pos, []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {
 		t.Errorf("positions %v", pos)
 	}
@@ -171,12 +172,12 @@ func TestEqualScoresAreInCatalogueOrder(t *testing.T) {
 
 func TestNothingIsFoundInNothing(t *testing.T) {
 	x := build(t)
-	if pos, scores := x.Search("倉庫", 5, nil); len(pos)+len(scores) != 0 {
+	if pos, scores, _ := x.Search("倉庫", 5, nil); len(pos)+len(scores) != 0 {
 		t.Errorf("%v, %v", pos, scores)
 	}
 	y := build(t, texts("倉庫")...)
 	for _, k := range []int{0, -1} {
-		if pos, _ := y.Search("倉庫", k, nil); len(pos) != 0 {
+		if pos, _, _ := y.Search("倉庫", k, nil); len(pos) != 0 {
 			t.Errorf("k = %d finds %v", k, pos)
 		}
 	}
@@ -213,25 +214,35 @@ func naive(x *Index, fields []snapshot.Words, query string) map[int64]float64 {
 	}
 	mean := max(total/n, 1)
 	terms := make(map[uint64]float64) // what each counts
-	want := func(h uint64) { terms[h&^1] = 1 }
-	x.mistyped(fold(nil, query), func(h uint64) { terms[h&^1] = typoGain })
+	want := func(h uint64, gain float64) { terms[h&^1] = max(terms[h&^1], gain) }
+	idf := func(df float64) float64 { return math.Log(1 + (n-df+0.5)/(df+0.5)) }
+	var reach, missed float64
 	queryTerms(fold(nil, query), want)
-	stems(fold(nil, query), want)
-	if kana := x.heardQuery(fold(nil, query)); kana != nil {
-		x.heardWords(kana, want) // how a question is cut is tested by itself, as what slips may mean
+	maps.DeleteFunc(terms, func(h uint64, gain float64) bool {
+		if df[h] == 0 {
+			missed += gain * idf(0) * (k1 + 1)
+		}
+		return df[h] == 0
+	})
+	meant := func(h uint64, gain float64) {
+		if df[h&^1] > 0 {
+			missed = max(0, missed-gain*idf(df[h&^1])*(k1+1))
+			want(h, gain)
+		}
 	}
-	var reach float64
+	stems(fold(nil, query), func(h uint64) { meant(h, 1) })
+	if kana := x.heardQuery(fold(nil, query)); kana != nil {
+		x.heardWords(kana, func(h uint64) { meant(h, 1) }) // how a question is cut is tested by itself, as what slips may mean
+	}
+	x.mistyped(fold(nil, query), func(h uint64) { meant(h, typoGain) })
+	reach = missed
 	out := make(map[int64]float64)
 	for h, gain := range terms {
-		if df[h] == 0 {
-			continue
-		}
-		idf := gain * math.Log(1+(n-df[h]+0.5)/(df[h]+0.5))
-		reach += idf * (k1 + 1)
+		reach += gain * idf(df[h]) * (k1 + 1)
 		for i := range fields {
 			if tf := tfs[i][h]; tf > 0 {
 				tf = float64(frequencies[frequencyClass(int(tf))])
-				out[int64(i)] += idf * tf * (k1 + 1) / (tf + k1*(1-b+b*lengths[i]/mean))
+				out[int64(i)] += gain * idf(df[h]) * tf * (k1 + 1) / (tf + k1*(1-b+b*lengths[i]/mean))
 			}
 		}
 	}
@@ -257,7 +268,7 @@ func TestScoresAreThoseOfBM25(t *testing.T) {
 		}
 		query := sentence.Draw(t, "query")
 		want := naive(x, fields, query)
-		pos, scores := x.Search(query, len(fields), nil)
+		pos, scores, _ := x.Search(query, len(fields), nil)
 		if len(pos) != len(want) {
 			t.Fatalf("%q finds %v, want %d records", query, pos, len(want))
 		}
@@ -270,7 +281,7 @@ func TestScoresAreThoseOfBM25(t *testing.T) {
 			}
 		}
 		k := rapid.IntRange(1, 10).Draw(t, "k")
-		few, _ := x.Search(query, k, nil)
+		few, _, _ := x.Search(query, k, nil)
 		if !slices.Equal(few, pos[:min(k, len(pos))]) {
 			t.Fatalf("first %d are %v, want %v", k, few, pos[:min(k, len(pos))])
 		}
@@ -285,11 +296,11 @@ func TestLongListsSurviveTheArena(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pos, _ := x.Search("common", n, nil); len(pos) != n {
+	if pos, _, _ := x.Search("common", n, nil); len(pos) != n {
 		t.Errorf("%d records have the word, want %d", len(pos), n)
 	}
 	for _, i := range []int{0, 1, 12_345, n - 1} {
-		if pos, _ := x.Search(fmt.Sprint(i), 1, nil); len(pos) != 1 || pos[0] != int64(i) {
+		if pos, _, _ := x.Search(fmt.Sprint(i), 1, nil); len(pos) != 1 || pos[0] != int64(i) {
 			t.Errorf("%d finds %v", i, pos)
 		}
 	}
@@ -297,12 +308,12 @@ func TestLongListsSurviveTheArena(t *testing.T) {
 
 func TestSearchesRunSideBySide(t *testing.T) {
 	x := build(t, texts("倉庫 監視", "倉庫", "監視 監視", "温度")...)
-	want, wantScores := x.Search("倉庫の監視", 4, nil)
+	want, wantScores, _ := x.Search("倉庫の監視", 4, nil)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
 			for range 200 {
-				pos, scores := x.Search("倉庫の監視", 4, nil)
+				pos, scores, _ := x.Search("倉庫の監視", 4, nil)
 				if !slices.Equal(pos, want) || !slices.Equal(scores, wantScores) {
 					t.Errorf("%v, %v; want %v, %v", pos, scores, want, wantScores)
 					return
@@ -311,37 +322,6 @@ func TestSearchesRunSideBySide(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func TestFusePutsWhatBothFindFirst(t *testing.T) {
-	for _, tt := range []struct {
-		what              string
-		semantic, lexical []int64
-		scores            []float32
-		want              []int64
-	}{
-		{"agreement", []int64{1, 2, 3}, []int64{3, 1}, []float32{0.5, 0.4}, []int64{1, 3, 2}},
-		{"words alone", nil, []int64{4, 2}, []float32{0.5, 0.4}, []int64{4, 2}},
-		{"meaning alone", []int64{4, 2}, nil, nil, []int64{4, 2}},
-		{"an exact name the meaning misses", []int64{1, 2, 3}, []int64{9, 1}, []float32{3.2, 0.9}, []int64{9, 1, 2, 3}},
-		{"an exact name at the end of the meaning", []int64{1, 2, 9}, []int64{9, 8, 1}, []float32{3.5, 0.9, 0.8}, []int64{9, 1, 2, 8}},
-		{"a name in the query that the meaning misses", []int64{1, 2}, []int64{9, 1, 2}, []float32{1.5, 0.9, 0.8}, []int64{9, 1, 2}},
-		{"ties in catalogue order", []int64{5}, []int64{3}, []float32{0.1}, []int64{3, 5}},
-		{"nothing", nil, nil, nil, []int64{}},
-	} {
-		pos, scores := Fuse(10, tt.semantic, tt.lexical, tt.scores)
-		if !slices.Equal(pos, tt.want) {
-			t.Errorf("%s: %v, want %v", tt.what, pos, tt.want)
-		}
-		for i, s := range scores {
-			if s <= 0 || s > 1 || i > 0 && s > scores[i-1] {
-				t.Errorf("%s: scores %v", tt.what, scores)
-			}
-		}
-	}
-	if pos, scores := Fuse(2, []int64{1, 2, 3}, []int64{1, 2, 3}, []float32{3.9, 3.1, 0.5}); len(pos) != 2 || scores[0] != 1 {
-		t.Errorf("first of both lists: %v, %v; want two, the first with 1", pos, scores)
-	}
 }
 
 func FuzzSearch(f *testing.F) {
@@ -353,7 +333,7 @@ func FuzzSearch(f *testing.F) {
 		f.Add(q, 2)
 	}
 	f.Fuzz(func(t *testing.T, query string, k int) {
-		pos, scores := x.Search(query, k, nil)
+		pos, scores, _ := x.Search(query, k, nil)
 		if len(pos) != len(scores) || len(pos) > max(k, 0) || len(pos) > 2 {
 			t.Fatalf("k = %d: %v, %v", k, pos, scores)
 		}
@@ -379,7 +359,7 @@ func TestABeginningOfANameFindsIt(t *testing.T) {
 		"タレント": 2, "タレントア": 2, "株式会社タレ": 2, "タレントアイ ぷ": 2,
 		"Acm": 3, "acme to": 3, "ACME TOOLS, IN": 3, "AX-2": 5, "ax2": 5, "AX–200計": 5,
 	} {
-		pos, scores := x.Search(query, 6, nil)
+		pos, scores, _ := x.Search(query, 6, nil)
 		if len(pos) == 0 || pos[0] != want || scores[0] < prefixBonus {
 			t.Errorf("%q finds %v with %v, want %d first with 2 or more", query, pos, scores, want)
 		}
@@ -388,20 +368,20 @@ func TestABeginningOfANameFindsIt(t *testing.T) {
 		}
 	}
 	for _, query := range []string{"ベン", "ac", "株式", "(up", "・・・", "ax"} { // too short, or no beginning
-		if _, scores := x.Search(query, 6, nil); len(scores) > 0 && scores[0] >= prefixBonus {
+		if _, scores, _ := x.Search(query, 6, nil); len(scores) > 0 && scores[0] >= prefixBonus {
 			t.Errorf("%q scores %v", query, scores)
 		}
 	}
 	// What many names begin with means none of them; a few come in the order of how much of their names it is.
 	many := slices.Repeat([]snapshot.Words{{Name: "共通商事甲"}}, maxPrefixed+1)
-	if _, scores := build(t, many...).Search("共通商", 6, nil); scores[0] >= prefixBonus {
+	if _, scores, _ := build(t, many...).Search("共通商", 6, nil); scores[0] >= prefixBonus {
 		t.Errorf("%d names: %v", len(many), scores)
 	}
 	few := build(t, snapshot.Words{Name: "共通商事東日本販売"}, snapshot.Words{Name: "共通商事"}, snapshot.Words{Name: "共通商事西"})
-	if pos, _ := few.Search("共通商", 6, nil); !slices.Equal(pos, []int64{1, 2, 0}) {
+	if pos, _, _ := few.Search("共通商", 6, nil); !slices.Equal(pos, []int64{1, 2, 0}) {
 		t.Errorf("order %v", pos)
 	}
-	if pos, scores := few.Search("共通商事", 6, nil); pos[0] != 1 || scores[0] < exactBonus || scores[1] >= prefixBonus {
+	if pos, scores, _ := few.Search("共通商事", 6, nil); pos[0] != 1 || scores[0] < exactBonus || scores[1] >= prefixBonus {
 		t.Errorf("the name itself: %v with %v", pos, scores)
 	}
 }
@@ -415,7 +395,7 @@ func TestWhatIsNotSeenDoesNotMatter(t *testing.T) {
 	} {
 		for _, c := range [][2]string{{name, query}, {query, name}} {
 			x := build(t, snapshot.Words{Name: "別の会社", Text: "葛 城 辻 本 桜 木 AX 200"}, snapshot.Words{Name: c[0], Text: "農産物"})
-			if pos, scores := x.Search(c[1], 2, nil); len(pos) == 0 || pos[0] != 1 || scores[0] <= 0 {
+			if pos, scores, _ := x.Search(c[1], 2, nil); len(pos) == 0 || pos[0] != 1 || scores[0] <= 0 {
 				t.Errorf("%+q for %+q finds %v with %v", c[1], c[0], pos, scores)
 			}
 		}

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
-	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
@@ -180,12 +179,6 @@ func (r *Searcher) embed(ctx context.Context, v *view.View, q *Query) error {
 	return err
 }
 
-// candidates is how deep each ranking is read before fusing, at least.
-const candidates = 50
-
-// depth is how many results of each ranking a query is fused from.
-func (q *Query) depth() int { return max(candidates, 2*q.K) }
-
 // run answers an embedded query.
 func (r *Searcher) run(ctx context.Context, v *view.View, q Query) ([]Hit, error) {
 	var allow *roaring.Bitmap
@@ -203,10 +196,8 @@ func (r *Searcher) run(ctx context.Context, v *view.View, q Query) ([]Hit, error
 	case q.Mode == Semantic || q.Text == "":
 		hits, err := r.byMeaning(ctx, v, q.Vector, q.K, allow)
 		return withUnembedded(v, hits, q.K, allow), err
-	case q.Mode == Lexical:
-		return byWords(v, q, allow)
 	default:
-		return r.byBoth(ctx, v, q, allow)
+		return r.ranked(ctx, v, q, allow)
 	}
 }
 
@@ -250,65 +241,4 @@ func withUnembedded(v *view.View, hits []Hit, k int, allow *roaring.Bitmap) []Hi
 		}
 	}
 	return hits
-}
-
-// byWords ranks by words alone. With a filter the records without any of the words follow, so that there are always
-// min(k, matching) results.
-func byWords(v *view.View, q Query, allow *roaring.Bitmap) ([]Hit, error) {
-	hits := fused(v, q, nil, allow)
-	if allow != nil && len(hits) < q.K {
-		others := allow.Clone()
-		for _, h := range hits {
-			others.Remove(uint32(h.Pos))
-		}
-		hits = append(hits, inOrder(others, q.K-len(hits), 0)...)
-	}
-	return hits, similarities(v, q.Vector, hits)
-}
-
-// byBoth fuses meaning, words and exact names.
-func (r *Searcher) byBoth(ctx context.Context, v *view.View, q Query, allow *roaring.Bitmap) ([]Hit, error) {
-	near, err := r.byMeaning(ctx, v, q.Vector, min(q.depth(), v.Len()), allow)
-	if err != nil {
-		return nil, err
-	}
-	ranking := make([]int64, len(near))
-	for i, h := range near {
-		ranking[i] = int64(h.Pos)
-	}
-	hits := withUnembedded(v, fused(v, q, ranking, allow), q.K, allow)
-	return hits, similarities(v, q.Vector, hits)
-}
-
-// fused merges the ranking by meaning with the one by words.
-func fused(v *view.View, q Query, ranking []int64, allow *roaring.Bitmap) []Hit {
-	words, scores := v.Words(q.Text, q.depth(), allow)
-	pos, both := lexical.Fuse(q.K, ranking, words, scores)
-	hits := make([]Hit, len(pos))
-	for i, p := range pos {
-		hits[i] = Hit{Pos: int(p), Score: both[i]}
-	}
-	return hits
-}
-
-// similarities fills in the cosine of each Hit. Only the hits are compared: the filter is the hits themselves.
-func similarities(v *view.View, vector []float32, hits []Hit) error {
-	if vector == nil || len(hits) == 0 {
-		return nil
-	}
-	stored := make([]float32, v.Dims())
-	for i := range hits {
-		if hits[i].Pos >= v.Vectors() {
-			continue // it has no vector
-		}
-		if err := v.Vector(hits[i].Pos, stored); err != nil {
-			return err
-		}
-		var dot float32
-		for d, x := range stored {
-			dot += x * vector[d]
-		}
-		hits[i].Similarity, hits[i].HasSimilarity = min(max(dot, -1), 1), true
-	}
-	return nil
 }

@@ -145,6 +145,11 @@ func (p *pass) compare(ctx context.Context) error {
 		Texts: len(c.missing), Reused: len(c.keys) - len(c.missing) - len(c.refused), Tokens: c.tokens,
 		Cost: float64(c.tokens) * p.cfg.TokenPrice / 1e6,
 	}
+	for _, key := range p.offTopicKeys() {
+		if !p.ledger.Has(key) {
+			p.delta.Questions++
+		}
+	}
 	if p.pointer == nil {
 		return nil
 	}

@@ -77,6 +77,9 @@ func (p *pass) judge(ctx context.Context, j *judged) error {
 		if err := p.tune(ctx, j); err != nil {
 			return err
 		}
+		if err := p.calibrate(ctx, j); err != nil {
+			return err
+		}
 	}
 	for _, check := range []func(context.Context, *judged) error{
 		p.judgeVectors, p.judgeRecall, p.judgeRemoved, p.judgeSpec, p.judgeGolden,

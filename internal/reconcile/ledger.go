@@ -30,7 +30,7 @@ func (p *pass) compactLedger(ctx context.Context) error {
 // keysInUse tells whether the catalogue that was read, or a golden query that was asked, needs an entry.
 func (p *pass) keysInUse() func(store.LedgerKey) bool {
 	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.questions))
-	for _, keys := range [][]store.LedgerKey{p.files.keys, p.questions} {
+	for _, keys := range [][]store.LedgerKey{p.files.keys, p.questions, p.offTopicKeys()} {
 		for _, k := range keys {
 			used[k] = struct{}{}
 		}

@@ -51,9 +51,10 @@ type Delta struct {
 	Changed   int     `json:"changed"`
 	Removed   int     `json:"removed"`
 	Unchanged int     `json:"unchanged"`
-	Texts     int     `json:"texts"`  // to embed
-	Reused    int     `json:"reused"` // distinct texts found in the ledger or shared
-	Tokens    int     `json:"tokens"` // estimated, of the texts to embed
+	Texts     int     `json:"texts"`               // to embed
+	Reused    int     `json:"reused"`              // distinct texts found in the ledger or shared
+	Tokens    int     `json:"tokens"`              // estimated, of the texts to embed
+	Questions int     `json:"questions,omitempty"` // of a few words, to embed once for a model: scores are calibrated with them
 	Cost      float64 `json:"cost_usd"`
 }
 

@@ -84,6 +84,7 @@ type Manifest struct {
 	Stats         Stats                `json:"stats"`
 	Repairs       []Repair             `json:"repairs,omitempty"` // none: the catalogue was clean
 	Gate          *GateReport          `json:"gate,omitempty"`
+	Curve         *snapshot.Curve      `json:"curve,omitempty"` // none: scores are not calibrated
 	BuiltEpoch    int64                `json:"built_epoch"`
 	Builder       string               `json:"builder"`
 	Unknown       snapshot.Unknown     `json:"-"`

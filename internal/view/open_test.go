@@ -55,7 +55,7 @@ func TestWordsAndFiltersAreMappedOrMade(t *testing.T) {
 			if got := v.Mapped(); got != tt.mapped {
 				t.Errorf("%d files of arrays are mapped, want %d", got, tt.mapped)
 			}
-			if pos, _ := v.Words("会計", 5, nil); !slices.Equal(pos, []int64{1}) {
+			if pos, _, _ := v.Words("会計", 5, nil); !slices.Equal(pos, []int64{1}) {
 				t.Errorf("the words are found in %v", pos)
 			}
 			if got := selected(t, v, `{"type":["SaaS"]}`); !slices.Equal(got, []uint32{1, 4}) {

@@ -39,6 +39,7 @@ type View struct {
 	words    *lexical.Index
 	mapped   []*arrays.File // that filters and words are views of
 	fields   []string
+	sample   []float32 // rows of the index, for Cosines
 }
 
 // Open opens the files of m in dir, whose digests were checked, and checks that they belong together.
@@ -83,6 +84,9 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_
 		}
 	}
 	v.fields = pickFields(v.Len(), v.docs.Metadata)
+	if v.sample, err = sampleRows(v.index); err != nil {
+		return nil, err
+	}
 	return v, nil
 }
 
@@ -156,8 +160,16 @@ func (v *View) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []in
 // Vector is [snapshot.Index.Vector].
 func (v *View) Vector(pos int, dst []float32) error { return v.index.Vector(pos, dst) }
 
-// Words ranks at most k allowed records (nil allows all) by the words in query, best first, with their scores.
-func (v *View) Words(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32) {
+// Curve is what cosines to the records are compared with; the zero value when the snapshot has none.
+func (v *View) Curve() snapshot.Curve {
+	if v.manifest.Curve == nil {
+		return snapshot.Curve{}
+	}
+	return *v.manifest.Curve
+}
+
+// Words ranks at most k allowed records (nil allows all) by the words in query: see [lexical.Index.Search].
+func (v *View) Words(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, reach float64) {
 	return v.words.Search(query, k, allow)
 }
 

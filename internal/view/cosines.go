@@ -1,0 +1,45 @@
+package view
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+)
+
+// sampledRows are enough for the mean and the spread of a question's cosines: a tenth of a spread off, at most, for
+// 0.1 ms of 128 x 1,536 products.
+const sampledRows = 128
+
+// sampleRows copies rows of an index, evenly spread.
+func sampleRows(x snapshot.Index) ([]float32, error) {
+	n, dims := x.Len(), x.Dims()
+	count := min(n, sampledRows)
+	out := make([]float32, count*dims)
+	for i := range count {
+		if err := x.Vector(int(int64(i)*int64(n)/int64(count)), out[i*dims:(i+1)*dims]); err != nil {
+			return nil, fmt.Errorf("sample the index: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// Cosines are the mean and the standard deviation of a unit vector's cosines to the records, by a sample.
+func (v *View) Cosines(vector []float32) (mean, spread float64) {
+	count := len(v.sample) / len(vector)
+	if count == 0 {
+		return 0, 0
+	}
+	var sum, squares float64
+	for i := range count {
+		row := v.sample[i*len(vector):][:len(vector)]
+		var dot float32
+		for d, c := range row {
+			dot += c * vector[d]
+		}
+		sum += float64(dot)
+		squares += float64(dot) * float64(dot)
+	}
+	mean = sum / float64(count)
+	return mean, math.Sqrt(max(0, squares/float64(count)-mean*mean))
+}
