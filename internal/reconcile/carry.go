@@ -3,13 +3,10 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
-	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // driftShare bounds what is carried over from build to build: when more than this share of the rows were inserted or
@@ -74,7 +71,13 @@ func (p *pass) carry(ctx context.Context, b snapshot.Builder) error {
 	c := p.files
 	from := c.from
 	c.from = nil // 8 MB for 1 M records; a second build of the pass is a full one
-	err := p.fetchServed(ctx, func(path string) error { return b.Reuse(path, p.pointer.Index, from) })
+	path, err := p.fetchServed(ctx, snapshot.FileIndex)
+	if err == nil {
+		err = b.Reuse(path, p.pointer.Index, from)
+	}
+	if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) { // as large as the new one
+		err = errors.Join(err, rerr)
+	}
 	if ctx.Err() != nil {
 		return fail(Built, buildFailed, inputs, err)
 	}
@@ -82,27 +85,4 @@ func (p *pass) carry(ctx context.Context, b snapshot.Builder) error {
 		p.log.WarnContext(ctx, "served index not reused", "snapshot", p.pointer.ID, "error", err)
 	}
 	return nil
-}
-
-// fetchServed brings the served index file, its digest checked, into scratch for as long as use runs.
-func (p *pass) fetchServed(ctx context.Context, use func(path string) error) error {
-	f, ok := p.pointer.File(snapshot.FileIndex)
-	if !ok {
-		return fmt.Errorf("%w: %s", store.ErrNotFound, snapshot.FileIndex)
-	}
-	dir := filepath.Join(p.dir, "served")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	path := filepath.Join(dir, f.Name)
-	m := p.pointer.Manifest
-	m.Files = []snapshot.File{f}
-	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
-	if err == nil {
-		err = use(path)
-	}
-	if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
-		err = errors.Join(err, rerr)
-	}
-	return err
 }

@@ -191,26 +191,36 @@ func difference(a, b *documents.Index) (added, changed, removed, unchanged int) 
 
 // servedIndex opens the served snapshot's documents.idx; nil when it is not there or not whole.
 func (p *pass) servedIndex(ctx context.Context) (*documents.Index, error) {
-	f, ok := p.pointer.File(snapshot.FileOffsets)
-	if !ok {
-		return nil, nil
-	}
-	dir := filepath.Join(p.dir, "served")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fail(Built, noScratch, transient, err)
-	}
-	m := p.pointer.Manifest
-	m.Files = []snapshot.File{f}
-	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
+	path, err := p.fetchServed(ctx, snapshot.FileOffsets)
 	if err == nil {
 		var d *documents.Index
-		if d, err = documents.OpenIndex(filepath.Join(dir, snapshot.FileOffsets)); err == nil {
+		if d, err = documents.OpenIndex(path); err == nil {
 			return d, nil
 		}
 	}
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
-		p.log.WarnContext(ctx, "served documents unreadable", "snapshot", m.ID, "error", err)
+	if unreadable(err) {
+		p.log.WarnContext(ctx, "served documents unreadable", "snapshot", p.pointer.ID, "error", err)
 		return nil, nil
 	}
 	return nil, fail(Built, baselineUnreadable, transient, err)
+}
+
+// fetchServed brings a file of the served snapshot, its digest checked, into scratch, and says where it is.
+func (p *pass) fetchServed(ctx context.Context, name string) (path string, err error) {
+	f, ok := p.pointer.File(name)
+	if !ok {
+		return "", fmt.Errorf("%w: %s", store.ErrNotFound, name)
+	}
+	dir := filepath.Join(p.dir, "served")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fail(Built, noScratch, transient, err)
+	}
+	m := p.pointer.Manifest
+	m.Files = []snapshot.File{f}
+	return filepath.Join(dir, name), store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
+}
+
+// unreadable says whether an object is not there, or is not what it should be.
+func unreadable(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt)
 }

@@ -223,8 +223,10 @@ func (p *pass) intentCondition(c *conditions) {
 // promotedCondition compares the pointer with what it should name.
 func (p *pass) promotedCondition(c *conditions) {
 	switch {
-	case p.pointer == nil && p.noPointer != "":
-		c.set(Promoted, False, p.noPointer, "")
+	case p.pointer == nil && p.controlRead && p.pointerETag != "":
+		c.set(Promoted, False, pointerInvalid, "")
+	case p.pointer == nil && p.controlRead:
+		c.set(Promoted, False, noPointer, "")
 	case p.control.Pin != nil && p.pointer != nil && p.control.Pin.ID != p.pointer.ID:
 		c.set(Promoted, False, pinNotCurrent, "the pin names "+p.control.Pin.ID)
 	case p.control.Pin != nil && p.pointer != nil:

@@ -169,14 +169,5 @@ func (p *pass) localCopy(ctx context.Context, f snapshot.File) (string, error) {
 	if p.chosen.dir != "" && p.chosen.m.ID == p.pointer.ID {
 		return filepath.Join(p.chosen.dir, f.Name), nil
 	}
-	dir := filepath.Join(p.dir, "copies")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	m := p.pointer.Manifest
-	m.Files = []snapshot.File{f}
-	if err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{}); err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, f.Name), nil
+	return p.fetchServed(ctx, f.Name)
 }

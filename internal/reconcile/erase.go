@@ -188,7 +188,7 @@ func (p *pass) erasedAmong(ctx context.Context, found []store.SnapshotInfo) (map
 // recallErasure puts back what operators asked to be erased when control.json is of an earlier day than what status.json
 // remembers: whoever restores the document must not bring a person's data back by it.
 func (p *pass) recallErasure(ctx context.Context, c store.Control, info store.Info) (store.Control, store.Info, error) {
-	known := p.lastControl().Erase
+	known := controlOf(p.status).Erase
 	if !c.Erase.Plausible(known) {
 		return c, info, fmt.Errorf("%w: erase.revision is %d, and %d was seen", snapshot.ErrCorrupt, c.Erase.Revision, known.Revision)
 	}

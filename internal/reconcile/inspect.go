@@ -137,7 +137,7 @@ type Leadership struct {
 // Leadership looks at the lease once. status.json is written when it changes; the lease says whether somebody works.
 func (o *Operator) Leadership(ctx context.Context) (Leadership, error) {
 	l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
+	if unreadable(err) {
 		return Leadership{}, nil
 	}
 	if err != nil {
@@ -276,7 +276,7 @@ func (o *Operator) rehash(ctx context.Context, id string, progress store.Progres
 		}
 	}
 	switch {
-	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case unreadable(err):
 		v := store.Verdict{Result: VerdictCorrupt, Message: err.Error(), By: o.By}
 		return sha, errors.Join(fmt.Errorf("verify %s: %w", id, err), putVerdict(ctx, o.Objects, o.Layout, id, v, o.Clock.Now()))
 	case err != nil:

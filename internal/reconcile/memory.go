@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -55,112 +54,12 @@ func heightOf(ptr store.Pointer) store.Height {
 	return h
 }
 
-// doubt says why ptr cannot be the pointer that was left here, "" when it can.
-func (m memory) doubt(ptr store.Pointer, now time.Time) reason {
-	var since time.Time
-	if m.pointer != nil {
-		since = m.pointer.PromotedAt
-	}
-	switch {
-	case m.highest.Lineage == "":
-	case ptr.Lineage != m.highest.Lineage:
-		if m.highest.Generation < store.MaxGeneration { // a lineage that came to its end is followed by another
-			return pointerForeign
-		}
-	case ptr.Generation < m.highest.Generation:
-		return pointerOlder
-	case ptr.Generation > store.Plausible(m.highest.Generation, since, now):
-		return pointerAhead
-	case m.pointer != nil && ptr.Generation == m.pointer.Generation && ptr.ID != m.pointer.ID:
-		return pointerEdited
-	}
-	return ""
-}
-
-// restore puts the pointer back into its lineage, above everything that was seen of it: the snapshot that is pinned,
-// else the one that was remembered, else the one that was found. It is no promotion, so it is done while pinned and
-// suspended too. done means that there is nothing to restore: the pass goes on without a pointer, and a promotion
-// replaces what is stored under etag.
-func (p *pass) restore(ctx context.Context, etag string, why reason, found *store.Pointer) (done bool, err error) {
-	m := p.memory()
-	known := m.pointer
-	if known == nil {
-		known = found
-	}
-	if known == nil {
-		p.pointerETag = etag
-		return true, nil
-	}
-	beats, err := readHeartbeats(ctx, p.Objects, p.Layout, p.status.Replicas)
-	if err != nil {
-		return false, fail(Promoted, why, transient, err)
-	}
-	// What is not a pointer carries no epoch that would stop a leader of the past.
-	if err := p.lease.confirm(ctx); err != nil {
-		return false, fail(Promoted, why, transient, err)
-	}
-	candidates, err := p.restorable(ctx, known, found)
-	if err != nil {
-		return false, err
-	}
-	for _, c := range candidates {
-		next, _, err := p.promotion(c.Manifest, c.ManifestSHA256, ReasonRestored,
-			basis{etag: etag, memory: memory{known, m.highest}, doomed: p.status.Deleting, beats: beats}).apply(ctx)
-		switch {
-		case err == nil:
-			p.log.WarnContext(ctx, "pointer repaired", "reason", why, "snapshot", next.ID, "generation", next.Generation)
-			p.repaired(why, fmt.Sprintf("current/manifest.json was not as it was left; restored to %s, generation %d", next.ID, next.Generation))
-			return false, nil
-		case errors.Is(err, ErrLeaseLost):
-			return false, err
-		case errors.Is(err, store.ErrConflict):
-			return false, nil // somebody else wrote it: look again
-		case errors.Is(err, store.ErrDeleteMarker):
-			return false, fail(Promoted, pointerDeleted, transient, fmt.Errorf("%w: %s", err, p.undelete(p.Layout.Pointer())))
-		case errors.Is(err, ErrIncomplete), errors.Is(err, ErrDeleting), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrUnsigned):
-			p.log.WarnContext(ctx, "pointer cannot be restored to a snapshot", "snapshot", c.ID, "error", err)
-		default:
-			return false, fail(Promoted, why, transient, fmt.Errorf("restore pointer: %w", err))
-		}
-	}
-	p.pointerETag = etag
-	return true, nil
-}
-
-// restorable lists what the pointer may be restored to, best first.
-func (p *pass) restorable(ctx context.Context, known, found *store.Pointer) ([]store.Pointer, error) {
-	control, _, err := store.ReadDoc[store.Control](ctx, p.Objects, p.Layout.Control(), store.GetOptions{})
-	if errors.Is(err, store.ErrNotFound) {
-		control, err = p.lastControl(), nil
-	}
-	if err != nil {
-		return nil, fail(Promoted, controlUnreadable, transient, fmt.Errorf("read control: %w", err))
-	}
-	var out []store.Pointer
-	if control.Pin != nil && control.Pin.ID != known.ID {
-		m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, control.Pin.ID, "")
-		switch {
-		case err == nil:
-			out = append(out, store.Pointer{Manifest: m, ManifestSHA256: sha})
-		case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, snapshot.ErrCorrupt) && !errors.Is(err, snapshot.ErrNewer):
-			return nil, fail(Promoted, pointerUnreadable, transient, fmt.Errorf("read the pinned manifest: %w", err))
-		}
-	}
-	out = append(out, *known)
-	if found != nil && found.ID != known.ID {
-		out = append(out, *found)
-	}
-	return out, nil
-}
-
 // undelete tells people how to bring back a key whose delete marker refuses every write.
 func (p *pass) undelete(key string) string {
 	return fmt.Sprintf("restore the newest version of %s (aws s3api delete-object with the marker's version id)", p.Objects.URL(key))
 }
 
-// lastControl is what operators wanted when the leader last looked.
-func (p *pass) lastControl() store.Control { return controlOf(p.status) }
-
+// controlOf is what operators wanted when the leader last looked.
 func controlOf(s store.Status) store.Control {
 	if s.Control == nil {
 		return store.Control{}
@@ -168,7 +67,7 @@ func controlOf(s store.Status) store.Control {
 	return *s.Control
 }
 
-// remembered is what status.json keeps of control.json: everything but a request, which is for once.
+// rememberedControl is what status.json keeps of control.json: everything but a request, which is for once.
 func rememberedControl(c store.Control) *store.Control {
 	if c.Request = nil; c.Suspended == nil && c.Pin == nil && c.Erase == nil && c.Unknown == "" {
 		return nil
@@ -180,7 +79,7 @@ func rememberedControl(c store.Control) *store.Control {
 // otherwise it is created without one, so that the question for it, which every pass asks, has an answer that can be
 // compared with the last.
 func (p *pass) restoreControl(ctx context.Context) (store.Control, store.Info, error) {
-	c := p.lastControl()
+	c := controlOf(p.status)
 	lost := c.FormatVersion != 0
 	c.FormatVersion = store.FormatVersion
 	if err := p.lease.check(); err != nil {

@@ -18,7 +18,6 @@ type view struct {
 	now         time.Time      // the store's clock as last seen: ages of objects are judged by it
 	pointer     *store.Pointer // nil: none, or an invalid one that could not be repaired
 	pointerETag string         // "" = no object: a promotion creates it
-	noPointer   reason         // why the pointer is nil
 	control     store.Control  // what operators want
 	controlRead bool
 	request     *store.Request // that nobody answered

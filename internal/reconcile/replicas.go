@@ -237,7 +237,7 @@ func (p *pass) rehash(ctx context.Context) error {
 	case err == nil:
 		p.Reconciler.rehashed = open // whatever is not open any more is forgotten
 		return nil
-	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case unreadable(err):
 		p.broken = fmt.Errorf("corrupt: %w", err)
 		p.log.ErrorContext(ctx, "served snapshot corrupt", "snapshot", ptr.ID, "error", err)
 		return p.writeVerdict(ctx, ptr.ID, &store.Verdict{Result: VerdictCorrupt, Message: err.Error()})

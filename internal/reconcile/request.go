@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -34,7 +33,7 @@ type watch struct {
 func (o *Operator) still(ctx context.Context, w *watch) (bool, error) {
 	l, info, err := store.ReadDoc[store.Lease](ctx, o.Objects, o.Layout.Lease(), store.GetOptions{})
 	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt):
+	case unreadable(err):
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("read lease: %w", err)

@@ -122,25 +122,18 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 	if p.lastUnembedded.snapshot == p.pointer.ID {
 		return p.lastUnembedded.records, nil
 	}
-	f, _ := p.pointer.File(snapshot.FileUnembedded)
-	dir := filepath.Join(p.dir, "served")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fail(Built, noScratch, transient, err)
-	}
-	m := p.pointer.Manifest
-	m.Files = []snapshot.File{f}
-	err := store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
+	path, err := p.fetchServed(ctx, snapshot.FileUnembedded)
 	var records []store.Unembedded
 	if err == nil {
-		records, err = store.ReadUnembedded(dir)
+		records, err = store.ReadUnembedded(filepath.Dir(path))
 	}
 	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt):
-		p.log.WarnContext(ctx, "list of records without vectors unreadable", "snapshot", m.ID, "error", err)
+	case unreadable(err):
+		p.log.WarnContext(ctx, "list of records without vectors unreadable", "snapshot", p.pointer.ID, "error", err)
 	case err != nil:
 		return nil, fail(Built, baselineUnreadable, transient, err)
 	}
-	p.lastUnembedded = unembeddedOf{m.ID, records}
+	p.lastUnembedded = unembeddedOf{p.pointer.ID, records}
 	return records, nil
 }
 

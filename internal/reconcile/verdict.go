@@ -118,7 +118,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (manifestOf, bool
 	if !ok {
 		m, sha, err := store.ReadManifest(ctx, p.Objects, p.Layout, s.ID, "")
 		switch {
-		case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
+		case unreadable(err), errors.Is(err, snapshot.ErrNewer):
 			return cached, false, nil
 		case err != nil:
 			return cached, false, fail(Built, storeUnreadable, transient, err)
@@ -137,7 +137,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (manifestOf, bool
 		return cached, false, nil
 	}
 	switch err := p.trusts(ctx, s.ID, cached.sha); {
-	case errors.Is(err, store.ErrUnsigned), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrUnsigned), unreadable(err):
 		p.log.WarnContext(ctx, "snapshot not adopted", "snapshot", s.ID, "error", err)
 		return cached, false, nil
 	case err != nil:
@@ -190,7 +190,7 @@ func (p *pass) verdictOf(ctx context.Context, s store.SnapshotInfo, m store.Mani
 
 // noVerdict says whether an error of reading a verdict means that there is none that we understand.
 func noVerdict(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, snapshot.ErrNewer)
+	return unreadable(err) || errors.Is(err, snapshot.ErrNewer)
 }
 
 // rejudge downloads a stored snapshot and runs the gate on it.
@@ -217,7 +217,7 @@ func (p *pass) judgeStored(ctx context.Context, s *stored) (store.Verdict, error
 	}
 	err := store.Fetch(ctx, p.Objects, p.Layout, s.manifest.m, dir, store.FetchOptions{})
 	switch {
-	case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, store.ErrNotFound):
+	case unreadable(err):
 		return store.Verdict{Result: VerdictCorrupt, Message: err.Error()}, nil
 	case err != nil:
 		return none, fail(Verified, storeUnreadable, transient, err)
