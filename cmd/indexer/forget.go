@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/wire"
 )
@@ -29,7 +30,7 @@ func (c forgetCmd) Run(a *app) error {
 	}
 	e := embedder.Embedding()
 	e.Model = c.Model
-	n, err := store.ForgetModel(a.ctx, o.Objects, o.Layout, e, embedder.Endpoint())
+	n, err := ledger.ForgetModel(a.ctx, o.Objects, o.Layout, e, embedder.Endpoint())
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,10 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/langchain"
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
@@ -71,8 +73,8 @@ type folder struct {
 }
 
 type document struct {
-	key store.LedgerKey // of the text it is embedded as
-	out bool            // it is left out
+	key ledger.Key // of the text it is embedded as
+	out bool       // it is left out
 }
 
 type sample struct {
@@ -254,7 +256,7 @@ func (c importCmd) documents(out io.Writer, old *folder, said *notes) error {
 			return nil
 		}
 		said.add(pos, d)
-		old.docs = append(old.docs, document{key: store.NewLedgerKey(text, spec, endpoint)})
+		old.docs = append(old.docs, document{key: ledger.NewKey(text, spec, endpoint)})
 		old.sample(c.Verify, pos, text, some)
 		_, err = fmt.Fprintf(w, "%s%s", separator, record)
 		separator = ",\n"
@@ -450,15 +452,15 @@ func (c importCmd) vectors(a *app, old *folder) error {
 	}
 	defer os.RemoveAll(dir)
 	s := old.embedder.Embedding()
-	ledger, err := store.OpenLedger(a.ctx, o.Objects, o.Layout, dir, s, old.embedder.Endpoint())
+	vectors, err := ledger.Open(a.ctx, o.Objects, o.Layout, dir, s, old.embedder.Endpoint())
 	if err != nil {
 		return err
 	}
 	progress := newProgress(a.stderr, a.log.Logger(a.stderr))
 	progress.Step("import", int64(len(old.docs)))
-	window, keys := make([]float32, 0, importWindow*s.Dims), make([]store.LedgerKey, 0, importWindow)
+	window, keys := make([]float32, 0, importWindow*s.Dims), make([]ledger.Key, 0, importWindow)
 	flush := func() error {
-		err := ledger.Flush(a.ctx, keys, window, s.Dims)
+		err := vectors.Flush(a.ctx, keys, window, s.Dims)
 		progress.Add(int64(len(keys)))
 		window, keys = window[:0], keys[:0]
 		return err
@@ -480,7 +482,7 @@ func (c importCmd) vectors(a *app, old *folder) error {
 		err = flush()
 	}
 	progress.Done()
-	return errors.Join(err, ledger.Close())
+	return errors.Join(err, vectors.Close())
 }
 
 // normalise makes a vector unit length: LangChain stores what the provider sent, which need not be. It returns the

@@ -101,7 +101,7 @@ func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 	}
 	if u := p.files.unembedded; len(u) > 0 {
 		names = append(names, snapshot.FileUnembedded)
-		if err := store.WriteUnembedded(p.dir, u); err != nil {
+		if err := writeUnembedded(p.dir, u); err != nil {
 			return nil, fail(Built, noScratch, transient, err)
 		}
 	}

@@ -3,8 +3,8 @@ package reconcile
 import (
 	"context"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/relevance"
-	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // tolerated failures of single questions: emoji may be refused. After them the provider is left alone.
@@ -70,8 +70,8 @@ func (p *pass) offTopicVectors(ctx context.Context) (vectors []float32, failed, 
 	return append(vectors, bought.rows...), failed, ctx.Err()
 }
 
-func (p *pass) offTopicKeys() []store.LedgerKey {
-	keys := make([]store.LedgerKey, len(relevance.OffTopic))
+func (p *pass) offTopicKeys() []ledger.Key {
+	keys := make([]ledger.Key, len(relevance.OffTopic))
 	for i, q := range relevance.OffTopic {
 		keys[i] = p.goldenKey(q)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/taksuehiro/vectorstore/internal/documents"
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -18,16 +19,16 @@ import (
 type candidate struct {
 	docs    *documents.Reader
 	entries []snapshot.File
-	keys    []store.LedgerKey
+	keys    []ledger.Key
 
 	// Positions whose text is not in the ledger, each distinct text once.
 	missing    []uint32
-	tokens     int                                  // estimated, of the missing texts
-	bought     int                                  // texts embedded
-	rows       int                                  // records with a vector, which are the first
-	refused    map[store.LedgerKey]store.Unembedded // texts that get no vector
-	unembedded []store.Unembedded                   // the records behind rows
-	spent      int                                  // tokens counted by the provider
+	tokens     int                       // estimated, of the missing texts
+	bought     int                       // texts embedded
+	rows       int                       // records with a vector, which are the first
+	refused    map[ledger.Key]unembedded // texts that get no vector
+	unembedded []unembedded              // the records behind rows
+	spent      int                       // tokens counted by the provider
 	params     snapshot.IndexParams
 
 	repairs []store.Repair // what was put right in the catalogue
@@ -82,17 +83,17 @@ func (p *pass) parse(ctx context.Context) error {
 // intake writes the catalogue's records into scratch as they are read.
 type intake struct {
 	p        *pass
-	recalled map[store.LedgerKey]store.Unembedded
+	recalled map[ledger.Key]unembedded
 	w        *documents.Writer
-	pending  map[store.LedgerKey]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
+	pending  map[ledger.Key]struct{} // keys of missing: 1 M new texts take ~80 MB until parse returns
 }
 
 // begin starts with nothing: at first, and once more when ids turn out to be repeated.
 func (in *intake) begin() error {
 	_, err := in.close()
-	in.p.files = &candidate{refused: map[store.LedgerKey]store.Unembedded{}}
+	in.p.files = &candidate{refused: map[ledger.Key]unembedded{}}
 	in.p.erase.read = 0
-	in.pending = map[store.LedgerKey]struct{}{}
+	in.pending = map[ledger.Key]struct{}{}
 	if err == nil {
 		in.w, err = documents.NewWriter(in.p.dir)
 	}
@@ -114,7 +115,7 @@ func (in *intake) add(ctx context.Context, rec vendors.Record) error {
 	if p.leftOut(rec.ID) {
 		return nil
 	}
-	key := store.NewLedgerKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
+	key := ledger.NewKey(rec.Text, p.cfg.Embedding, p.cfg.EmbedHost)
 	if u, known := in.recalled[key]; known && !p.ledger.Has(key) {
 		c.refused[key] = u
 	} else if _, twice := in.pending[key]; !twice && !p.ledger.Has(key) {

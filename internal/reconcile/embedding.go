@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
@@ -27,7 +27,7 @@ func (p *pass) openLedger(ctx context.Context) error {
 	if p.ledger != nil {
 		return nil
 	}
-	l, err := store.OpenLedger(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"), p.cfg.Embedding, p.cfg.EmbedHost)
+	l, err := ledger.Open(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"), p.cfg.Embedding, p.cfg.EmbedHost)
 	if err != nil {
 		return fail(Built, ledgerUnreadable, transient, fmt.Errorf("open ledger: %w", err))
 	}
@@ -86,7 +86,7 @@ func whyNotEmbedded(err error) reason {
 
 // purchase is what a window brought: rows of keys, in the order they arrived.
 type purchase struct {
-	keys []store.LedgerKey
+	keys []ledger.Key
 	rows []float32
 }
 
@@ -193,12 +193,12 @@ func (p *pass) goldenVector(ctx context.Context, query string) ([]float32, error
 	if len(got) != len(v) {
 		return nil, failf(Verified, embeddingFailed, inputs, "embed golden query: %d dims, want %d", len(got), len(v))
 	}
-	if err := p.flush(ctx, purchase{keys: []store.LedgerKey{key}, rows: got}); err != nil {
+	if err := p.flush(ctx, purchase{keys: []ledger.Key{key}, rows: got}); err != nil {
 		return nil, fail(Verified, embeddingFailed, transient, err)
 	}
 	return got, nil
 }
 
-func (p *pass) goldenKey(query string) store.LedgerKey {
-	return store.NewLedgerKey(goldenPrefix+p.cfg.Embedding.QueryPrefix+query, p.cfg.Embedding, p.cfg.EmbedHost)
+func (p *pass) goldenKey(query string) ledger.Key {
+	return ledger.NewKey(goldenPrefix+p.cfg.Embedding.QueryPrefix+query, p.cfg.Embedding, p.cfg.EmbedHost)
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/taksuehiro/vectorstore/internal/documents"
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -157,7 +158,7 @@ func (p *pass) judgeVectors(_ context.Context, j *judged) error {
 		if err != nil {
 			return failf(Verified, documentsUnreadable, inputs, "read document %d: %w", pos, err)
 		}
-		ok, err := p.ledger.Get(store.NewLedgerKey(text, p.cfg.Embedding, p.cfg.EmbedHost), want)
+		ok, err := p.ledger.Get(ledger.NewKey(text, p.cfg.Embedding, p.cfg.EmbedHost), want)
 		if err != nil || !ok {
 			continue // an adopted snapshot may outlive its ledger entries
 		}

@@ -3,7 +3,7 @@ package reconcile
 import (
 	"context"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 )
 
 // compactLedger merges small segments and lets go of entries that nothing used for long. Only a pass that read
@@ -16,11 +16,11 @@ func (p *pass) compactLedger(ctx context.Context) error {
 		return err
 	}
 	p.step("compact ledger", 0)
-	report, err := p.ledger.Compact(ctx, p.keysInUse(), store.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
+	report, err := p.ledger.Compact(ctx, p.keysInUse(), ledger.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
 	if err != nil {
 		return err
 	}
-	if report != (store.CompactReport{}) {
+	if report != (ledger.CompactReport{}) {
 		p.log.InfoContext(ctx, "ledger compacted", "merged", report.Merged, "written", report.Written,
 			"deleted", report.Deleted, "expired", report.Expired)
 	}
@@ -28,14 +28,14 @@ func (p *pass) compactLedger(ctx context.Context) error {
 }
 
 // keysInUse tells whether the catalogue that was read, or a golden query that was asked, needs an entry.
-func (p *pass) keysInUse() func(store.LedgerKey) bool {
-	used := make(map[store.LedgerKey]struct{}, len(p.files.keys)+len(p.questions))
-	for _, keys := range [][]store.LedgerKey{p.files.keys, p.questions, p.offTopicKeys()} {
+func (p *pass) keysInUse() func(ledger.Key) bool {
+	used := make(map[ledger.Key]struct{}, len(p.files.keys)+len(p.questions))
+	for _, keys := range [][]ledger.Key{p.files.keys, p.questions, p.offTopicKeys()} {
 		for _, k := range keys {
 			used[k] = struct{}{}
 		}
 	}
-	return func(k store.LedgerKey) bool {
+	return func(k ledger.Key) bool {
 		_, ok := used[k]
 		return ok
 	}

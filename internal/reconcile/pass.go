@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -47,8 +48,8 @@ type pass struct {
 	plan      plan
 	files     *candidate // the catalogue in scratch, and what is made of it
 	chosen    chosen
-	ledger    *store.Ledger
-	questions []store.LedgerKey // of the gate, that were embedded
+	ledger    *ledger.Ledger
+	questions []ledger.Key // of the gate, that were embedded
 }
 
 // chosen is the snapshot that is to be promoted.

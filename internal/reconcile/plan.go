@@ -28,7 +28,7 @@ type view struct {
 	// Seen only when the plan cannot be made without.
 	looked     map[verb]bool
 	goldenETag string // "" = there are no golden queries
-	unembedded []store.Unembedded
+	unembedded []unembedded
 	stored     []stored
 	delta      *Delta
 }
@@ -248,7 +248,7 @@ func (v view) retryDue(r rules) bool {
 	if r.retried.snapshot == v.pointer.ID && r.elapsed-r.retried.at < retryRefused {
 		return false
 	}
-	return slices.ContainsFunc(v.unembedded, func(u store.Unembedded) bool { return v.now.Sub(u.TriedAt) >= retryRefused })
+	return slices.ContainsFunc(v.unembedded, func(u unembedded) bool { return v.now.Sub(u.TriedAt) >= retryRefused })
 }
 
 // current says whether a verdict was reached under what holds now.

@@ -61,7 +61,7 @@ func TestWhatAPassDoes(t *testing.T) {
 	lacks := func(since time.Time) func(*view, *rules) {
 		return func(v *view, _ *rules) {
 			v.pointer.Files = []snapshot.File{{Name: snapshot.FileUnembedded}}
-			v.unembedded = []store.Unembedded{{ID: "V-1", TriedAt: since}}
+			v.unembedded = []unembedded{{ID: "V-1", TriedAt: since}}
 		}
 	}
 	budget := func(tokens int) func(*view, *rules) { return func(_ *view, r *rules) { r.cfg.MaxEmbedTokens = tokens } }

@@ -3,8 +3,10 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/documents"
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -27,6 +30,53 @@ const (
 	refusedShown = 10  // ids in a condition and the log
 	reasonBytes  = 300
 )
+
+// unembedded is a record whose text the embedding provider refused.
+type unembedded struct {
+	ID      string     `json:"id"`
+	Key     ledger.Key `json:"key"` // of its text and the spec: another text or spec is another attempt
+	Reason  string     `json:"reason"`
+	TriedAt time.Time  `json:"tried_at"`
+}
+
+// unembeddedFile is unembedded.json.
+type unembeddedFile struct {
+	FormatVersion int          `json:"format_version"`
+	Records       []unembedded `json:"records"`
+}
+
+// maxUnembedded bounds the file in bytes: one record in a hundred of as many as a snapshot can have, some 500 bytes each.
+const maxUnembedded = 64 << 20
+
+// writeUnembedded writes the list into the snapshot being built in dir.
+func writeUnembedded(dir string, records []unembedded) error {
+	data, err := json.Marshal(unembeddedFile{FormatVersion: store.FormatVersion, Records: records})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", snapshot.FileUnembedded, err)
+	}
+	if len(data) > maxUnembedded {
+		return fmt.Errorf("write %s: %d records without a vector are %d bytes, at most %d can be read", snapshot.FileUnembedded, len(records), len(data), maxUnembedded)
+	}
+	return os.WriteFile(filepath.Join(dir, snapshot.FileUnembedded), data, 0o644)
+}
+
+// readUnembedded reads the list of the snapshot whose files are in dir.
+func readUnembedded(dir string) ([]unembedded, error) {
+	f, err := os.Open(filepath.Join(dir, snapshot.FileUnembedded))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxUnembedded))
+	if err != nil {
+		return nil, err
+	}
+	var list unembeddedFile
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", snapshot.FileUnembedded, errors.Join(snapshot.ErrCorrupt, err))
+	}
+	return list.Records, nil
+}
 
 // refusedTexts is the error of an Embedder that was refused some texts themselves, by their index.
 type refusedTexts interface {
@@ -45,7 +95,7 @@ func (p *pass) refuse(pos uint32, why error) {
 		reason = strings.ToValidUTF8(reason[:reasonBytes], "") + "…"
 	}
 	key := c.keys[pos]
-	c.refused[key] = store.Unembedded{ID: c.docs.ID(int(pos)), Key: key, Reason: reason, TriedAt: p.now.UTC()}
+	c.refused[key] = unembedded{ID: c.docs.ID(int(pos)), Key: key, Reason: reason, TriedAt: p.now.UTC()}
 }
 
 // checkRefused ends the pass when more texts are refused than a catalogue has bad ones.
@@ -55,13 +105,13 @@ func (p *pass) checkRefused() error {
 	if len(c.refused) <= most && (len(c.refused) == 0 || len(c.refused) < p.distinct()) {
 		return nil
 	}
-	first := slices.MinFunc(slices.Collect(maps.Values(c.refused)), func(a, b store.Unembedded) int { return cmp.Compare(a.ID, b.ID) })
+	first := slices.MinFunc(slices.Collect(maps.Values(c.refused)), func(a, b unembedded) int { return cmp.Compare(a.ID, b.ID) })
 	return fmt.Errorf("%d texts are refused by the embedding provider, at most %d may be left out; record %q: %s", len(c.refused), min(most, p.distinct()-1), first.ID, first.Reason)
 }
 
 // distinct counts the texts of the catalogue, up to more than may be refused.
 func (p *pass) distinct() int {
-	seen := map[store.LedgerKey]struct{}{}
+	seen := map[ledger.Key]struct{}{}
 	for _, key := range p.files.keys {
 		if seen[key] = struct{}{}; len(seen) > fewRefused {
 			return len(p.files.keys)
@@ -71,8 +121,8 @@ func (p *pass) distinct() int {
 }
 
 // recallRefused returns the texts that were refused a short time ago and are not to be asked for now.
-func (p *pass) recallRefused(ctx context.Context) (map[store.LedgerKey]store.Unembedded, error) {
-	recalled := map[store.LedgerKey]store.Unembedded{}
+func (p *pass) recallRefused(ctx context.Context) (map[ledger.Key]unembedded, error) {
+	recalled := map[ledger.Key]unembedded{}
 	if p.opts.force || p.plan.retry {
 		return recalled, nil
 	}
@@ -115,7 +165,7 @@ func (p *pass) retryFailed(ctx context.Context, err error) bool {
 }
 
 // servedUnembedded is the list of the served snapshot, none for one whose records all have vectors.
-func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error) {
+func (p *pass) servedUnembedded(ctx context.Context) ([]unembedded, error) {
 	if !p.lacksVectors(p.rules()) {
 		return nil, nil
 	}
@@ -123,9 +173,9 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 		return p.lastUnembedded.records, nil
 	}
 	path, err := p.fetchServed(ctx, snapshot.FileUnembedded)
-	var records []store.Unembedded
+	var records []unembedded
 	if err == nil {
-		records, err = store.ReadUnembedded(filepath.Dir(path))
+		records, err = readUnembedded(filepath.Dir(path))
 	}
 	switch {
 	case unreadable(err):
@@ -140,7 +190,7 @@ func (p *pass) servedUnembedded(ctx context.Context) ([]store.Unembedded, error)
 // unembeddedOf is the list of an immutable snapshot.
 type unembeddedOf struct {
 	snapshot string
-	records  []store.Unembedded
+	records  []unembedded
 }
 
 // setAside moves the records without vectors behind the others.
@@ -172,7 +222,7 @@ func (p *pass) setAside(ctx context.Context) error {
 	return nil
 }
 
-func idsOf(records []store.Unembedded) []string {
+func idsOf(records []unembedded) []string {
 	var ids []string
 	for _, u := range records[:min(len(records), refusedShown)] {
 		ids = append(ids, u.ID)
@@ -222,7 +272,7 @@ func (p *pass) reorder(ctx context.Context, order []int) error {
 	if c.docs, err = documents.Open(p.dir); err != nil {
 		return err
 	}
-	keys, from := make([]store.LedgerKey, len(order)), []int64(nil)
+	keys, from := make([]ledger.Key, len(order)), []int64(nil)
 	for k, i := range order {
 		keys[k] = c.keys[i]
 		if c.from != nil && k < c.rows {

@@ -2,8 +2,11 @@ package reconcile_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +40,17 @@ func (r *rig) unembedded() []string {
 	if err := store.Fetch(r.t.Context(), r.objects, r.layout, p.Manifest, dir, store.FetchOptions{}); err != nil {
 		r.t.Fatal(err)
 	}
-	list, err := store.ReadUnembedded(dir)
+	data, err := os.ReadFile(filepath.Join(dir, snapshot.FileUnembedded))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	var file struct {
+		Records []struct{ ID string }
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		r.t.Fatal(err)
+	}
+	list := file.Records
 	docs, err := documents.Open(dir)
 	if err != nil {
 		r.t.Fatal(err)

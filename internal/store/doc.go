@@ -16,7 +16,7 @@
 //	P/current/index.faiss, index.pkl  copies for old readers, after the pointer (unless LEGACY_COPIES is off)
 //	P/lease.json, control.json,
 //	  gc.json, status.json            CAS documents: replaced if unchanged, never deleted; the status remembers the others
-//	P/embeddings/<space>/…            the ledger: append-only segments (see Ledger)
+//	P/embeddings/<space>/…            the ledger: append-only segments (package ledger)
 //	P/replicas/<id>.json              heartbeats, the only thing that a server writes
 //	P/probe/<random>                  the self-test
 //

@@ -32,7 +32,7 @@ func NewNonce() string {
 // newer format is ErrNewer.
 func ReadDoc[T any](ctx context.Context, objects Objects, key string, o GetOptions) (T, Info, error) {
 	var doc T
-	data, info, err := readAll(ctx, objects, key, o, MaxDocument)
+	data, info, err := ReadBytes(ctx, objects, key, o, MaxDocument)
 	if err != nil {
 		return doc, info, err
 	}
@@ -78,8 +78,9 @@ func decodeDoc(data []byte, doc any) error {
 // validated is a document whose values are bounded: what is outside of them is not read, and never written.
 type validated interface{ validate() error }
 
-// readAll reads a whole object of at most limit bytes, and starts again when the body breaks off.
-func readAll(ctx context.Context, objects Objects, key string, o GetOptions, limit int64) (data []byte, info Info, err error) {
+// ReadBytes reads a whole object of at most limit bytes (ErrCorrupt: it has more), and starts again when the body breaks
+// off.
+func ReadBytes(ctx context.Context, objects Objects, key string, o GetOptions, limit int64) (data []byte, info Info, err error) {
 	err = retry(ctx, key, func() error {
 		var body io.ReadCloser
 		body, info, err = objects.Get(ctx, key, o)
@@ -153,7 +154,7 @@ func WriteBytes(ctx context.Context, objects Objects, key string, data []byte, c
 
 // settle decides, after a refused conditional write, whether the object holds our bytes.
 func settle(ctx context.Context, objects Objects, key string, data []byte, cond PutOptions) (Info, error) {
-	got, info, err := readAll(ctx, objects, key, GetOptions{}, max(MaxDocument, int64(len(data))))
+	got, info, err := ReadBytes(ctx, objects, key, GetOptions{}, max(MaxDocument, int64(len(data))))
 	switch {
 	case err == nil && bytes.Equal(got, data):
 		return info, nil

@@ -45,7 +45,7 @@ func ReadManifest(ctx context.Context, objects Objects, l Layout, id, wantSHA256
 		return Manifest{}, "", fmt.Errorf("read manifest: %w: %w", snapshot.ErrCorrupt, err)
 	}
 	key := l.Manifest(id)
-	data, _, err := readAll(ctx, objects, key, GetOptions{}, MaxDocument)
+	data, _, err := ReadBytes(ctx, objects, key, GetOptions{}, MaxDocument)
 	if err != nil {
 		return Manifest{}, "", err
 	}

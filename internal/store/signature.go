@@ -198,7 +198,7 @@ func VerifyManifest(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 	if err != nil || len(keys) == 0 {
 		return s, err
 	}
-	data, _, err := readAll(ctx, objects, l.Manifest(id), GetOptions{}, MaxDocument)
+	data, _, err := ReadBytes(ctx, objects, l.Manifest(id), GetOptions{}, MaxDocument)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func testManifest(files []snapshot.File) store.Manifest {
 		ID:            testID,
 		CreatedAt:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Source:        store.Source{Key: "k", ETag: `"e"`, SHA256: strings.Repeat("0", 64), Records: 1},
-		Spec:          snapshot.Spec{Embedding: ledgerSpace, Metric: "inner_product", TextTemplate: "v1", IndexKind: "auto"},
+		Spec:          snapshot.Spec{Embedding: snapshot.Embedding{Provider: "openai", Model: "m", Dims: 8, Version: "v1"}, Metric: "inner_product", TextTemplate: "v1", IndexKind: "auto"},
 		Files:         files,
 	}
 	m.SpecDigest = m.Spec.Digest()

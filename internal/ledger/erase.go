@@ -1,11 +1,17 @@
-package store
+package ledger
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // Erase leaves nothing in the ledger but the vectors that keep names, at once: no grace for what was replaced, no days
@@ -15,8 +21,8 @@ import (
 //
 // New segments are written before the old ones are deleted, so a crash at any point costs nothing, and Erase again finds
 // out from the store what is left to do. before is asked before each deletion. It returns how many objects it deleted,
-// and ErrConflict when another writer changed the ledger meanwhile: open it again.
-func (g *Ledger) Erase(ctx context.Context, keep func(LedgerKey) bool, before func(context.Context) error) (deleted int, err error) {
+// and store.ErrConflict when another writer changed the ledger meanwhile: open it again.
+func (g *Ledger) Erase(ctx context.Context, keep func(Key) bool, before func(context.Context) error) (deleted int, err error) {
 	g.writing.Lock()
 	defer g.writing.Unlock()
 	defer func() {
@@ -29,7 +35,7 @@ func (g *Ledger) Erase(ctx context.Context, keep func(LedgerKey) bool, before fu
 		return 0, err
 	}
 	if !g.current(listing) {
-		return 0, ErrConflict
+		return 0, store.ErrConflict
 	}
 	found, inputs, err := g.unkept(keep)
 	if err != nil {
@@ -45,7 +51,7 @@ func (g *Ledger) Erase(ctx context.Context, keep func(LedgerKey) bool, before fu
 }
 
 // unkept looks at every row: only the newest holder of a key that is kept stays. inputs are the segments that hold more.
-func (g *Ledger) unkept(keep func(LedgerKey) bool) (found map[uint32]surveyed, inputs []uint32, err error) {
+func (g *Ledger) unkept(keep func(Key) bool) (found map[uint32]surveyed, inputs []uint32, err error) {
 	found = map[uint32]surveyed{}
 	for id, s := range g.segments {
 		if s == nil {
@@ -57,7 +63,7 @@ func (g *Ledger) unkept(keep func(LedgerKey) bool) (found map[uint32]surveyed, i
 		}
 		var f surveyed
 		for row, key := range keys {
-			at := ledgerRow{uint32(id), uint32(row)}
+			at := rowAt{uint32(id), uint32(row)}
 			switch {
 			case g.index[[16]byte(key[:16])] != at:
 			case keep(key):
@@ -84,7 +90,7 @@ func (g *Ledger) deleteOthers(ctx context.Context, before func(context.Context) 
 		}
 	}
 	var gone []string
-	err = g.objects.List(ctx, g.all, func(i Info) error {
+	err = g.objects.List(ctx, g.all, func(i store.Info) error {
 		if !used[i.Key] {
 			gone = append(gone, i.Key)
 		}
@@ -123,4 +129,77 @@ func (g *Ledger) Written() []string {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	return slices.Clone(g.written)
+}
+
+// ForgetModel deletes every vector that the ledger holds of e's model at host, of any number of dims, and returns how many
+// they were. A pass that is under way keeps what it has opened; the next one finds them gone and buys what it needs.
+func ForgetModel(ctx context.Context, objects store.Objects, l store.Layout, e snapshot.Embedding, host string) (int, error) {
+	folders := map[string][]string{}
+	err := objects.List(ctx, l.Ledger(), func(info store.Info) error {
+		folder, _, ok := strings.Cut(strings.TrimPrefix(info.Key, l.Ledger()), "/")
+		if ok && folderPattern.MatchString(folder) {
+			folders[folder] = append(folders[folder], info.Key)
+		}
+		return nil
+	})
+	vectors := 0
+	for folder, keys := range folders {
+		if err != nil {
+			break
+		}
+		var rows int
+		rows, err = forgetFolder(ctx, objects, folder, keys, e, host)
+		vectors += rows
+	}
+	if err != nil {
+		return vectors, fmt.Errorf("forget %s: %w", e.Model, err)
+	}
+	return vectors, nil
+}
+
+// forgetFolder deletes a folder of e's model. A folder's name is the digest of its space, in which only the dims are
+// unknown: the head of any segment tells them.
+func forgetFolder(ctx context.Context, objects store.Objects, folder string, keys []string, e snapshot.Embedding, host string) (int, error) {
+	rows, mine := 0, false
+	for _, key := range keys {
+		if !segmentPattern.MatchString(key[strings.LastIndexByte(key, '/')+1:]) {
+			continue
+		}
+		shape, err := segmentHead(ctx, objects, key)
+		if err != nil {
+			return 0, err
+		}
+		e.Dims = shape.dims
+		if space := spaceOf(e, host); hex.EncodeToString(space[:8]) == folder {
+			mine = true
+			rows += shape.rows
+		}
+	}
+	if !mine {
+		return 0, nil
+	}
+	slices.Sort(keys) // segments before `retired` and `unused`: a run that is cut short finds the rest by them
+	for _, key := range keys {
+		if err := objects.Delete(ctx, key); err != nil {
+			return 0, err
+		}
+	}
+	return rows, nil
+}
+
+// segmentHead reads what the head of a segment says, zero for one that is too short to have any.
+func segmentHead(ctx context.Context, objects store.Objects, key string) (segmentShape, error) {
+	body, _, err := objects.Get(ctx, key, store.GetOptions{Length: segmentHeader})
+	if err != nil {
+		return segmentShape{}, err
+	}
+	defer body.Close()
+	head := make([]byte, segmentHeader)
+	switch _, err := io.ReadFull(body, head); {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return segmentShape{}, nil
+	case err != nil:
+		return segmentShape{}, err
+	}
+	return shapeOf(head), nil
 }

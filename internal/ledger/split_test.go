@@ -1,4 +1,4 @@
-package store
+package ledger
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash: the rows of one input may be spread over two new segments,
@@ -15,25 +16,25 @@ import (
 func TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash(t *testing.T) {
 	const segments, rows = 5, 4 // of 4 rows each, merged into segments of 3: seven of them
 	e := snapshot.Embedding{Provider: "p", Model: "m", Dims: 2}
-	layout := NewLayout("p", "")
+	layout := store.NewLayout("p", "")
 	for crash := 1; ; crash++ {
-		dir, err := NewDir(t.TempDir())
+		dir, err := store.NewDir(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
 		writes, broke := 0, false
-		objects := Hooked(dir, func(_ context.Context, op, _ string, call func() error) error {
-			if op != OpPutFile && op != OpPut && op != OpDelete {
+		objects := store.Hooked(dir, func(_ context.Context, op, _ string, call func() error) error {
+			if op != store.OpPutFile && op != store.OpPut && op != store.OpDelete {
 				return call()
 			}
 			if writes++; writes < segments+crash {
 				return call()
 			}
 			broke = true
-			return ErrDenied
+			return store.ErrDenied
 		})
-		open := func(objects Objects, most int) *Ledger {
-			g, err := OpenLedger(t.Context(), objects, layout, t.TempDir(), e, "")
+		open := func(objects store.Objects, most int) *Ledger {
+			g, err := Open(t.Context(), objects, layout, t.TempDir(), e, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,10 +44,10 @@ func TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash(t *testing.T) {
 		}
 		g := open(objects, 100)
 		for s := range segments {
-			var keys []LedgerKey
+			var keys []Key
 			var vectors []float32
 			for r := range rows {
-				keys = append(keys, LedgerKey{byte(s), byte(r)})
+				keys = append(keys, Key{byte(s), byte(r)})
 				vectors = append(vectors, float32(s), float32(r))
 			}
 			if err := g.Flush(t.Context(), keys, vectors, 2); err != nil {
@@ -54,7 +55,7 @@ func TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash(t *testing.T) {
 			}
 		}
 		g.most = 3
-		keep := func(LedgerKey) bool { return true }
+		keep := func(Key) bool { return true }
 		if _, err := g.Compact(t.Context(), keep, CompactOptions{}); (err != nil) != broke {
 			t.Fatalf("write %d: broke %v, %v", crash, broke, err)
 		}
@@ -63,7 +64,7 @@ func TestLedgerMergeIntoSeveralSegmentsLosesNothingInACrash(t *testing.T) {
 			for i := range segments * rows {
 				v := make([]float32, 2)
 				s, r := i/rows, i%rows
-				ok, err := g.Get(LedgerKey{byte(s), byte(r)}, v)
+				ok, err := g.Get(Key{byte(s), byte(r)}, v)
 				if !ok || err != nil || !slices.Equal(v, []float32{float32(s), float32(r)}) {
 					t.Fatalf("write %d, pass %d: vector %d of segment %d: %v %v %v", crash, pass, r, s, v, ok, err)
 				}

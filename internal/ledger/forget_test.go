@@ -1,38 +1,39 @@
-package store_test
+package ledger_test
 
 import (
 	"testing"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 func TestForgetModelDropsAllDimsOfItAndNothingElse(t *testing.T) {
 	r := newLedgerRig(t)
-	other, wider, local := ledgerSpace, ledgerSpace, ledgerSpace
+	other, wider, local := embedding, embedding, embedding
 	other.Model, wider.Dims, local.Provider = "n", 16, "local"
-	for _, e := range []snapshot.Embedding{ledgerSpace, other, wider, local} {
+	for _, e := range []snapshot.Embedding{embedding, other, wider, local} {
 		g := r.openSpace(e)
-		keys := []store.LedgerKey{store.NewLedgerKey("a", e, "api.example.com"), store.NewLedgerKey("b", e, "api.example.com")}
+		keys := []ledger.Key{ledger.NewKey("a", e, "api.example.com"), ledger.NewKey("b", e, "api.example.com")}
 		for i := range 2 { // two segments each
 			if err := g.Flush(t.Context(), keys[i:i+1], make([]float32, e.Dims), e.Dims); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if n, err := store.ForgetModel(t.Context(), r.mem, r.l, ledgerSpace, "another.example.com"); n != 0 || err != nil {
+	if n, err := ledger.ForgetModel(t.Context(), r.mem, r.l, embedding, "another.example.com"); n != 0 || err != nil {
 		t.Errorf("at another host: %d, %v", n, err)
 	}
-	if n, err := store.ForgetModel(t.Context(), r.mem, r.l, ledgerSpace, "api.example.com"); n != 4 || err != nil {
+	if n, err := ledger.ForgetModel(t.Context(), r.mem, r.l, embedding, "api.example.com"); n != 4 || err != nil {
 		t.Errorf("%d vectors, %v; want 4: two of 8 dims, two of 16", n, err)
 	}
-	for e, want := range map[snapshot.Embedding]int{ledgerSpace: 0, wider: 0, other: 2, local: 2} {
+	for e, want := range map[snapshot.Embedding]int{embedding: 0, wider: 0, other: 2, local: 2} {
 		r.dir = t.TempDir()
 		if got := r.openSpace(e).Len(); got != want {
 			t.Errorf("%+v: %d vectors are left, want %d", e, got, want)
 		}
 	}
-	if n, err := store.ForgetModel(t.Context(), r.mem, r.l, ledgerSpace, "api.example.com"); n != 0 || err != nil {
+	if n, err := ledger.ForgetModel(t.Context(), r.mem, r.l, embedding, "api.example.com"); n != 0 || err != nil {
 		t.Errorf("a second time: %d, %v", n, err)
 	}
 }
@@ -45,7 +46,7 @@ func TestForgetModelIsNotStoppedByDamage(t *testing.T) {
 	if _, err := r.mem.Put(t.Context(), short, []byte("VSLEDGER"), store.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := store.ForgetModel(t.Context(), r.mem, r.l, ledgerSpace, "api.example.com"); n != 1 || err != nil {
+	if n, err := ledger.ForgetModel(t.Context(), r.mem, r.l, embedding, "api.example.com"); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	if left := r.segments(); len(left) != 0 {

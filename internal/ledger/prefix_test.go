@@ -1,4 +1,4 @@
-package store
+package ledger
 
 import (
 	"encoding/json"
@@ -21,7 +21,7 @@ func TestPrefixesArePartOfTheSpecAndOfWhatIsHashed(t *testing.T) {
 	if plain.Digest() == e5.Digest() || e5.Digest() == other.Digest() {
 		t.Error("a prefix does not change the spec's digest")
 	}
-	key := func(text string, e snapshot.Embedding) LedgerKey { return NewLedgerKey(text, e, "host") }
+	key := func(text string, e snapshot.Embedding) Key { return NewKey(text, e, "host") }
 	switch {
 	case key("冷凍倉庫", plain.Embedding) == key("冷凍倉庫", e5.Embedding):
 		t.Error("with and without a prefix it is one vector")

@@ -1,4 +1,4 @@
-package store
+package ledger
 
 import (
 	"context"
@@ -52,7 +52,7 @@ const (
 // nothing needed for o.Expire; it merges small segments and replaces damaged ones. A merge writes the new segments
 // first; the last of them names everything that they replace, so a crash at any point leaves each vector in the store
 // at least once, and the next Compact finds out from the store alone what is left to remove.
-func (g *Ledger) Compact(ctx context.Context, keep func(LedgerKey) bool, o CompactOptions) (CompactReport, error) {
+func (g *Ledger) Compact(ctx context.Context, keep func(Key) bool, o CompactOptions) (CompactReport, error) {
 	g.writing.Lock()
 	defer g.writing.Unlock()
 	if o.Expire <= 0 {
@@ -72,12 +72,12 @@ func (g *Ledger) Compact(ctx context.Context, keep func(LedgerKey) bool, o Compa
 	return report, nil
 }
 
-func (g *Ledger) compact(ctx context.Context, keep func(LedgerKey) bool, o CompactOptions, listing ledgerListing, report *CompactReport) error {
+func (g *Ledger) compact(ctx context.Context, keep func(Key) bool, o CompactOptions, listing contents, report *CompactReport) error {
 	if len(listing.segments) == 0 {
 		return nil
 	}
 	if !g.current(listing) {
-		return nil // another writer merges; the next OpenLedger sees what it made
+		return nil // another writer merges; the next Open sees what it made
 	}
 	if err := g.removeReplaced(ctx, o, listing, report); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (g *Ledger) compact(ctx context.Context, keep func(LedgerKey) bool, o Compa
 }
 
 // day is today by the store's clock, in days since 1970.
-func (l ledgerListing) day() uint32 {
+func (l contents) day() uint32 {
 	var newest time.Time
 	for _, info := range l.segments {
 		if info.Date.After(newest) {
@@ -112,7 +112,7 @@ func (l ledgerListing) day() uint32 {
 }
 
 // current tells whether every segment in use is still in the store.
-func (g *Ledger) current(listing ledgerListing) bool {
+func (g *Ledger) current(listing contents) bool {
 	for _, s := range g.segments {
 		if s == nil {
 			continue
@@ -125,7 +125,7 @@ func (g *Ledger) current(listing ledgerListing) bool {
 }
 
 // removeReplaced deletes the inputs of segments that are a grace old and, being in use, whole.
-func (g *Ledger) removeReplaced(ctx context.Context, o CompactOptions, listing ledgerListing, report *CompactReport) error {
+func (g *Ledger) removeReplaced(ctx context.Context, o CompactOptions, listing contents, report *CompactReport) error {
 	for _, s := range g.segments {
 		if s == nil || len(s.inputs) == 0 || listing.segments[s.name].Age() < o.Grace {
 			continue
@@ -149,19 +149,19 @@ func (g *Ledger) removeReplaced(ctx context.Context, o CompactOptions, listing l
 
 // liveRow is a row that a rewrite of its segment carries over.
 type liveRow struct {
-	at  ledgerRow
-	key LedgerKey
+	at  rowAt
+	key Key
 }
 
 // surveyed is what became of the rows of one segment.
 type surveyed struct {
 	live    []liveRow
-	expired []LedgerKey
+	expired []Key
 }
 
 // survey looks at every row: the newest holder of its key is live, unless nothing needed it for expire days. It
 // brings g.unused up to date. It holds 40 bytes per vector until Compact returns.
-func (g *Ledger) survey(keep func(LedgerKey) bool, today, expire uint32) (map[uint32]surveyed, error) {
+func (g *Ledger) survey(keep func(Key) bool, today, expire uint32) (map[uint32]surveyed, error) {
 	found := map[uint32]surveyed{}
 	seen := make(map[[16]byte]uint32, len(g.unused))
 	for id, s := range g.segments {
@@ -174,7 +174,7 @@ func (g *Ledger) survey(keep func(LedgerKey) bool, today, expire uint32) (map[ui
 		}
 		var f surveyed
 		for row, key := range keys {
-			short, at := [16]byte(key[:16]), ledgerRow{uint32(id), uint32(row)}
+			short, at := [16]byte(key[:16]), rowAt{uint32(id), uint32(row)}
 			if g.index[short] != at {
 				continue
 			}
@@ -235,7 +235,7 @@ func sizeClass(size int64) int {
 // merge rewrites the live rows of inputs, and lets the last new segment replace inputs and all damaged segments.
 func (g *Ledger) merge(ctx context.Context, inputs []uint32, found map[uint32]surveyed, report *CompactReport) error {
 	rows, replaced := g.carryOver(inputs, found)
-	var expired []LedgerKey
+	var expired []Key
 	for _, id := range inputs {
 		expired = append(expired, found[id].expired...)
 	}
@@ -244,7 +244,7 @@ func (g *Ledger) merge(ctx context.Context, inputs []uint32, found map[uint32]su
 		part := rows[:min(g.most, len(rows))]
 		rows = rows[len(part):]
 		more = len(rows) > 0
-		keys := make([]LedgerKey, len(part))
+		keys := make([]Key, len(part))
 		for i, row := range part {
 			keys[i] = row.key
 		}
@@ -274,7 +274,7 @@ func (g *Ledger) carryOver(inputs []uint32, found map[uint32]surveyed) ([]liveRo
 	var rows []liveRow
 	var replaced []string
 	for _, id := range inputs {
-		gone := make(map[LedgerKey]bool, len(found[id].expired))
+		gone := make(map[Key]bool, len(found[id].expired))
 		for _, key := range found[id].expired {
 			gone[key] = true
 		}
@@ -291,7 +291,7 @@ func (g *Ledger) carryOver(inputs []uint32, found map[uint32]surveyed) ([]liveRo
 }
 
 // forget lets go of replaced segments and expired entries, and of the local copies.
-func (g *Ledger) forget(inputs []uint32, expired []LedgerKey) error {
+func (g *Ledger) forget(inputs []uint32, expired []Key) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, key := range expired {

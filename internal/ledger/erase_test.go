@@ -1,4 +1,4 @@
-package store_test
+package ledger_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -45,21 +46,21 @@ func (r *ledgerRig) anywhere(i int) (places []string) {
 	return places
 }
 
-func erase(r *ledgerRig, g *store.Ledger, before func() error, keep ...int) (int, error) {
-	needed := map[store.LedgerKey]bool{}
+func erase(r *ledgerRig, g *ledger.Ledger, before func() error, keep ...int) (int, error) {
+	needed := map[ledger.Key]bool{}
 	for _, i := range keep {
 		needed[ledgerKey(i)] = true
 	}
-	return g.Erase(r.t.Context(), func(k store.LedgerKey) bool { return needed[k] }, func(context.Context) error { return before() })
+	return g.Erase(r.t.Context(), func(k ledger.Key) bool { return needed[k] }, func(context.Context) error { return before() })
 }
 
 func goOn() error { return nil }
 
 func TestEraseLeavesOnlyWhatIsKept(t *testing.T) {
 	r := newLedgerRig(t)
-	other := ledgerSpace
+	other := embedding
 	other.Model = "another"
-	if err := r.openSpace(other).Flush(t.Context(), []store.LedgerKey{{1}}, vectorOf(1), other.Dims); err != nil {
+	if err := r.openSpace(other).Flush(t.Context(), []ledger.Key{{1}}, vectorOf(1), other.Dims); err != nil {
 		t.Fatal(err)
 	}
 	g := r.open()

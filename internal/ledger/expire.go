@@ -1,4 +1,4 @@
-package store
+package ledger
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 // When an entry may go is kept in one small object per space, embeddings/<space>/unused: since which day (of the
@@ -21,24 +22,24 @@ import (
 // unused, little endian: magic "VSUNUSED", u32 version (1), u32 n, n × { 16 bytes of the key, u32 day }, SHA-256 of
 // everything before.
 const (
-	ledgerUnused  = "unused"
-	ledgerRetired = "retired"
+	unusedName  = "unused"
+	retiredName = "retired"
 
 	unusedMagic   = "VSUNUSED"
 	unusedVersion = 1
 	unusedHeader  = 16
 	unusedEntry   = 20
-	// maxUnused entries fit into MaxPut. Beyond, the newest ones are left out: their days start later.
-	maxUnused = (MaxPut - unusedHeader - sha256.Size) / unusedEntry
+	// maxUnused entries fit into store.MaxPut. Beyond, the newest ones are left out: their days start later.
+	maxUnused = (store.MaxPut - unusedHeader - sha256.Size) / unusedEntry
 )
 
-func (g *Ledger) readUnused(ctx context.Context, listing ledgerListing) error {
+func (g *Ledger) readUnused(ctx context.Context, listing contents) error {
 	g.unused = map[[16]byte]uint32{}
-	if _, ok := listing.other[ledgerUnused]; !ok {
+	if _, ok := listing.other[unusedName]; !ok {
 		return nil
 	}
-	data, _, err := readAll(ctx, g.objects, g.prefix+ledgerUnused, GetOptions{}, MaxPut)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
+	data, _, err := store.ReadBytes(ctx, g.objects, g.prefix+unusedName, store.GetOptions{}, store.MaxPut)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, snapshot.ErrCorrupt) {
 		return nil
 	}
 	if err != nil {
@@ -93,7 +94,7 @@ func encodeUnused(unused map[[16]byte]uint32) []byte {
 }
 
 func (g *Ledger) writeUnused(ctx context.Context) error {
-	_, err := WriteBytes(ctx, g.objects, g.prefix+ledgerUnused, encodeUnused(g.unused), PutOptions{})
+	_, err := store.WriteBytes(ctx, g.objects, g.prefix+unusedName, encodeUnused(g.unused), store.PutOptions{})
 	return err
 }
 
@@ -101,12 +102,12 @@ func (g *Ledger) writeUnused(ctx context.Context) error {
 func (g *Ledger) retireOthers(ctx context.Context, o CompactOptions, report *CompactReport) error {
 	type folder struct {
 		keys    []string
-		retired *Info
+		retired *store.Info
 	}
 	others := map[string]*folder{}
-	err := g.objects.List(ctx, g.all, func(info Info) error {
+	err := g.objects.List(ctx, g.all, func(info store.Info) error {
 		space, name, ok := strings.Cut(strings.TrimPrefix(info.Key, g.all), "/")
-		if !ok || strings.HasPrefix(info.Key, g.prefix) || len(space) != 16 || !lowerHex(space) {
+		if !ok || strings.HasPrefix(info.Key, g.prefix) || !folderPattern.MatchString(space) {
 			return nil
 		}
 		f := others[space]
@@ -114,7 +115,7 @@ func (g *Ledger) retireOthers(ctx context.Context, o CompactOptions, report *Com
 			f = &folder{}
 			others[space] = f
 		}
-		if name == ledgerRetired {
+		if name == retiredName {
 			f.retired = &info
 		} else {
 			f.keys = append(f.keys, info.Key)
@@ -125,10 +126,10 @@ func (g *Ledger) retireOthers(ctx context.Context, o CompactOptions, report *Com
 		return err
 	}
 	for space, f := range others {
-		marker := g.all + space + "/" + ledgerRetired
+		marker := g.all + space + "/" + retiredName
 		switch {
 		case f.retired == nil:
-			_, err = WriteBytes(ctx, g.objects, marker, []byte("not in use\n"), PutOptions{})
+			_, err = store.WriteBytes(ctx, g.objects, marker, []byte("not in use\n"), store.PutOptions{})
 		case f.retired.Age() >= o.Expire:
 			for _, key := range append(f.keys, marker) { // the marker last: a crash goes on where it was
 				if err = o.before(ctx); err != nil {

@@ -1,4 +1,4 @@
-package store_test
+package ledger_test
 
 import (
 	"fmt"
@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
 
-var ledgerSpace = snapshot.Embedding{Provider: "openai", Model: "m", Dims: 8, Version: "v1"}
+var embedding = snapshot.Embedding{Provider: "openai", Model: "m", Dims: 8, Version: "v1"}
 
 // ledgerRig is a ledger on a store whose clock the test moves.
 type ledgerRig struct {
@@ -30,11 +31,11 @@ func newLedgerRig(t *testing.T) *ledgerRig {
 	return r
 }
 
-func (r *ledgerRig) open() *store.Ledger { return r.openSpace(ledgerSpace) }
+func (r *ledgerRig) open() *ledger.Ledger { return r.openSpace(embedding) }
 
-func (r *ledgerRig) openSpace(e snapshot.Embedding) *store.Ledger {
+func (r *ledgerRig) openSpace(e snapshot.Embedding) *ledger.Ledger {
 	r.t.Helper()
-	g, err := store.OpenLedger(r.t.Context(), r.mem, r.l, r.dir, e, "api.example.com")
+	g, err := ledger.Open(r.t.Context(), r.mem, r.l, r.dir, e, "api.example.com")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func (r *ledgerRig) openSpace(e snapshot.Embedding) *store.Ledger {
 }
 
 // reopen opens the ledger without its local copy.
-func (r *ledgerRig) reopen() *store.Ledger {
+func (r *ledgerRig) reopen() *ledger.Ledger {
 	r.dir = r.t.TempDir()
 	return r.open()
 }
@@ -53,7 +54,7 @@ func (r *ledgerRig) segments() []string {
 }
 
 // flushed flushes ids and returns the key of the segment that they became.
-func (r *ledgerRig) flushed(g *store.Ledger, ids ...int) string {
+func (r *ledgerRig) flushed(g *ledger.Ledger, ids ...int) string {
 	r.t.Helper()
 	before := r.segments()
 	flush(r.t, g, ids...)
@@ -66,35 +67,35 @@ func (r *ledgerRig) flushed(g *store.Ledger, ids ...int) string {
 	return ""
 }
 
-func ledgerKey(i int) store.LedgerKey {
-	return store.NewLedgerKey(fmt.Sprint("text ", i), ledgerSpace, "api.example.com")
+func ledgerKey(i int) ledger.Key {
+	return ledger.NewKey(fmt.Sprint("text ", i), embedding, "api.example.com")
 }
 
 func vectorOf(i int) []float32 {
 	rng := rand.New(rand.NewPCG(uint64(i), 1))
-	v := make([]float32, ledgerSpace.Dims)
+	v := make([]float32, embedding.Dims)
 	for j := range v {
 		v[j] = rng.Float32()
 	}
 	return v
 }
 
-func flush(t *testing.T, g *store.Ledger, ids ...int) {
+func flush(t *testing.T, g *ledger.Ledger, ids ...int) {
 	t.Helper()
-	var keys []store.LedgerKey
+	var keys []ledger.Key
 	var rows []float32
 	for _, i := range ids {
 		keys, rows = append(keys, ledgerKey(i)), append(rows, vectorOf(i)...)
 	}
-	if err := g.Flush(t.Context(), keys, rows, ledgerSpace.Dims); err != nil {
+	if err := g.Flush(t.Context(), keys, rows, embedding.Dims); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // holds checks that exactly the ids of want are there, among 0..n-1, with their own vectors.
-func holds(t *testing.T, g *store.Ledger, n int, want ...int) {
+func holds(t *testing.T, g *ledger.Ledger, n int, want ...int) {
 	t.Helper()
-	got := make([]float32, ledgerSpace.Dims)
+	got := make([]float32, embedding.Dims)
 	for i := range n {
 		ok, err := g.Get(ledgerKey(i), got)
 		if err != nil {
@@ -117,13 +118,13 @@ func upTo(n int) []int {
 	return out
 }
 
-func compact(t *testing.T, g *store.Ledger, grace time.Duration, keep ...int) store.CompactReport {
+func compact(t *testing.T, g *ledger.Ledger, grace time.Duration, keep ...int) ledger.CompactReport {
 	t.Helper()
-	needed := map[store.LedgerKey]bool{}
+	needed := map[ledger.Key]bool{}
 	for _, i := range keep {
 		needed[ledgerKey(i)] = true
 	}
-	report, err := g.Compact(t.Context(), func(k store.LedgerKey) bool { return needed[k] }, store.CompactOptions{Grace: grace})
+	report, err := g.Compact(t.Context(), func(k ledger.Key) bool { return needed[k] }, ledger.CompactOptions{Grace: grace})
 	if err != nil {
 		t.Fatal(err)
 	}

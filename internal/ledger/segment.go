@@ -1,4 +1,4 @@
-package store
+package ledger
 
 import (
 	"bufio"
@@ -39,6 +39,7 @@ const (
 
 	// segmentCap ends a segment, in bytes: with 1,536 dims one holds 10,800 vectors, and 1 M make 93 segments.
 	segmentCap = 64 << 20
+	bufferSize = 256 << 10
 	// maxInputs bounds what one segment replaces.
 	maxInputs = 1 << 16
 )
@@ -69,8 +70,8 @@ func (s *segment) shape() segmentShape {
 }
 
 // keys reads the keys of all rows.
-func (s *segment) keys() ([]LedgerKey, error) {
-	keys := make([]LedgerKey, s.rows)
+func (s *segment) keys() ([]Key, error) {
+	keys := make([]Key, s.rows)
 	r := bufio.NewReader(io.NewSectionReader(s.file, s.shape().keysAt(), int64(s.rows)*sha256.Size))
 	for i := range keys {
 		if _, err := io.ReadFull(r, keys[i][:]); err != nil {
@@ -94,7 +95,7 @@ func (s *segment) vector(i int, dst []float32, buf []byte) error {
 
 // openSegment checks the local file of a segment, all of it, and returns it with its keys by row. Bytes that are not
 // what the name promises are ErrCorrupt.
-func openSegment(path string, space [32]byte, dims int) (*segment, []LedgerKey, error) {
+func openSegment(path string, space [32]byte, dims int) (*segment, []Key, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -108,20 +109,20 @@ func openSegment(path string, space [32]byte, dims int) (*segment, []LedgerKey, 
 	return s, keys, nil
 }
 
-func (s *segment) verify(space [32]byte, dims int) ([]LedgerKey, error) {
+func (s *segment) verify(space [32]byte, dims int) ([]Key, error) {
 	st, err := s.file.Stat()
 	if err != nil {
 		return nil, err
 	}
 	s.size = st.Size()
-	h, file := sha256.New(), bufio.NewReaderSize(s.file, copyBuffer)
+	h, file := sha256.New(), bufio.NewReaderSize(s.file, bufferSize)
 	r := io.TeeReader(file, h)
 	shape, err := readShape(r, space, dims, s.size)
 	if err != nil {
 		return nil, err
 	}
 	s.rows, s.dims, s.inputs = shape.rows, shape.dims, make([]string, shape.inputs)
-	keys := make([]LedgerKey, shape.rows)
+	keys := make([]Key, shape.rows)
 	name := make([]byte, segmentName)
 	for i := range s.inputs {
 		if _, err := io.ReadFull(r, name); err != nil {
@@ -182,7 +183,7 @@ func shapeOf(head []byte) segmentShape {
 
 // writeSegment writes a segment into a temporary file in dir and returns its path, and its entry under the name that
 // it is to have. Vector i is asked for after vector i-1 was used.
-func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []string, keys []LedgerKey, vector func(i int) ([]float32, error)) (tmp string, f snapshot.File, err error) {
+func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []string, keys []Key, vector func(i int) ([]float32, error)) (tmp string, f snapshot.File, err error) {
 	out, err := os.CreateTemp(dir, "new-*")
 	if err != nil {
 		return "", snapshot.File{}, err
@@ -193,7 +194,7 @@ func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []
 		}
 	}()
 	content, whole := sha256.New(), sha256.New() // without the trailer, and with it
-	file := bufio.NewWriterSize(io.MultiWriter(out, whole), copyBuffer)
+	file := bufio.NewWriterSize(io.MultiWriter(out, whole), bufferSize)
 	size, err := writeRows(io.MultiWriter(file, content), space, dims, inputs, keys, vector)
 	sum := content.Sum(nil)
 	if err == nil {
@@ -207,7 +208,7 @@ func writeSegment(dir string, now time.Time, space [32]byte, dims int, inputs []
 }
 
 // writeRows writes everything but the trailer.
-func writeRows(w io.Writer, space [32]byte, dims int, inputs []string, keys []LedgerKey, vector func(int) ([]float32, error)) (int64, error) {
+func writeRows(w io.Writer, space [32]byte, dims int, inputs []string, keys []Key, vector func(int) ([]float32, error)) (int64, error) {
 	le := binary.LittleEndian
 	b := le.AppendUint32([]byte(segmentMagic), segmentVersion)
 	b = le.AppendUint32(b, uint32(dims))

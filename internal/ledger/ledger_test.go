@@ -1,4 +1,4 @@
-package store_test
+package ledger_test
 
 import (
 	"context"
@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/store/s3test"
 )
 
 func TestLedgerKeepsVectorsAcrossProcessesAndMachines(t *testing.T) {
@@ -32,12 +34,12 @@ func TestLedgerKeepsVectorsAcrossProcessesAndMachines(t *testing.T) {
 }
 
 func TestLedgerKeyDependsOnEverythingThatDecidesAVector(t *testing.T) {
-	base := store.NewLedgerKey("a", ledgerSpace, "h")
-	seen := map[store.LedgerKey]string{base: "base"}
+	base := ledger.NewKey("a", embedding, "h")
+	seen := map[ledger.Key]string{base: "base"}
 	vary := func(name, text, host string, change func(*snapshot.Embedding)) {
-		e := ledgerSpace
+		e := embedding
 		change(&e)
-		k := store.NewLedgerKey(text, e, host)
+		k := ledger.NewKey(text, e, host)
 		if other, ok := seen[k]; ok {
 			t.Errorf("%s has the key of %s", name, other)
 		}
@@ -49,7 +51,7 @@ func TestLedgerKeyDependsOnEverythingThatDecidesAVector(t *testing.T) {
 	vary("model", "a", "h", func(e *snapshot.Embedding) { e.Model = "n" })
 	vary("dims", "a", "h", func(e *snapshot.Embedding) { e.Dims = 9 })
 	vary("version", "a", "h", func(e *snapshot.Embedding) { e.Version = "v2" })
-	if store.NewLedgerKey("a", ledgerSpace, "h") != base {
+	if ledger.NewKey("a", embedding, "h") != base {
 		t.Error("the key of the same text differs")
 	}
 }
@@ -66,7 +68,7 @@ func TestLedgerRefusesWrongShapesAndNumbers(t *testing.T) {
 		"other dims":      {make([]float32, 9), 9},
 		"NaN":             {nan, 8},
 	} {
-		if err := g.Flush(t.Context(), []store.LedgerKey{ledgerKey(0)}, c.rows, c.dims); err == nil {
+		if err := g.Flush(t.Context(), []ledger.Key{ledgerKey(0)}, c.rows, c.dims); err == nil {
 			t.Errorf("%s: flushed", name)
 		}
 	}
@@ -203,7 +205,7 @@ func TestLedgerCompactionIsStableWhenNothingChanges(t *testing.T) {
 	compact(t, g, 0, upTo(6)...)
 	before := r.segments()
 	for range 3 {
-		if report := compact(t, r.open(), 0, upTo(6)...); report != (store.CompactReport{}) {
+		if report := compact(t, r.open(), 0, upTo(6)...); report != (ledger.CompactReport{}) {
 			t.Errorf("it did %+v", report)
 		}
 	}
@@ -242,11 +244,11 @@ func TestLedgerOfAnotherModelIsDroppedAfter30DaysOutOfUse(t *testing.T) {
 	flush(t, r.open(), 0, 1)
 	old := r.segments()
 	r.now = r.now.Add(60 * day)
-	other := ledgerSpace
+	other := embedding
 	other.Model = "next"
 	compactOther := func() {
 		g := r.openSpace(other)
-		if _, err := g.Compact(t.Context(), func(store.LedgerKey) bool { return true }, store.CompactOptions{}); err != nil {
+		if _, err := g.Compact(t.Context(), func(ledger.Key) bool { return true }, ledger.CompactOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -293,10 +295,10 @@ func TestLedgerSurvivesACrashAtEveryStoreCallOfACompaction(t *testing.T) {
 				return fmt.Errorf("%s %s: %w", op, key, store.ErrDenied) // final, so that nothing is repeated
 			})
 			r.dir = t.TempDir()
-			g, err := store.OpenLedger(t.Context(), objects, r.l, r.dir, ledgerSpace, "api.example.com")
+			g, err := ledger.Open(t.Context(), objects, r.l, r.dir, embedding, "api.example.com")
 			if err == nil {
 				r.now = r.now.Add(time.Hour)
-				_, err = g.Compact(t.Context(), func(store.LedgerKey) bool { return true }, store.CompactOptions{})
+				_, err = g.Compact(t.Context(), func(ledger.Key) bool { return true }, ledger.CompactOptions{})
 				g.Close()
 			}
 			if (err != nil) != broke {
@@ -338,7 +340,7 @@ func TestLedgerListsAgainWhenASegmentWentAway(t *testing.T) {
 		}
 		return call()
 	})
-	got, err := store.OpenLedger(t.Context(), objects, r.l, r.dir, ledgerSpace, "api.example.com")
+	got, err := ledger.Open(t.Context(), objects, r.l, r.dir, embedding, "api.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,8 +357,36 @@ func TestLedgerUnreadableStoreIsAnErrorNotDamage(t *testing.T) {
 		}
 		return call()
 	})
-	_, err := store.OpenLedger(t.Context(), objects, r.l, t.TempDir(), ledgerSpace, "api.example.com")
+	_, err := ledger.Open(t.Context(), objects, r.l, t.TempDir(), embedding, "api.example.com")
 	if !errors.Is(err, store.ErrDenied) {
 		t.Errorf("got %v, want ErrDenied", err)
+	}
+}
+
+func TestLedgerOnRealServers(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *s3test.Server{"versitygw": s3test.Versitygw, "minio": s3test.Minio} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			server.CreateBucket("bucket", true)
+			o, err := store.NewS3(t.Context(), server.Config("bucket"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { o.Close() })
+			open := func() *ledger.Ledger {
+				g, err := ledger.Open(t.Context(), o, store.NewLayout("p", ""), t.TempDir(), embedding, "h")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { g.Close() })
+				return g
+			}
+			g := open()
+			for i := range 5 {
+				flush(t, g, i)
+			}
+			compact(t, g, time.Hour, upTo(5)...)
+			holds(t, open(), 5, upTo(5)...)
+		})
 	}
 }
