@@ -104,6 +104,9 @@ type rollbackCmd struct {
 func (c rollbackCmd) Run(a *app) error {
 	return a.act(func(o *reconcile.Operator) (string, error) {
 		id, err := o.Rollback(a.ctx, c.ID)
+		if err != nil && c.ID == "" {
+			return "", err
+		}
 		if err != nil {
 			return "", a.unknown(err, c.ID)
 		}

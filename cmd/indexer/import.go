@@ -88,7 +88,7 @@ type sample struct {
 // the embedding ledger, under the texts they stand for.
 func (c importCmd) Run(a *app) error {
 	var trouble error
-	embedder, err := c.Provider.Open(a.ctx, wire.Model{Model: c.Model, Dims: c.Dims}, wire.Calls{Observer: embed.Observer{
+	embedder, err := c.Provider.Open(a.ctx, wire.Model{Model: c.Model, Dims: c.Dims}, wire.Calls{Patience: wire.Command, Observer: embed.Observer{
 		Retry: func(_ string, err error) { trouble = err },
 	}})
 	if err != nil {

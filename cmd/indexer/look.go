@@ -183,7 +183,7 @@ func (c verifyCmd) Run(a *app) error {
 // unknown tells where to look when a snapshot is not there.
 func (a *app) unknown(err error, ids ...string) error {
 	for _, id := range ids {
-		if _, wrong := snapshot.ParseID(id); id != "" && wrong != nil {
+		if _, wrong := snapshot.ParseID(id); wrong != nil {
 			return fmt.Errorf("%w: `indexer list` shows the ids", wrong)
 		}
 	}

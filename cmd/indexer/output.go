@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,9 +23,18 @@ func (o output) print(w io.Writer, v any, table func(io.Writer)) error {
 		enc.SetEscapeHTML(false)
 		return enc.Encode(v)
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var page bytes.Buffer
+	t := tabwriter.NewWriter(&page, 0, 8, 2, ' ', 0)
 	table(t)
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(page.Bytes()) { // an empty cell at the end of a row was padded, too
+		if _, err := fmt.Fprintf(w, "%s\n", bytes.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // row writes cells separated by tabs; a cell cannot break the table.

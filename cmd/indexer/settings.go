@@ -115,7 +115,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 		return usage(err)
 	}
 	metrics := reconcile.NewMetrics(reg)
-	embedder, err := s.Provider.Open(a.ctx, s.Model, wire.Calls{Concurrency: s.Concurrency, Batch: s.Batch, Observer: observer(metrics, log)})
+	embedder, err := s.Provider.Open(a.ctx, s.Model, wire.Calls{Concurrency: s.Concurrency, Batch: s.Batch, Patience: patience, Observer: observer(metrics, log)})
 	if err != nil {
 		return usage(err)
 	}

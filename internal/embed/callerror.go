@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"sync/atomic"
 	"time"
 )
@@ -30,6 +31,8 @@ type CallError struct {
 	Status int           // of the HTTP answer, 0 = none
 	After  time.Duration // the provider's Retry-After
 	Long   bool          // of Refused: the provider says that a text is too long
+	// Unreached: no connection could be made, so nobody has seen the request.
+	Unreached bool
 	// Distrust discards the vectors already handed over: the answer may have assigned them to the wrong texts.
 	Distrust bool
 	// Doubt is a weaker Distrust, of an answer with too few vectors that does not say which are missing: what came is
@@ -50,6 +53,12 @@ func asCall(err error) *CallError {
 		return ce
 	}
 	return &CallError{Kind: Transient, Reason: "other", Err: err}
+}
+
+// Unreached says whether err is of making a connection, directly or by a proxy.
+func Unreached(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
 var errCallTimeout = errors.New("embedding call timed out")
@@ -150,6 +159,9 @@ func (w *worker) recoverFrom(ctx context.Context, err error, part []int, got int
 func (w *worker) again(ctx context.Context, ce *CallError, most int) error {
 	if w.tries++; w.tries >= most {
 		return fmt.Errorf("%d tries: %w", w.tries, ce)
+	}
+	if d := w.pace.stalled(time.Now()); ce.Unreached && w.cfg.Patience > 0 && d >= w.cfg.Patience {
+		return fmt.Errorf("the embedding provider was not reached in %d tries within %v: %w", w.tries, d.Round(time.Second), ce)
 	}
 	if err := w.stall(ce); err != nil {
 		return err

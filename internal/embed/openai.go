@@ -40,6 +40,7 @@ type OpenAIConfig struct {
 	CallTimeout time.Duration // default 60 s
 	MaxTries    int           // default 16 failures of one batch in a row
 	MaxStall    time.Duration // default 10 min without any success
+	Patience    time.Duration // with an endpoint that cannot be reached; default: MaxTries and MaxStall alone
 	RetryBase   time.Duration // first backoff, default 500 ms
 	RetryMax    time.Duration // longest backoff, default 30 s
 
@@ -83,7 +84,7 @@ func NewOpenAI(cfg OpenAIConfig) (*OpenAI, error) {
 	o.caps.now = o.features()
 	o.runner = NewRunner(RunnerConfig{
 		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cfg.BatchTexts, MaxBatchTexts), BatchTokens: MaxBatchTokens,
-		TextTokens: cfg.TextTokens, CallTimeout: cfg.CallTimeout, MaxTries: cfg.MaxTries, MaxStall: cfg.MaxStall,
+		TextTokens: cfg.TextTokens, CallTimeout: cfg.CallTimeout, MaxTries: cfg.MaxTries, MaxStall: cfg.MaxStall, Patience: cfg.Patience,
 		RetryBase: cfg.RetryBase, RetryMax: cfg.RetryMax, Observer: cfg.Observer,
 	})
 	transport := cfg.Transport

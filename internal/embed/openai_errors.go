@@ -227,7 +227,7 @@ func (o *OpenAI) broken(err error) *CallError {
 	if errors.Is(err, errSyntax) {
 		reason = "bad_answer"
 	}
-	return &CallError{Kind: Transient, Reason: reason, Err: &scrubbed{msg: o.endpoint + ": " + o.cfg.APIKey.scrub(err.Error()), err: err}}
+	return &CallError{Kind: Transient, Reason: reason, Unreached: Unreached(err), Err: &scrubbed{msg: o.endpoint + ": " + o.cfg.APIKey.scrub(err.Error()), err: err}}
 }
 
 // scrubbed keeps the chain of err for errors.Is while showing only the cleaned words.

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -485,5 +487,45 @@ func TestKeysThatCannotBeSentAreRefused(t *testing.T) {
 		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "OPENAI_API_KEY") || err != nil && strings.Contains(err.Error(), "01") {
 			t.Errorf("%q: %v", key, err)
 		}
+	}
+}
+
+// closed is a port at which nobody listens.
+type closed struct{ dials int }
+
+func (c *closed) RoundTrip(*http.Request) (*http.Response, error) {
+	c.dials++
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+}
+
+// A command must end soon, a daemon waits; a server that answers badly is no reason for either to be less patient.
+func TestPatienceIsWithAnEndpointThatCannotBeReached(t *testing.T) {
+	for _, c := range []struct {
+		what        string
+		patience    time.Duration
+		down        bool
+		least, most time.Duration
+	}{
+		{"a command, nobody there", 30 * time.Second, true, 30 * time.Second, 65 * time.Second},
+		{"a daemon, nobody there", 0, true, 2 * time.Minute, 10 * time.Minute},
+		{"a command, a server that fails", 30 * time.Second, false, 5 * time.Second, time.Minute},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var transport http.RoundTripper = &closed{}
+				if !c.down {
+					transport = inProcess{&scripted{refuse: func(w http.ResponseWriter, _ []string, _ int) bool { return reply(w, 503, "") }}}
+				}
+				o := openAI(t, embed.OpenAIConfig{BaseURL: "http://stand-in/v1", Transport: transport, Dims: 8, Patience: c.patience})
+				began := time.Now()
+				err := o.Embed(t.Context(), []string{"a"}, func(int, []float32, int) error { return nil })
+				if took := time.Since(began); err == nil || took < c.least || took > c.most {
+					t.Errorf("%v after %v, want an error within %v to %v", err, took, c.least, c.most)
+				}
+				if says := strings.Contains(fmt.Sprint(err), "was not reached"); says != (c.down && c.patience > 0) {
+					t.Errorf("error %v", err)
+				}
+			})
+		})
 	}
 }

@@ -46,6 +46,7 @@ type RunnerConfig struct {
 	CallTimeout    time.Duration // one request, answer read to its end
 	MaxTries       int           // failures of one batch in a row, throttles and progress not counted
 	MaxStall       time.Duration // without one success, throttles included
+	Patience       time.Duration // with an endpoint that cannot be reached; 0 = none but MaxTries and MaxStall
 	RetryBase      time.Duration // first backoff, doubling with ±50 % jitter
 	RetryMax       time.Duration
 	Observer       Observer

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 
@@ -121,8 +122,9 @@ func (m Model) Validate() error {
 
 // Calls shape the calls to a provider.
 type Calls struct {
-	Concurrency int // in flight at most; 0 is the provider's default
-	Batch       int // texts a call at most; 0 is the provider's default
+	Concurrency int           // in flight at most; 0 is the provider's default
+	Batch       int           // texts a call at most; 0 is the provider's default
+	Patience    time.Duration // with a provider that cannot be reached: Daemon or Command
 	Observer    embed.Observer
 }
 
@@ -150,14 +152,14 @@ func (p Provider) open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 	case providerOpenAI:
 		return embed.NewOpenAI(embed.OpenAIConfig{
 			APIKey: embed.NewSecret(p.APIKey), BaseURL: p.BaseURL, Model: m.Model, Dims: dims(1536),
-			Concurrency: c.Concurrency, BatchTexts: c.Batch, Observer: c.Observer,
+			Concurrency: c.Concurrency, BatchTexts: c.Batch, Patience: c.Patience, Observer: c.Observer,
 		})
 	case providerBedrock:
 		aws, err := config.LoadDefaultConfig(ctx)
 		if err != nil {
 			return nil, SettingError("EMBEDDING_PROVIDER", "bedrock needs AWS settings: %w", err)
 		}
-		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(bedrock.DefaultDims(m.Model)), Concurrency: c.Concurrency, BatchTexts: c.Batch, Observer: c.Observer})
+		return bedrock.New(bedrock.Config{AWS: aws, Model: m.Model, Dims: dims(bedrock.DefaultDims(m.Model)), Concurrency: c.Concurrency, BatchTexts: c.Batch, Patience: c.Patience, Observer: c.Observer})
 	default:
 		return nil, SettingError("EMBEDDING_PROVIDER", "must be openai, bedrock or local, is %q", name)
 	}

@@ -60,7 +60,7 @@ func (s Store) Validate() error {
 // Layout of the keys under the prefix.
 func (s Store) Layout() store.Layout { return store.NewLayout(s.Prefix, s.SourceKey) }
 
-// Patience with a store that answers nothing.
+// Patience with a store that answers nothing, or an embedding provider that cannot be reached.
 const (
 	Daemon  = time.Duration(0) // waits for as long as it takes
 	Command = 30 * time.Second // must end

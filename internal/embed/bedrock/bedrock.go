@@ -88,6 +88,7 @@ type Config struct {
 	BatchTexts  int           // texts a batch, default and most what the model takes: 96 of Cohere's, 16 calls of Titan's
 	CallTimeout time.Duration // for a batch, default 60 s
 	MaxTries    int           // default 16 failures of one batch in a row
+	Patience    time.Duration // with an endpoint that cannot be reached; default: MaxTries alone
 	RetryBase   time.Duration // first backoff, default 500 ms
 	RetryMax    time.Duration // longest backoff, default 30 s
 	Observer    embed.Observer
@@ -132,7 +133,7 @@ func New(cfg Config) (*Bedrock, error) {
 	b.runner = embed.NewRunner(embed.RunnerConfig{
 		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cmp.Or(max(cfg.BatchTexts, 0), f.texts), f.texts),
 		TextTokens: f.tokens, TextRunes: f.runes, CallTimeout: cfg.CallTimeout,
-		MaxTries: cfg.MaxTries, RetryBase: cfg.RetryBase, RetryMax: cfg.RetryMax, Observer: cfg.Observer,
+		MaxTries: cfg.MaxTries, Patience: cfg.Patience, RetryBase: cfg.RetryBase, RetryMax: cfg.RetryMax, Observer: cfg.Observer,
 	})
 	return b, nil
 }
@@ -208,7 +209,7 @@ func (b *Bedrock) invoke(ctx context.Context, texts int, request, answer any) (t
 
 // classify turns an SDK error into what it means for the next call. The names are Bedrock's and the common ones of AWS.
 func (b *Bedrock) classify(err error) *embed.CallError {
-	ce := &embed.CallError{Kind: embed.Transient, Reason: "connection"}
+	ce := &embed.CallError{Kind: embed.Transient, Reason: "connection", Unreached: embed.Unreached(err)}
 	code, message := "", err.Error()
 	var api smithy.APIError
 	if errors.As(err, &api) {
