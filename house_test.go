@@ -40,8 +40,9 @@ var rooms = map[string][]string{
 	"internal/follow":     {"internal/snapshot", "internal/store", "internal/view"},
 	"internal/query":      {"internal/snapshot", "internal/filter", "internal/lexical", "internal/relevance", "internal/view"},
 	"internal/api":        {"internal/snapshot", "internal/filter", "internal/store", "internal/jsonread", "internal/view", "internal/follow", "internal/query"},
-	"internal/wire":       {"internal/snapshot", "internal/store", "internal/embed"},
 	"internal/conditions": {"internal/filter", "internal/jsonread", "internal/spelling"},
+	"internal/notify":     {},
+	"internal/wire":       {"internal/snapshot", "internal/store", "internal/embed", "internal/notify"},
 }
 
 // owners lists the modules that exactly one room may import.
@@ -50,6 +51,7 @@ var owners = map[string]string{
 	"github.com/aws/aws-sdk-go-v2/service/s3":             "internal/store",
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime": "internal/embed",
 	"github.com/aws/aws-sdk-go-v2/service/kms":            "internal/wire",
+	"github.com/aws/aws-sdk-go-v2/service/sns":            "internal/notify",
 	"github.com/sashabaranov/go-openai":                   "internal/embed",
 	"github.com/ikawaha/kagome/v2":                        "internal/lexical",
 	"github.com/danielgtaylor/huma/v2":                    "internal/api",

@@ -46,14 +46,14 @@ var scenarios = map[string]map[string]string{
 		"DomainName":               "search.example.com", "ExistingLoadBalancerSecurityGroupId": "sg-lb",
 		"ExistingLoadBalancerDnsName": "old.example.com",
 	},
-	"signed by the secret": {"BucketName": "bkt", "ImageTag": "202601020304", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "SigningKey": "secret"},
-	"local embeddings":     {"BucketName": "bkt", "EmbeddingProvider": "local", "ImageTag": "202601020304"},
+	"with keys in the secret": {"BucketName": "bkt", "ImageTag": "202601020304", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k", "SigningKey": "secret", "EraseKey": "secret", "NotifySecret": "secret"},
+	"local embeddings":        {"BucketName": "bkt", "EmbeddingProvider": "local", "ImageTag": "202601020304"},
 	"with all that is somebody's own": {
 		"BucketName": "bkt", "ImageTag": "202601020304", "SecretArn": "arn:aws:secretsmanager:ap-northeast-1:111122223333:secret:k",
 		"SecretKmsKeyArn": "arn:aws:kms:ap-northeast-1:111122223333:key/secret", "BucketKmsKeyArn": "arn:aws:kms:ap-northeast-1:111122223333:key/bucket",
 		"SigningKey": "awskms://arn:aws:kms:ap-northeast-1:111122223333:key/signing", "SourceKey": "backend/data/vendors.json",
 		"SettingsFile": "deploy/vectorstore/settings/0123456789abcdef.env", "ExtraSecurityGroupIds": "sg-0a,sg-0b", "TrustedProxies": "2",
-		"OpenAIBaseUrl": "https://llm.example.com/v1",
+		"NotifyTopicArn": "arn:aws:sns:ap-northeast-1:111122223333:news", "OpenAIBaseUrl": "https://llm.example.com/v1",
 	},
 	"bedrock": {"BucketName": "bkt", "EmbeddingProvider": "bedrock", "ImageTag": "202601020304"},
 }
@@ -160,7 +160,7 @@ func TestEveryContainerLogsAndGetsItsKeyFromTheSecret(t *testing.T) {
 				}
 				for _, e := range list(c["Environment"]) {
 					switch e := e.(map[string]any); {
-					case e["Name"] == "OPENAI_API_KEY", e["Name"] == "SIGNING_KEY" && (name != "IndexerTask" || e["Value"] != tp.params["SigningKey"] || !strings.HasPrefix(tp.params["SigningKey"], "awskms://")):
+					case slices.Contains([]any{"OPENAI_API_KEY", "ERASE_KEY", "NOTIFY_SECRET"}, e["Name"]), e["Name"] == "SIGNING_KEY" && (name != "IndexerTask" || e["Value"] != tp.params["SigningKey"] || !strings.HasPrefix(tp.params["SigningKey"], "awskms://")):
 						t.Errorf("%s has a key in its environment: %v", name, e)
 					}
 				}
@@ -175,8 +175,10 @@ func TestEveryContainerLogsAndGetsItsKeyFromTheSecret(t *testing.T) {
 				if arn := tp.params["SecretArn"]; arn != "" {
 					want = []any{map[string]any{"Name": "OPENAI_API_KEY", "ValueFrom": arn + ":OPENAI_API_KEY::"}}
 				}
-				if name == "IndexerTask" && tp.params["SigningKey"] == "secret" {
-					want = append(want.([]any), map[string]any{"Name": "SIGNING_KEY", "ValueFrom": tp.params["SecretArn"] + ":SIGNING_KEY::"})
+				for _, secret := range [][2]string{{"SigningKey", "SIGNING_KEY"}, {"EraseKey", "ERASE_KEY"}, {"NotifySecret", "NOTIFY_SECRET"}} {
+					if name == "IndexerTask" && tp.params[secret[0]] == "secret" {
+						want = append(want.([]any), map[string]any{"Name": secret[1], "ValueFrom": tp.params["SecretArn"] + ":" + secret[1] + "::"})
+					}
 				}
 				if d := cmp.Diff(want, c["Secrets"]); d != "" {
 					t.Errorf("%s secrets: %s", name, d)
@@ -458,7 +460,7 @@ func TestSettingsAreThoseOfThePrograms(t *testing.T) {
 		files, _ := filepath.Glob(pattern)
 		for _, f := range files {
 			for _, m := range regexp.MustCompile("`name:.* env:\"([A-Z][A-Z0-9_]*)\"").FindAllStringSubmatch(readFile(t, f), -1) {
-				elsewhere := m[1] == "OPENAI_API_KEY" || m[1] == "SIGNING_KEY" || m[1] == "VECTORSTORE_STORE_DIR" || strings.Contains(core, "{Name: "+m[1]+",")
+				elsewhere := slices.Contains([]string{"OPENAI_API_KEY", "SIGNING_KEY", "ERASE_KEY", "NOTIFY_SECRET"}, m[1]) || m[1] == "VECTORSTORE_STORE_DIR" || strings.Contains(core, "{Name: "+m[1]+",")
 				if !elsewhere && !slices.Contains(want, m[1]) {
 					want = append(want, m[1])
 				}

@@ -25,13 +25,13 @@ var unmodelled = []string{
 
 // References to what is left out, and a policy that moto does not know.
 var unresolved = map[string]string{
-	`      ServiceRegistries:\n        - RegistryArn:.*\n`: "",
-	`(?m)^ +- !If \[SignBy.*!Ref 'AWS::NoValue'\]\n`:       "", // it leaves a hole in the list
-	`\[!GetAtt Build\.Arn, !GetAtt Deploy\.Arn\]`:          "'*'",
-	`!Split\n +- ','\n +- Fn::ImportValue: .*\n`:           "'*'\n",
-	`\{'Fn::ImportValue': !Sub '[^']*'\}`:                  "!Sub 'arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Project}-alarms'",
-	`(?s)\nOutputs:\n  (?:PipelineName|DashboardName):.*`:  "\n",
-	`(?m)^( +DeletionPolicy: Retain)ExceptOnCreate$`:       "$1",
+	`      ServiceRegistries:\n        - RegistryArn:.*\n`:      "",
+	`(?m)^ +- !If \[(?:Sign|CanErase).*!Ref 'AWS::NoValue'\]\n`: "", // it leaves a hole in the list
+	`\[!GetAtt Build\.Arn, !GetAtt Deploy\.Arn\]`:               "'*'",
+	`!Split\n +- ','\n +- Fn::ImportValue: .*\n`:                "'*'\n",
+	`\{'Fn::ImportValue': !Sub '[^']*'\}`:                       "!Sub 'arn:aws:sns:${AWS::Region}:${AWS::AccountId}:${Project}-alarms'",
+	`(?s)\nOutputs:\n  (?:PipelineName|DashboardName):.*`:       "\n",
+	`(?m)^( +DeletionPolicy: Retain)ExceptOnCreate$`:            "$1",
 }
 
 // emulator is a running moto server, with the scripts and, reduced to what moto models, the templates in deploy/ below dir.

@@ -32,7 +32,7 @@ settings() {
 		die "Settings in $PARAMS must be names with one line of text each"
 	while IFS= read -r name; do
 		case $name in
-		OPENAI_API_KEY | SIGNING_KEY) die "Settings in $PARAMS: $name is a secret: SecretArn, see docs/DEPLOY.md" ;;
+		OPENAI_API_KEY | SIGNING_KEY | ERASE_KEY | NOTIFY_SECRET) die "Settings in $PARAMS: $name is a secret: SecretArn, see docs/DEPLOY.md" ;;
 		*[!A-Z0-9_]* | '') die "Settings in $PARAMS: \"$name\" is no name of a variable" ;;
 		esac
 		# What stands in the task definition wins over the file, an empty value too.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/taksuehiro/vectorstore/internal/embed"
+	"github.com/taksuehiro/vectorstore/internal/notify"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -22,6 +23,7 @@ type building struct {
 	Provider wire.Provider `embed:""`
 	Model    wire.Model    `embed:""`
 	Signing  wire.Signing  `embed:""`
+	Notify   wire.Notify   `embed:""`
 
 	Catalogue rules `embed:""`
 
@@ -131,6 +133,19 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	if err != nil {
 		return err
 	}
+	sender, err := s.Notify.Open(a.ctx, a.store, reg, log)
+	if err != nil {
+		return usage(err)
+	}
+	var tell func(reconcile.Event)
+	if sender != nil {
+		tell = func(e reconcile.Event) { sender.Tell(notify.Event(e)) }
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), lastWords)
+			defer cancel()
+			sender.Close(ctx)
+		}()
+	}
 	dir, release, err := a.store.Scratch("indexer")
 	if err != nil {
 		return usage(err)
@@ -138,6 +153,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
 		Signer: signer, Keys: keys, EraseKey: eraseKey,
+		Tell:    tell,
 		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: vecindex.FAISS{},
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))
@@ -149,6 +165,9 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	wire.Started(log, a.store, spec.Provider, spec.Model)
 	return use(r, reg)
 }
+
+// lastWords is how long a process that ends still tells what it did.
+const lastWords = 10 * time.Second
 
 // quietRetries is how long after a warning about a repeated call the next ones are no news.
 const quietRetries = time.Minute

@@ -69,8 +69,9 @@ type Deps struct {
 	Keys     store.Keys   // whose signatures are taken over, the signer's own among them; none: everything is
 	// EraseKey tells which records were purged. nil: while some are, nothing is built or promoted.
 	EraseKey *store.EraseKey
-	Progress Progress // nil: none shown
-	Metrics  *Metrics // nil: not counted
+	Progress Progress    // nil: none shown
+	Metrics  *Metrics    // nil: not counted
+	Tell     func(Event) // told what happened, and does not wait; nil: nobody is
 	Log      *slog.Logger
 	Clock    Clock // zero: SystemClock
 }

@@ -190,8 +190,12 @@ func TestPurgedPersonIsNowhere(t *testing.T) {
 	if err != nil || len(report.Deleted) != 4 || len(report.Waiting) != 0 || report.Purged != 0 {
 		t.Fatalf("%+v, %v", report, err)
 	}
+	told := e.hears()
 	done := e.until(store.ErasureErased)
 	e.condition(reconcile.Erased, reconcile.True, reconcile.ReasonProven)
+	if said := told(); len(said) != 1 || !strings.HasPrefix(said[0], `erased p/vendors.json {"records":1,"deleted":`) {
+		t.Errorf("told: %q", said)
+	}
 	if places := e.found(); len(places) > 0 {
 		t.Errorf("still in %v", places)
 	}

@@ -53,7 +53,9 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	p.Metrics.passed(p, out, took)
 	p.summarise(ctx, out)
 	if p.result != ResultFollower && p.result != ResultRefused { // these have no word to say
-		p.writeStatus(ctx, p.nextStatus(out, err))
+		next := p.nextStatus(out, err)
+		p.tell(next)
+		p.writeStatus(ctx, next)
 	}
 	return out
 }
@@ -143,6 +145,16 @@ func (p *pass) transitions(before, after []store.Condition) {
 		if was[c.Type] != c.Status {
 			p.log.Info("condition changed", "type", c.Type, "status", c.Status, "reason", c.Reason, "message", c.Message)
 		}
+	}
+}
+
+// tell tells other programs what is new. Without a status to compare with, everything would be.
+func (p *pass) tell(next store.Status) {
+	if p.Tell == nil || !p.statusRead || p.lease.check() != nil {
+		return
+	}
+	for _, e := range news(p.status, next) {
+		p.Tell(e)
 	}
 }
 

@@ -56,6 +56,7 @@ type rig struct {
 	signer   store.Signer
 	keys     store.Keys
 	eraseKey *store.EraseKey
+	tell     func(reconcile.Event)
 }
 
 func newRig(t *testing.T) *rig {
@@ -94,8 +95,8 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	x, err := reconcile.New(reconcile.Deps{
 		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes,
 		Signer: r.signer, Keys: r.keys, EraseKey: r.eraseKey,
-		Metrics: reconcile.NewMetrics(r.reg),
-		Log:     slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics: reconcile.NewMetrics(r.reg), Tell: r.tell,
+		Log: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, r.cfg)
 	if err != nil {
 		r.t.Fatal(err)

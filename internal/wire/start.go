@@ -12,14 +12,18 @@ import (
 
 // Started logs which store this process works on and what embeds: what people look for first when it is the wrong one.
 func Started(log *slog.Logger, s Store, provider, model string) {
-	where := "s3://" + s.Bucket
-	if s.Bucket == "" {
-		where = s.Dir
-		if abs, err := filepath.Abs(s.Dir); err == nil {
-			where = abs
-		}
+	log.Info("store", "store", s.where(), "prefix", s.Layout().Prefix, "embedding_provider", provider, "embedding_model", model)
+}
+
+// where the store is: a bucket as a URL, or a directory.
+func (s Store) where() string {
+	if s.Bucket != "" {
+		return "s3://" + s.Bucket
 	}
-	log.Info("store", "store", where, "prefix", s.Layout().Prefix, "embedding_provider", provider, "embedding_model", model)
+	if abs, err := filepath.Abs(s.Dir); err == nil {
+		return abs
+	}
+	return s.Dir
 }
 
 // Stranger is a variable of another service that is set while ours for the same thing is not.
