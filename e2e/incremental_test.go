@@ -48,7 +48,7 @@ func TestOnePercentChangedBuysAndCostsLittle(t *testing.T) {
 				t.Errorf("%d rows were carried over, want %d; the manifest says %+v", s.Carried, carried, s)
 			}
 			if kind != "flat" && p.Index.EfSearch+p.Index.NProbe == 0 {
-				t.Errorf("no width in %+v", p.Index)
+				t.Errorf("no ef search in %+v", p.Index)
 			}
 			if ratio := incremental / full; ratio > limit && n >= 10_000 {
 				t.Errorf("the pass took %.3f of the full build, want at most %v", ratio, limit)

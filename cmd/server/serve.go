@@ -102,7 +102,7 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 			return c.Provider.ForSnapshot(ctx, e)
 		},
 		ReleaseMemory: vecindex.ReleaseMemory,
-		Pause:         vecindex.Rest,
+		Pause:         vecindex.Pause,
 	}, cfg, reg)
 	if err != nil {
 		return err

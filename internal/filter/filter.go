@@ -97,7 +97,7 @@ const (
 func Parse(raw json.RawMessage) (Filter, error) {
 	p := parser{}
 	if err := p.Parse(raw, maxDepth); err != nil {
-		return Filter{}, fmt.Errorf("filter: %s", flaw(err))
+		return Filter{}, fmt.Errorf("filter: %s", reason(err))
 	}
 	if k := p.Kind(0); k != jsonread.Object {
 		return Filter{}, fmt.Errorf("filter is %s, not an object", k)
@@ -112,8 +112,8 @@ func Parse(raw json.RawMessage) (Filter, error) {
 	return Filter{root}, nil
 }
 
-// flaw names what is wrong with a filter's JSON; the place would be one within the filter.
-func flaw(err error) string {
+// reason names what is wrong with a filter's JSON; the place would be one within the filter.
+func reason(err error) string {
 	bad, ok := errors.AsType[*jsonread.SyntaxError](err)
 	if !ok {
 		return err.Error()

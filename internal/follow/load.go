@@ -208,7 +208,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 	defer stalled.Stop()
 	o := store.FetchOptions{Reuse: l.cache.reuse, Progress: func(_, _ int64) { stalled.Reset(stallAfter) }}
 	if polite {
-		o.Parallel, o.Around, o.Rest = 1, lowly, l.deps.Pause // one range hashed while the next arrives
+		o.Parallel, o.Around, o.Pause = 1, lowly, l.deps.Pause // one range hashed while the next arrives
 	}
 	if err := store.Fetch(ctx, l.deps.Objects, l.deps.Layout, wanted(m), tmp, o); err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {

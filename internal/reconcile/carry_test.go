@@ -134,19 +134,19 @@ func TestACarriedIndexThatLacksRecallIsBuiltAnew(t *testing.T) {
 	}
 }
 
-func TestTheMeasuredWidthIsInTheManifest(t *testing.T) {
+func TestTheMeasuredEfIsInTheManifest(t *testing.T) {
 	r := carryRig(t)
 	p := r.pointer()
 	m, _, err := store.ReadManifest(t.Context(), r.objects, r.layout, p.ID, p.ManifestSHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Index.EfSearch != recontest.TunedWidth || p.Index != m.Index {
-		t.Errorf("manifest %+v, pointer %+v, want a width of %d", m.Index, p.Index, recontest.TunedWidth)
+	if m.Index.EfSearch != recontest.TunedEf || p.Index != m.Index {
+		t.Errorf("manifest %+v, pointer %+v, want an ef of %d", m.Index, p.Index, recontest.TunedEf)
 	}
 	r.indexes.Kind, r.cfg.IndexKind = "", "flat"
 	r.want(r.once(), reconcile.ResultPromoted, 0)
 	if w := r.pointer().Index.EfSearch; w != 0 {
-		t.Errorf("a flat index got a width of %d", w)
+		t.Errorf("a flat index got an ef of %d", w)
 	}
 }

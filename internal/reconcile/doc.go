@@ -14,13 +14,13 @@
 //	 5  compare with the served snapshot; above the token budget: held before any purchase
 //	 6  embed what the ledger lacks, flushing as it goes (embedding.go)
 //	 7  build the index from the ledger (build.go), with what the served one has in common with it (carry.go)
-//	 8  measure how wide it must be searched (width.go), judge it (gate.go)
+//	 8  measure the ef search it needs (efsearch.go), judge it (gate.go)
 //	 9  upload, manifest last, then the verdict (publish.go)
 //	10  reserve the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
 //	    of step 2, give the reservation back (promotion.go)
 //	11  copy index.faiss and index.pkl to current/ for old readers, as LEGACY_COPIES says (copies.go)
 //	12  collect garbage (gcplan.go, gc.go)
-//	13  write status.json when it says something new (record.go); the lease says that passes go on
+//	13  write status.json when it says something new (outcome.go); the lease says that passes go on
 //
 // # What makes it right
 //

@@ -33,8 +33,8 @@ type FetchOptions struct {
 	// Around runs the work of each goroutine that is started, so that the caller can say at what priority; nil just
 	// calls it.
 	Around func(work func() error) error
-	// Rest is called now and then by each of them and by the caller's, which may sleep in it; nil does nothing.
-	Rest func()
+	// Pause is called now and then by each of them and by the caller's, which may sleep in it; nil does nothing.
+	Pause func()
 }
 
 // Fetch brings the files of m (leave out of m.Files what is not wanted) into dir and returns only when the size and
@@ -77,7 +77,7 @@ func reuse(ctx context.Context, f snapshot.File, path string, o FetchOptions) (b
 	if !ok {
 		return false, nil
 	}
-	size, sum, err := hashFile(ctx, from, o.Rest)
+	size, sum, err := hashFile(ctx, from, o.Pause)
 	if ctx.Err() != nil {
 		return false, err
 	}
@@ -100,11 +100,11 @@ func reuse(ctx context.Context, f snapshot.File, path string, o FetchOptions) (b
 	if err != nil {
 		return false, err
 	}
-	_, err = io.Copy(out, localReader{ctx, in, o.Rest})
+	_, err = io.Copy(out, localReader{ctx, in, o.Pause})
 	if err := errors.Join(err, out.Close()); err != nil {
 		return false, err
 	}
-	size, sum, err = hashFile(ctx, path, o.Rest)
+	size, sum, err = hashFile(ctx, path, o.Pause)
 	return err == nil && f.Check(size, sum) == nil, err
 }
 
@@ -166,7 +166,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []snaps
 			return around(func() error {
 				buf := make([]byte, copyBuffer)
 				for p := range todo {
-					if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, o.Rest, meter); err != nil {
+					if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, o.Pause, meter); err != nil {
 						return err
 					}
 					close(p.done)
@@ -176,7 +176,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []snaps
 		})
 	}
 	g.Go(func() error {
-		return around(func() error { return hashParts(ctx, files, parts, local, o.Rest) })
+		return around(func() error { return hashParts(ctx, files, parts, local, o.Pause) })
 	})
 	err := g.Wait()
 	for i, f := range local {
@@ -191,7 +191,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []snaps
 
 // fetchPart downloads one range and tries again when the connection breaks. A file of no bytes is asked for its
 // size only: a range of it cannot be satisfied.
-func fetchPart(ctx context.Context, objects Objects, prefix string, f snapshot.File, p part, out io.WriterAt, buf []byte, rest func(), meter *meter) error {
+func fetchPart(ctx context.Context, objects Objects, prefix string, f snapshot.File, p part, out io.WriterAt, buf []byte, pause func(), meter *meter) error {
 	key := prefix + f.Name
 	if f.Size == 0 {
 		info, err := objects.Head(ctx, key)
@@ -211,7 +211,7 @@ func fetchPart(ctx context.Context, objects Objects, prefix string, f snapshot.F
 			return fmt.Errorf("%w: %s has %d bytes, the manifest says %d", snapshot.ErrCorrupt, f.Name, info.Size, f.Size)
 		}
 		w := io.MultiWriter(io.NewOffsetWriter(out, p.offset+got), meter)
-		n, err := io.CopyBuffer(w, io.LimitReader(localReader{ctx, body, rest}, p.length-got), buf)
+		n, err := io.CopyBuffer(w, io.LimitReader(localReader{ctx, body, pause}, p.length-got), buf)
 		got += n
 		if err == nil && got < p.length {
 			err = io.ErrUnexpectedEOF
@@ -225,7 +225,7 @@ func fetchPart(ctx context.Context, objects Objects, prefix string, f snapshot.F
 }
 
 // hashParts checks every file against the manifest, reading each range back (from the page cache) once it is there.
-func hashParts(ctx context.Context, files []snapshot.File, parts []part, local []*os.File, rest func()) error {
+func hashParts(ctx context.Context, files []snapshot.File, parts []part, local []*os.File, pause func()) error {
 	buf := make([]byte, copyBuffer)
 	h := sha256.New()
 	for _, p := range parts {
@@ -237,7 +237,7 @@ func hashParts(ctx context.Context, files []snapshot.File, parts []part, local [
 		if p.offset == 0 {
 			h.Reset()
 		}
-		n, err := io.CopyBuffer(h, localReader{ctx, io.NewSectionReader(local[p.file], p.offset, p.length), rest}, buf)
+		n, err := io.CopyBuffer(h, localReader{ctx, io.NewSectionReader(local[p.file], p.offset, p.length), pause}, buf)
 		if err != nil {
 			return err
 		}

@@ -58,14 +58,14 @@ func (l Layout) Root() string                { return l.key("") }
 // with empty, "." or ".." segments, control characters or backslashes, segments over 255 bytes, over 1,024 bytes in
 // all, not UTF-8. A trailing slash is refused too.
 func CheckKey(key string) error {
-	if flaw := keyFlaw(key); flaw != "" {
-		return fmt.Errorf("%w %.80q: %s", ErrInvalidKey, key, flaw)
+	if why := badKey(key); why != "" {
+		return fmt.Errorf("%w %.80q: %s", ErrInvalidKey, key, why)
 	}
 	return nil
 }
 
-// keyFlaw is what is wrong with a key, "" when it is fine.
-func keyFlaw(key string) string {
+// badKey is what is wrong with a key, "" when it is fine.
+func badKey(key string) string {
 	switch {
 	case key == "":
 		return "is empty"
@@ -102,13 +102,13 @@ const maxPrefix = 800
 // with one.
 func CheckPrefix(prefix string) error {
 	trimmed := strings.TrimSuffix(strings.TrimPrefix(prefix, "/"), "/")
-	switch flaw := keyFlaw(trimmed); {
+	switch why := badKey(trimmed); {
 	case trimmed == "": // the root of the bucket
 		return nil
 	case strings.Contains(prefix, "://"), strings.HasPrefix(prefix, "arn:"):
 		return fmt.Errorf("%.80q names more than a prefix within the bucket", prefix)
-	case flaw != "":
-		return fmt.Errorf("%.80q %s", prefix, flaw)
+	case why != "":
+		return fmt.Errorf("%.80q %s", prefix, why)
 	case len(trimmed) > maxPrefix:
 		return fmt.Errorf("%.80q… is longer than %d bytes (%d)", prefix, maxPrefix, len(trimmed))
 	}
@@ -117,15 +117,15 @@ func CheckPrefix(prefix string) error {
 
 // CheckSource refuses what cannot be the key of the source object.
 func CheckSource(key string) error {
-	switch flaw := keyFlaw(key); {
+	switch why := badKey(key); {
 	case strings.Contains(key, "://"), strings.HasPrefix(key, "arn:"):
 		return fmt.Errorf("%.80q is an address; want the key within the bucket, as vectorstore/prod/vendors.json", key)
 	case strings.HasPrefix(key, "/"):
 		return fmt.Errorf("%.80q begins with a slash, and keys do not; is it %.80q?", key, strings.TrimLeft(key, "/"))
 	case strings.HasSuffix(key, "/"):
 		return fmt.Errorf("%.80q names a folder; want the key of one object in it", key)
-	case flaw != "":
-		return fmt.Errorf("%.80q %s", key, flaw)
+	case why != "":
+		return fmt.Errorf("%.80q %s", key, why)
 	}
 	return checkName(key)
 }

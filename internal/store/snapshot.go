@@ -198,23 +198,23 @@ func streamFile(ctx context.Context, objects Objects, key string, f snapshot.Fil
 	return nil
 }
 
-// HashFile returns the File entry of a local file: base name, size, SHA-256. rest, unless nil, is called now and then.
-func HashFile(ctx context.Context, path string, rest func()) (snapshot.File, error) {
-	size, sum, err := hashFile(ctx, path, rest)
+// HashFile returns the File entry of a local file: base name, size, SHA-256. pause, unless nil, is called now and then.
+func HashFile(ctx context.Context, path string, pause func()) (snapshot.File, error) {
+	size, sum, err := hashFile(ctx, path, pause)
 	if err != nil {
 		return snapshot.File{}, err
 	}
 	return snapshot.File{Name: filepath.Base(path), Size: size, SHA256: sum}, nil
 }
 
-func hashFile(ctx context.Context, path string, rest func()) (int64, string, error) {
+func hashFile(ctx context.Context, path string, pause func()) (int64, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.CopyBuffer(h, localReader{ctx, f, rest}, make([]byte, copyBuffer))
+	n, err := io.CopyBuffer(h, localReader{ctx, f, pause}, make([]byte, copyBuffer))
 	if err != nil {
 		return 0, "", fmt.Errorf("hash %s: %w", path, err)
 	}
@@ -223,17 +223,17 @@ func hashFile(ctx context.Context, path string, rest func()) (int64, string, err
 
 // localReader ends a long local copy when ctx does, and rests before each read.
 type localReader struct {
-	ctx  context.Context
-	r    io.Reader
-	rest func() // nil: never
+	ctx   context.Context
+	r     io.Reader
+	pause func() // nil: never
 }
 
 func (l localReader) Read(p []byte) (int, error) {
 	if err := l.ctx.Err(); err != nil {
 		return 0, err
 	}
-	if l.rest != nil {
-		l.rest()
+	if l.pause != nil {
+		l.pause()
 	}
 	return l.r.Read(p)
 }

@@ -26,7 +26,7 @@ type Index struct {
 	cores *cores
 
 	mu     sync.RWMutex         // held for reading by every use of what is below
-	params snapshot.IndexParams // only Tune changes them, and only the width
+	params snapshot.IndexParams // only Tune changes them, and only EfSearch or NProbe
 	ix     *faiss.IndexImpl
 	s      searcher
 	closed bool
@@ -181,7 +181,7 @@ func (x *Index) Len() int { return x.n }
 // Dims is the number of components of a vector.
 func (x *Index) Dims() int { return x.dims }
 
-// Params are those the index was built or opened with, and Tune's width.
+// Params are those the index was built or opened with, and what Tune found.
 func (x *Index) Params() snapshot.IndexParams {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

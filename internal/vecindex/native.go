@@ -32,10 +32,10 @@ func SIMD() string { return C.GoString(C.vs_simd()) }
 // large index: glibc keeps freed memory otherwise.
 func ReleaseMemory() { C.vs_release_memory() }
 
-// Rest is called now and then during a long work on a thread of the lowest
+// Pause is called now and then during a long work on a thread of the lowest
 // priority (nice 19) in a process of a higher one: it sleeps, so that the thread
 // works a third of the time. Open does so itself. Elsewhere it returns at once.
-func Rest() { C.vs_rest() }
+func Pause() { C.vs_pause() }
 
 // onThread runs a call of the FAISS binding so that its error text, which the
 // binding fetches in a second call, comes from the thread that failed.
@@ -256,12 +256,12 @@ func (s searcher) scanSelected(queries []float32, nq, k int, selected []uint32, 
 
 // search runs the graph or list search. complete is false when a query would
 // have needed more than budget distances (0 = no bound).
-func (s searcher) search(queries []float32, nq, k, width int, f filter, budget int, out hits) (complete bool, err error) {
+func (s searcher) search(queries []float32, nq, k, ef int, f filter, budget int, out hits) (complete bool, err error) {
 	var words *C.uint64_t
 	if len(f.words) > 0 {
 		words = (*C.uint64_t)(unsafe.Pointer(&f.words[0]))
 	}
-	rc := C.vs_search(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k), C.int64_t(width),
+	rc := C.vs_search(s.c, C.int64_t(nq), fptr(queries), C.int64_t(k), C.int64_t(ef),
 		words, C.size_t(len(f.words)), C.int64_t(f.count), C.int64_t(budget),
 		fptr(out.scores), iptr(out.pos))
 	if rc == 1 {

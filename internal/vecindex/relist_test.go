@@ -113,13 +113,13 @@ func sameCentroids(t *testing.T, a, b *Index) bool {
 	return fit(a) == fit(b)
 }
 
-func recallAt(t *testing.T, x *Index, queries []float32, width, k int) float64 {
+func recallAt(t *testing.T, x *Index, queries []float32, ef, k int) float64 {
 	t.Helper()
 	want, _, err := x.Exact(queries, k, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := withWidth(x.Params(), width)
+	p := withEf(x.Params(), ef)
 	got, _, err := x.run(queries, k, nil, func(j job) error { return x.searchWith(p, j) })
 	if err != nil {
 		t.Fatal(err)

@@ -91,15 +91,15 @@ func (x *Index) exhaustive(j job) error {
 // approximate searches by the index's structure where that pays.
 func (x *Index) approximate(j job) error { return x.searchWith(x.params, j) }
 
-// searchWith is approximate with p's width.
+// searchWith is approximate with p's EfSearch or NProbe.
 func (x *Index) searchWith(p snapshot.IndexParams, j job) error {
 	if x.scansFor(p, j) {
 		return x.exhaustive(j)
 	}
 	var f filter
-	width, budget := p.NProbe, 0
+	ef, budget := p.NProbe, 0
 	if p.Graph() {
-		width = p.EfSearch
+		ef = p.EfSearch
 	}
 	if j.allow != nil {
 		f = filter{words: j.allow.ToDense(), count: j.count}
@@ -113,7 +113,7 @@ func (x *Index) searchWith(p snapshot.IndexParams, j job) error {
 		from := piece * group
 		to := min(from+group, j.nq)
 		queries, out := j.queries[from*x.dims:to*x.dims], j.out.slice(from*j.k, to*j.k)
-		complete, err := x.s.search(queries, to-from, j.k, width, f, budget, out)
+		complete, err := x.s.search(queries, to-from, j.k, ef, f, budget, out)
 		if err != nil || (complete && filled(out, j.k, j.count)) {
 			return err
 		}

@@ -13,13 +13,13 @@ const (
 	maxTuned = 1024
 )
 
-// Tune measures how wide a search must be on this index. It returns the parameters
+// Tune measures which EfSearch, or NProbe of lists, a search needs on this index. It returns the parameters
 // with the least NProbe or EfSearch, but no less than half the default, whose
 // recall at 10 over the sample queries (row-major, Dims components each) reaches
-// target, and that recall. Where no width reaches it, they are the narrowest
+// target, and that recall. Where none reaches it, they are the least
 // after which doubling gains nothing that counts: the caller decides whether the
-// recall will do. Search is as wide from then on, and so is the file opened with
-// the returned parameters. One Tune at a time.
+// recall will do. Search uses them from then on, and so does the file opened with
+// them. One Tune at a time.
 //
 // The sample costs an exhaustive scan per query and about five searches each.
 func (x *Index) Tune(target float64, sample []float32) (snapshot.IndexParams, float64, error) {
@@ -35,26 +35,26 @@ func (x *Index) Tune(target float64, sample []float32) (snapshot.IndexParams, fl
 		return snapshot.IndexParams{}, 0, err
 	}
 	p := x.params
-	least, most := widths(p, x.n)
-	width, recall, err := narrowest(least, most, target, func(width int) (float64, error) {
-		_, got, err := x.run(sample, k, nil, func(j job) error { return x.searchWith(withWidth(p, width), j) })
+	least, most := efBounds(p, x.n)
+	ef, recall, err := leastEf(least, most, target, func(ef int) (float64, error) {
+		_, got, err := x.run(sample, k, nil, func(j job) error { return x.searchWith(withEf(p, ef), j) })
 		return foundOf(got, best, k), err
 	})
 	if err != nil {
 		return snapshot.IndexParams{}, 0, err
 	}
-	p = withWidth(p, width)
+	p = withEf(p, ef)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.params = p
 	return p, recall, nil
 }
 
-// gained is the recall that doubling the width must add to be worth its time.
+// gained is the recall that doubling ef must add to be worth its time.
 const gained = 0.001
 
-// narrowest finds a width whose recall, which measure tells, reaches target.
-func narrowest(least, most int, target float64, measure func(int) (float64, error)) (int, float64, error) {
+// leastEf finds an ef whose recall, which measure tells, reaches target.
+func leastEf(least, most int, target float64, measure func(int) (float64, error)) (int, float64, error) {
 	// Double until it is enough, then halve the gap below.
 	low, enough, recall := least, least, -gained
 	for {
@@ -86,10 +86,10 @@ func narrowest(least, most int, target float64, measure func(int) (float64, erro
 	return enough, recall, nil
 }
 
-// widths are the least and the most that Tune tries. A sample does not show all
-// queries there will be, so an easy one makes the search no narrower than half
+// efBounds are the least and the most that Tune tries. A sample does not show all
+// queries there will be, so an easy one makes ef no less than half
 // of what is right for most data.
-func widths(p snapshot.IndexParams, n int) (least, most int) {
+func efBounds(p snapshot.IndexParams, n int) (least, most int) {
 	usual := withDefaults(snapshot.IndexParams{Kind: p.Kind, NList: p.NList}, n)
 	if p.Lists() {
 		return max(1, usual.NProbe/2), p.NList
@@ -97,12 +97,12 @@ func widths(p snapshot.IndexParams, n int) (least, most int) {
 	return usual.EfSearch / 2, min(maxTuned, maxBeam)
 }
 
-// withWidth sets how widely the kind searches.
-func withWidth(p snapshot.IndexParams, width int) snapshot.IndexParams {
+// withEf sets EfSearch, or NProbe of lists.
+func withEf(p snapshot.IndexParams, ef int) snapshot.IndexParams {
 	if p.Lists() {
-		p.NProbe = width
+		p.NProbe = ef
 	} else {
-		p.EfSearch = width
+		p.EfSearch = ef
 	}
 	return p
 }

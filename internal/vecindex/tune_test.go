@@ -9,7 +9,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
+func TestTuneFindsTheLeastEfThatReachesTheTarget(t *testing.T) {
 	const n, dims, k = 4000, 64, 10
 	all := clustered(n+100, dims)
 	rows, queries := all[:n*dims], all[n*dims:]
@@ -28,12 +28,12 @@ func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			width := p.NProbe + p.EfSearch
-			t.Logf("%s: %.2f with a width of %d: %.3f", p.Kind, target, width, measured)
-			if measured < target || width < last {
-				t.Errorf("%s: width %d has recall %.3f, wanted %.2f", p.Kind, width, measured, target)
+			ef := p.NProbe + p.EfSearch
+			t.Logf("%s: %.2f with an ef of %d: %.3f", p.Kind, target, ef, measured)
+			if measured < target || ef < last {
+				t.Errorf("%s: ef %d has recall %.3f, wanted %.2f", p.Kind, ef, measured, target)
 			}
-			last = width
+			last = ef
 			tuned, err := Open(path, p)
 			if err != nil {
 				t.Fatal(err)
@@ -47,11 +47,11 @@ func TestTuneFindsTheLeastWidthThatReachesTheTarget(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r := recallOf(got, want, k); r < target {
-				t.Errorf("%s: opened with width %d, recall %.3f, wanted %.2f", p.Kind, width, r, target)
+				t.Errorf("%s: opened with ef %d, recall %.3f, wanted %.2f", p.Kind, ef, r, target)
 			}
 			tuned.Close()
 			if same, _, err := x.Search(queries, k, nil); err != nil || x.Params() != p || !slices.Equal(same, got) {
-				t.Errorf("%s: after Tune found width %d the index searches by %+v, otherwise than the file opened by it: %v", p.Kind, width, x.Params(), err)
+				t.Errorf("%s: after Tune found ef %d the index searches by %+v, otherwise than the file opened by it: %v", p.Kind, ef, x.Params(), err)
 			}
 		}
 	}

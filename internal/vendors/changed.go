@@ -16,7 +16,7 @@ func Changed(oldRaw, newRaw []byte) ([]string, error) {
 		t   *jsonread.Tree
 		raw []byte
 	}{{&before, oldRaw}, {&after, newRaw}} {
-		if f := flawOf(v.t.Parse(v.raw, jsonread.MaxDepth), 0); f != nil {
+		if f := faultOf(v.t.Parse(v.raw, jsonread.MaxDepth), 0); f != nil {
 			return nil, &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail}
 		}
 	}

@@ -184,7 +184,7 @@ func (c *catalogue) row(root *column, columns int, cells []string, line int, at 
 	if c.frame = root.write(c.frame[:0], cells); len(c.frame) > c.lim.Record {
 		return &CatalogueError{Kind: KindRecordSize, Line: line, Offset: at, Detail: fmt.Sprintf("more than %d bytes", c.lim.Record)}
 	}
-	if f := flawOf(c.build.Parse(c.frame, c.lim.Depth), 0); f != nil {
+	if f := faultOf(c.build.Parse(c.frame, c.lim.Depth), 0); f != nil {
 		return &CatalogueError{Kind: f.kind, Line: line, Offset: at, Detail: f.detail}
 	}
 	return c.take(place{line, at})

@@ -68,21 +68,21 @@ func (e *CatalogueError) Error() string {
 	return b.String()
 }
 
-// flaw is what is wrong with a record or its text, and where, as an offset into the text.
-type flaw struct {
+// fault is what is wrong with a record or its text, and where, as an offset into the text.
+type fault struct {
 	kind   string
 	at     int
 	detail string
 }
 
-// flawOf is what err, which reading a JSON text that began at offset start ended with, says about the text; nil when
+// faultOf is what err, which reading a JSON text that began at offset start ended with, says about the text; nil when
 // that is nothing.
-func flawOf(err error, start int64) *flaw {
+func faultOf(err error, start int64) *fault {
 	s, ok := errors.AsType[*jsonread.SyntaxError](err)
 	if !ok {
 		return nil
 	}
-	f := &flaw{kind: s.Reason.String(), at: int(s.At - start), detail: s.More()}
+	f := &fault{kind: s.Reason.String(), at: int(s.At - start), detail: s.More()}
 	if s.Reason == jsonread.TooLong {
 		f.kind = KindRecordSize
 	}

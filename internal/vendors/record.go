@@ -62,7 +62,7 @@ type builder struct {
 
 // load reads a stored record, which must be an object.
 func (b *builder) load(raw []byte) error {
-	if f := flawOf(b.Parse(raw, jsonread.MaxDepth), 0); f != nil {
+	if f := faultOf(b.Parse(raw, jsonread.MaxDepth), 0); f != nil {
 		return &CatalogueError{Kind: f.kind, Offset: int64(f.at), Detail: f.detail}
 	}
 	if k := b.Kind(0); k != jsonread.Object {
@@ -84,24 +84,24 @@ type found struct {
 // where are the paths of Rules, split.
 type where struct{ id, name []string }
 
-// record makes a Record of the tree. With a flaw, it holds the id if there is one.
-func (b *builder) record(w where) (found, *flaw) {
+// record makes a Record of the tree. With a fault, it holds the id if there is one.
+func (b *builder) record(w where) (found, *fault) {
 	if k := b.Kind(0); k != jsonread.Object {
-		return found{}, &flaw{kind: KindShape, detail: "a record is " + k.String()}
+		return found{}, &fault{kind: KindShape, detail: "a record is " + k.String()}
 	}
 	b.readHead()
 	var rec found
 	idAt := -1
 	if v, ok := b.present(w.id, anything); ok {
 		if why := badID(v.text); why != "" {
-			return rec, &flaw{kind: KindInvalidID, detail: why}
+			return rec, &fault{kind: KindInvalidID, detail: why}
 		}
 		rec.ID, rec.own, idAt = v.text, true, v.node
 		if v.rounded {
 			rec.number = string(b.Bytes(v.node))
 		}
 	}
-	var f *flaw
+	var f *fault
 	if rec.Text, f = b.embedded(); f != nil {
 		return rec, f
 	}

@@ -64,7 +64,7 @@ func (s *source) unexpected(wanted string) error {
 	if _, err := s.Window(); err != nil && err != io.EOF {
 		return err
 	}
-	f := flawOf(s.Unexpected(wanted), 0)
+	f := faultOf(s.Unexpected(wanted), 0)
 	return s.fail(f.kind, f.detail)
 }
 
@@ -165,7 +165,7 @@ func (s *source) value(limit int, read func(*jsonread.Reader) error) error {
 	if err == nil {
 		return nil
 	}
-	f := flawOf(err, at)
+	f := faultOf(err, at)
 	switch {
 	case f == nil:
 		return err

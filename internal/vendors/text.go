@@ -56,10 +56,10 @@ type ordered struct {
 
 // embedded is the text that is embedded: "_text" when there is one, else what the template makes of the record. No provider
 // embeds nothing, and what was left out stays out: of a record without a word it is the names of its fields.
-func (b *builder) embedded() (string, *flaw) {
+func (b *builder) embedded() (string, *fault) {
 	if i, ok := b.Member(0, "_text"); ok && b.Kind(i) != jsonread.Null {
 		if k := b.Kind(i); k != jsonread.String {
-			return "", &flaw{kind: KindShape, detail: `"_text" is ` + k.String() + ", not a string"}
+			return "", &fault{kind: KindShape, detail: `"_text" is ` + k.String() + ", not a string"}
 		}
 		if s := b.Str(i); strings.TrimSpace(s) != "" {
 			return cutBytes(s, MaxVerbatimText), nil

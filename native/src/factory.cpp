@@ -1,8 +1,8 @@
-// Index factories behind an allow-list: FAISS's parser divides by zero on
+// The index factory behind an allow-list: FAISS's parser divides by zero on
 // "IVF64,PQ0", accepts "HNSW0", and allocates whatever a number asks for.
 #include "cast.h"
 #include "error.h"
-#include "search.h"
+#include "read/format.h"
 
 #include <faiss/index_factory.h>
 
@@ -29,22 +29,13 @@ long number_after(const std::string& s, const char* prefix) {
     return std::strtol(s.c_str() + at + std::string(prefix).size(), nullptr, 10);
 }
 
-void check_float_description(const std::string& s) {
-    static const std::regex allowed(
-            "(IDMap2?,)?"
-            "(Flat|SQ8|SQfp16|HNSW[0-9]{1,3}(,(Flat|SQ8|SQfp16))?|IVF[0-9]{1,7},(Flat|SQ8|SQfp16))");
+void check_description(const std::string& s) {
+    static const std::regex allowed("Flat|HNSW[0-9]{1,3},(Flat|SQ8)|IVF[0-9]{1,7},(Flat|SQ8)");
     vs::require(std::regex_match(s, allowed), "index description not allowed");
     const long lists = number_after(s, "IVF");
     vs::require(lists == -1 || (lists >= 1 && lists <= kMaxLists), "number of lists out of range");
     const long links = number_after(s, "HNSW");
     vs::require(links == -1 || (links >= 2 && links <= kMaxLinks), "number of links out of range");
-}
-
-void check_binary_description(const std::string& s) {
-    static const std::regex allowed("BFlat|BIVF[0-9]{1,7}");
-    vs::require(std::regex_match(s, allowed), "binary index description not allowed");
-    const long lists = number_after(s, "BIVF");
-    vs::require(lists == -1 || (lists >= 1 && lists <= kMaxLists), "number of lists out of range");
 }
 
 } // namespace
@@ -56,18 +47,9 @@ int faiss_index_factory(
     return guarded([&] {
         vs::require(description != nullptr, "no index description");
         vs::require(d > 0 && d <= vs::kMaxDims, "dimension out of range");
-        vs::require(metric == METRIC_INNER_PRODUCT || metric == METRIC_L2, "metric not allowed");
-        check_float_description(description);
+        vs::require(metric == METRIC_INNER_PRODUCT, "metric not allowed");
+        check_description(description);
         *p_index = vs::c(faiss::index_factory(d, description, faiss::MetricType(metric)));
-    });
-}
-
-int faiss_index_binary_factory(FaissIndexBinary** p_index, int d, const char* description) {
-    return guarded([&] {
-        vs::require(description != nullptr, "no index description");
-        vs::require(d > 0 && d <= vs::kMaxDims && d % 8 == 0, "dimension out of range");
-        check_binary_description(description);
-        *p_index = vs::c(faiss::index_binary_factory(d, description));
     });
 }
 

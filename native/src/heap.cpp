@@ -1,7 +1,7 @@
 // Replaces the global operator new of the program.
 #include "heap.h"
 
-#include "rest.h"
+#include "pause.h"
 
 #include <sys/mman.h>
 
@@ -48,11 +48,11 @@ void* allocate_rows(size_t bytes) {
         // system has no huge pages this changes nothing.
         madvise(p, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
         if (makes_way()) {
-            // Most of a load is the system's clearing of new pages. Here it can rest in
+            // Most of a load is the system's clearing of new pages. Here it can pause in
             // between; the first writer would touch them all at once.
             for (size_t at = 0; at < bytes; at += kHugePage) {
                 static_cast<volatile char*>(p)[at] = 0;
-                rest();
+                pause();
             }
         }
     }

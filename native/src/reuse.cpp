@@ -5,10 +5,12 @@
 #include <faiss/IndexFlatCodes.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVF.h>
+#include <faiss/IndexScalarQuantizer.h>
+#include <faiss/clone_index.h>
 
-#include <faiss/c_api/IndexIVF_c_ex.h>
 #include <vectorstore/native.h>
 
+#include <memory>
 #include <vector>
 
 namespace {
@@ -34,8 +36,28 @@ int vs_drop_vectors(void* index) {
 }
 
 int vs_take_lists(void* index, void* old) {
-    return faiss_Set_quantizers(
-            static_cast<FaissIndexIVF*>(index), static_cast<FaissIndex*>(old));
+    return vs::guarded([&] {
+        faiss::IndexIVF& dst = lists(index);
+        const faiss::IndexIVF& from = lists(old);
+        vs::require(from.is_trained && dst.ntotal == 0, "source untrained or target not empty");
+        vs::require(dst.d == from.d && dst.nlist == from.nlist && dst.code_size == from.code_size &&
+                            dst.metric_type == from.metric_type,
+                    "indexes do not match");
+        auto* dst_sq = dynamic_cast<faiss::IndexIVFScalarQuantizer*>(&dst);
+        auto* from_sq = dynamic_cast<const faiss::IndexIVFScalarQuantizer*>(&from);
+        vs::require((dst_sq == nullptr) == (from_sq == nullptr), "indexes do not match");
+        std::unique_ptr<faiss::Index> copy(faiss::clone_index(from.quantizer));
+        if (dst_sq) {
+            dst_sq->sq = from_sq->sq;
+            dst_sq->by_residual = from_sq->by_residual;
+        }
+        if (dst.own_fields) {
+            delete dst.quantizer;
+        }
+        dst.quantizer = copy.release();
+        dst.own_fields = true;
+        dst.is_trained = true;
+    });
 }
 
 int vs_lists_fit(void* index, int64_t n, const float* rows, double* mean) {

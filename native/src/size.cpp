@@ -1,10 +1,7 @@
 #include "size.h"
 
-#include <faiss/IndexBinaryFlat.h>
-#include <faiss/IndexBinaryIVF.h>
 #include <faiss/IndexFlatCodes.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/IndexIDMap.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexScalarQuantizer.h>
 
@@ -36,11 +33,6 @@ size_t lists_bytes(const faiss::InvertedLists* lists) {
     return total;
 }
 
-size_t direct_map_bytes(const faiss::DirectMap& map) {
-    // A hash node holds the pair, a link and its bucket's pointer.
-    return heap(map.array) + map.hashtable.size() * 32;
-}
-
 size_t graph_bytes(const faiss::HNSW& g) {
     return heap(g.levels) + heap(g.offsets) + heap(g.neighbors) +
             heap(g.cum_nneighbor_per_level) + heap(g.assign_probas);
@@ -61,26 +53,7 @@ size_t resident_bytes(const faiss::Index& index) {
         total += hnsw->storage ? resident_bytes(*hnsw->storage) : 0;
     }
     if (auto* ivf = dynamic_cast<const faiss::IndexIVF*>(&index)) {
-        total += lists_bytes(ivf->invlists) + direct_map_bytes(ivf->direct_map);
-        total += ivf->quantizer ? resident_bytes(*ivf->quantizer) : 0;
-    }
-    if (auto* map = dynamic_cast<const faiss::IndexIDMap*>(&index)) {
-        total += heap(map->id_map);
-        total += map->index ? resident_bytes(*map->index) : 0;
-    }
-    if (auto* map2 = dynamic_cast<const faiss::IndexIDMap2*>(&index)) {
-        total += map2->rev_map.size() * 32;
-    }
-    return total;
-}
-
-size_t resident_bytes(const faiss::IndexBinary& index) {
-    size_t total = sizeof(index);
-    if (auto* flat = dynamic_cast<const faiss::IndexBinaryFlat*>(&index)) {
-        total += heap(flat->xb);
-    }
-    if (auto* ivf = dynamic_cast<const faiss::IndexBinaryIVF*>(&index)) {
-        total += lists_bytes(ivf->invlists) + direct_map_bytes(ivf->direct_map);
+        total += lists_bytes(ivf->invlists) + heap(ivf->direct_map.array);
         total += ivf->quantizer ? resident_bytes(*ivf->quantizer) : 0;
     }
     return total;

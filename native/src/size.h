@@ -1,7 +1,6 @@
 #pragma once
 
 #include <faiss/Index.h>
-#include <faiss/IndexBinary.h>
 
 #include <cstddef>
 
@@ -9,6 +8,5 @@ namespace vs {
 
 // Bytes of heap the index holds, counted from the capacities of its vectors.
 size_t resident_bytes(const faiss::Index& index);
-size_t resident_bytes(const faiss::IndexBinary& index);
 
 } // namespace vs

@@ -2,41 +2,19 @@
 
 #include <omp.h>
 
-#include <atomic>
-
 extern "C" void openblas_set_num_threads(int n);
 
 namespace {
 
-std::atomic<int> configured{0};
 std::mutex building;
-
-// OpenBLAS has one process-wide setting. It stays at one thread except while
-// a build holds the lock.
-struct BlasDefault {
-    BlasDefault() {
-        openblas_set_num_threads(1);
-    }
-};
-
-void blas_default() noexcept {
-    static const BlasDefault once;
-    (void)once;
-}
 
 } // namespace
 
 namespace vs {
 
-SearchScope::SearchScope() noexcept {
-    blas_default();
-    omp_set_num_threads(1);
-}
-
 BuildScope::BuildScope() : lock_(building) {
-    blas_default();
     omp_set_num_threads(build_threads());
-    openblas_set_num_threads(build_threads());
+    openblas_set_num_threads(build_threads()); // of the process, while the lock is held
 }
 
 BuildScope::~BuildScope() {
@@ -48,12 +26,7 @@ BuildScope::~BuildScope() {
 }
 
 int build_threads() noexcept {
-    const int n = configured.load(std::memory_order_relaxed);
-    return n > 0 ? n : omp_get_num_procs();
-}
-
-void set_build_threads(int n) noexcept {
-    configured.store(n > 0 ? n : 0, std::memory_order_relaxed);
+    return omp_get_num_procs();
 }
 
 } // namespace vs

@@ -10,12 +10,6 @@
 
 namespace vs {
 
-// SearchScope bounds the calling thread to itself.
-class SearchScope {
-public:
-    SearchScope() noexcept;
-};
-
 // BuildScope lets one build at a time use build_threads() threads.
 class BuildScope {
 public:
@@ -28,8 +22,7 @@ private:
     std::unique_lock<std::mutex> lock_;
 };
 
-// The number of threads of a build: set_build_threads, or all cores.
+// The number of threads of a build: all cores.
 int build_threads() noexcept;
-void set_build_threads(int n) noexcept; // n <= 0 restores the default
 
 } // namespace vs

@@ -176,8 +176,8 @@ type header struct {
 
 var flat, foreign = [4]byte([]byte("IxFI")), [4]byte([]byte("IxXX"))
 
-// TunedWidth is the EfSearch that Tune finds.
-const TunedWidth = 77
+// TunedEf is the EfSearch that Tune finds.
+const TunedEf = 77
 
 // Indexes keeps vectors in a flat file.
 type Indexes struct {
@@ -315,7 +315,7 @@ func (x *Index) Search(queries []float32, k int, allow *roaring.Bitmap) ([]int64
 // Tune implements snapshot.Index.
 func (x *Index) Tune(float64, []float32) (snapshot.IndexParams, float64, error) {
 	p := x.params
-	p.EfSearch = TunedWidth
+	p.EfSearch = TunedEf
 	return p, 1, nil
 }
 

@@ -28,7 +28,7 @@ void vs_release_memory(void);
 /* Called during a long work of a thread at the lowest priority (nice 19) in a process
  * of a higher one: sleeps, so that the thread works a third of the time. Reading an
  * index and making its codes do the same there. Elsewhere it returns at once. */
-void vs_rest(void);
+void vs_pause(void);
 
 /* What an index is: "flat", "ivf", "hnsw", "ivf-sq8", "hnsw-sq8", or "other"; and its number of lists, or of links per vector (0 for flat). */
 const char* vs_kind(const void* index);
@@ -138,7 +138,7 @@ int vs_scan_selected(
         float* scores,
         int64_t* positions);
 
-/* Approximate search: width is the beam of a graph or the probes of inverted
+/* Approximate search: ef is the beam of a graph or the probes of inverted
  * lists. allow (NULL = all) has bit p%64 of allow[p/64] set for the allowed
  * positions, of which there are `allowed`. A graph search that needs more than
  * `budget` distances for one query (0 = no bound) stops and returns 1. */
@@ -147,7 +147,7 @@ int vs_search(
         int64_t nq,
         const float* queries,
         int64_t k,
-        int64_t width,
+        int64_t ef,
         const uint64_t* allow,
         size_t allow_words,
         int64_t allowed,

@@ -93,18 +93,18 @@ int vs_scan_selected(
 }
 
 int vs_search(
-        const vs_searcher* s, int64_t nq, const float* rows, int64_t k, int64_t width,
+        const vs_searcher* s, int64_t nq, const float* rows, int64_t k, int64_t ef,
         const uint64_t* allow, size_t allow_words, int64_t allowed, int64_t budget,
         float* scores, int64_t* positions) {
     int incomplete = 0;
     const int rc = vs::guarded([&] {
         const auto q = queries(s, nq, rows, k, scores, positions);
-        vs::require(width >= 1, "search width must be positive");
+        vs::require(ef >= 1, "ef must be positive");
         const vs::Allow filter{allow, allow_words, allowed};
         if (s->impl.graph()) {
-            incomplete = !s->impl.search_graph(q, width, filter, budget);
+            incomplete = !s->impl.search_graph(q, ef, filter, budget);
         } else if (s->impl.lists()) {
-            s->impl.search_lists(q, width, filter);
+            s->impl.search_lists(q, ef, filter);
         } else {
             vs::fail("a flat index is scanned");
         }

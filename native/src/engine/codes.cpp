@@ -1,7 +1,7 @@
 #include "codes.h"
 
 #include "../heap.h"
-#include "../rest.h"
+#include "../pause.h"
 
 #include <omp.h>
 
@@ -20,7 +20,7 @@ int8_t nearest(float x) {
     return int8_t(int32_t(x + 12582912.0f) - 12582912);
 }
 
-constexpr size_t kRows = 256; // between rests
+constexpr size_t kRows = 256; // between pauses
 
 // Several sums each: additions in a fixed order would be one after the other.
 constexpr size_t kSums = 8;
@@ -61,7 +61,7 @@ CodeRange CodeRange::of(const float* rows, size_t n, size_t d, int threads) {
 #pragma omp for schedule(static)
         for (size_t i = 1; i < n; i++) {
             if (i % kRows == 0) {
-                rest();
+                pause();
             }
             for (size_t j = 0; j < d; j++) {
                 l[j] = std::min(l[j], rows[i * d + j]);
@@ -147,7 +147,7 @@ Codes::Codes(const float* rows, size_t n, size_t d, int threads)
 #pragma omp for schedule(static)
         for (size_t i = 0; i < n; i++) {
             if (i % kRows == 0) {
-                rest();
+                pause();
             }
             const float* row = rows + i * d;
             uint8_t* code = data_.get() + i * d;

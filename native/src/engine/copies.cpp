@@ -1,6 +1,6 @@
 #include "copies.h"
 
-#include "../rest.h"
+#include "../pause.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,7 @@
 namespace vs {
 namespace {
 
-constexpr size_t kRows = 256; // between rests
+constexpr size_t kRows = 256; // between pauses
 
 // Only speed depends on it: rows of one hash are compared.
 uint64_t hash(const uint8_t* row, size_t bytes) {
@@ -34,7 +34,7 @@ std::vector<Position> first_of_equal(const uint8_t* rows, size_t n, size_t bytes
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < n; i++) {
         if (i % kRows == 0) {
-            rest();
+            pause();
         }
         order[i] = {hash(rows + i * bytes, bytes), Position(i)};
     }

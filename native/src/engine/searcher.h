@@ -146,7 +146,7 @@ public:
     // Exactly the n given positions.
     void scan_selected(const Queries& q, const uint32_t* positions, size_t n) const;
 
-    // Graph search with beam width ef. False when a query took more than
+    // Graph search with a beam of ef. False when a query took more than
     // budget distances (0 = no bound); the results are then incomplete.
     bool search_graph(const Queries& q, int64_t ef, const Allow& allow, int64_t budget) const;
 

@@ -3,8 +3,8 @@
 #include "format.h"
 
 #include "../error.h"
-#include "../search.h"
 
+#include <faiss/Index.h>
 #include <faiss/impl/ScalarQuantizer.h>
 
 #include <cstring>
@@ -32,26 +32,20 @@ class Walker {
 public:
     explicit Walker(Source& s) : s_(s) {}
 
-    void float_file() {
-        index(2);
-        require(s_.left() == 0, "bytes after the end of the index");
-    }
-    void binary_file() {
-        binary_index(1);
+    void file() {
+        index();
         require(s_.left() == 0, "bytes after the end of the index");
     }
 
 private:
-    Header index(int depth);
+    void index();
     Header header();
-    Header binary_index(int depth);
     void graph(const Header& h);
     void storage(const Header& h);
     void flat_codes(const Header& h, uint64_t code_size);
     uint64_t scalar_quantizer(const Header& h);
     void ivf(const Header& h, bool sq);
     void lists(const Header& h, uint64_t nlist, uint64_t code_size);
-    void id_map(const Header& h, int depth);
     void direct_map(const Header& h);
 
     template <class T>
@@ -97,8 +91,7 @@ Header Walker::header() {
     return h;
 }
 
-Header Walker::index(int depth) {
-    require(depth > 0, "indexes nested too deeply");
+void Walker::index() {
     const Tag t = field<Tag>();
     const Header h = header();
     switch (t) {
@@ -107,9 +100,6 @@ Header Walker::index(int depth) {
             require((t == tag("IxFI")) == (h.metric == faiss::METRIC_INNER_PRODUCT),
                     "metric and index type disagree");
             flat_codes(h, h.dims * sizeof(float));
-            break;
-        case tag("IxSQ"):
-            flat_codes(h, scalar_quantizer(h));
             break;
         case tag("IwFl"):
             ivf(h, false);
@@ -122,14 +112,9 @@ Header Walker::index(int depth) {
             graph(h);
             storage(h);
             break;
-        case tag("IxMp"):
-        case tag("IxM2"):
-            id_map(h, depth);
-            break;
         default:
             fail("index type not allowed");
     }
-    return h;
 }
 
 // The quantizer of lists and the storage of a graph: flat or SQ, same shape.
@@ -170,16 +155,8 @@ uint64_t Walker::scalar_quantizer(const Header& h) {
     require(rangestat >= 0 && rangestat <= faiss::ScalarQuantizer::RS_optim,
             "unknown range statistics");
     require(dims == h.dims, "quantizer of another dimension");
-    switch (type) {
-        case faiss::ScalarQuantizer::QT_8bit:
-            require(code_size == dims && trained == 2 * dims, "wrong size of the quantizer");
-            break;
-        case faiss::ScalarQuantizer::QT_fp16:
-            require(code_size == 2 * dims, "wrong size of the quantizer");
-            break;
-        default:
-            fail("quantizer type not allowed");
-    }
+    require(type == faiss::ScalarQuantizer::QT_8bit, "quantizer type not allowed");
+    require(code_size == dims && trained == 2 * dims, "wrong size of the quantizer");
     return code_size;
 }
 
@@ -245,51 +222,10 @@ void Walker::lists(const Header& h, uint64_t nlist, uint64_t code_size) {
     skip(rows, code_size + sizeof(int64_t)); // of every list codes, then ids
 }
 
-void Walker::id_map(const Header& h, int depth) {
-    const Header inner = index(depth - 1);
-    require(inner.dims == h.dims && inner.rows == h.rows, "mapped index of another shape");
-    vector_of(h.rows, sizeof(int64_t), "wrong number of ids");
-}
-
-Header Walker::binary_index(int depth) {
-    const Tag t = field<Tag>();
-    Header h;
-    const auto dims = field<int32_t>();
-    const auto code_size = field<int32_t>();
-    const auto rows = field<int64_t>();
-    const auto trained = field<uint8_t>();
-    h.metric = field<int32_t>();
-    require(dims > 0 && dims <= kMaxDims && dims % 8 == 0 && code_size == dims / 8,
-            "dimension out of range");
-    require(rows >= 0 && uint64_t(rows) <= s_.left(), "number of vectors out of range");
-    require(trained == 1, "the index is not trained");
-    h.dims = uint64_t(dims);
-    h.rows = uint64_t(rows);
-    h.trained = true;
-    if (t == tag("IBxF")) {
-        require(h.rows <= s_.left() / uint64_t(code_size), "index file cut short");
-        vector_of(h.rows * uint64_t(code_size), 1, "wrong number of codes");
-        return h;
-    }
-    require(t == tag("IBwF") && depth > 0, "binary index type not allowed");
-    const auto nlist = field<uint64_t>();
-    field<uint64_t>(); // nprobe
-    require(nlist >= 1 && nlist <= s_.left(), "too many lists");
-    const Header q = binary_index(depth - 1);
-    require(q.dims == h.dims && q.rows == nlist, "coarse quantizer of another shape");
-    direct_map(h);
-    lists(h, nlist, uint64_t(code_size));
-    return h;
-}
-
 } // namespace
 
 void check_format(Source& source) {
-    Walker(source).float_file();
-}
-
-void check_binary_format(Source& source) {
-    Walker(source).binary_file();
+    Walker(source).file();
 }
 
 } // namespace vs

@@ -1,4 +1,4 @@
-// The bytes of an index file, from a file or from memory.
+// The bytes of an index file.
 #pragma once
 
 #include <faiss/impl/io.h>
@@ -9,52 +9,22 @@
 
 namespace vs {
 
-class Source : public faiss::IOReader {
-public:
-    virtual ~Source() = default;
-
-    // Bytes behind the current position.
-    virtual size_t left() const = 0;
-    virtual void rewind() = 0;
-    virtual void skip(size_t n) = 0; // n <= left()
-};
-
-class MemorySource final : public Source {
-public:
-    MemorySource(const unsigned char* data, size_t size) : data_(data), size_(size) {}
-
-    size_t operator()(void* out, size_t size, size_t items) override;
-    size_t left() const override {
-        return size_ - at_;
-    }
-    void rewind() override {
-        at_ = 0;
-    }
-    void skip(size_t n) override {
-        at_ += n;
-    }
-
-private:
-    const unsigned char* data_;
-    size_t size_;
-    size_t at_ = 0;
-};
-
 // One open descriptor from the first look to the last byte, so that what was
 // checked is what is loaded.
-class FileSource final : public Source {
+class Source final : public faiss::IOReader {
 public:
-    explicit FileSource(const char* path);
-    ~FileSource() override;
-    FileSource(const FileSource&) = delete;
-    FileSource& operator=(const FileSource&) = delete;
+    explicit Source(const char* path);
+    ~Source() override;
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
 
     size_t operator()(void* out, size_t size, size_t items) override;
-    size_t left() const override {
+    // Bytes behind the current position.
+    size_t left() const {
         return size_ - at_;
     }
-    void rewind() override;
-    void skip(size_t n) override;
+    void rewind();
+    void skip(size_t n); // n <= left()
 
 private:
     std::FILE* file_;

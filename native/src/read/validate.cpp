@@ -2,11 +2,8 @@
 
 #include "../error.h"
 
-#include <faiss/IndexBinaryFlat.h>
-#include <faiss/IndexBinaryIVF.h>
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
-#include <faiss/IndexIDMap.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/IndexIVFFlat.h>
 #include <faiss/IndexScalarQuantizer.h>
@@ -122,24 +119,17 @@ void check_direct_map(
     }
 }
 
-template <class IVF>
-void check_ivf(const IVF& ivf, size_t code_size) {
+void check_ivf(const faiss::IndexIVF& ivf) {
     require(ivf.quantizer && ivf.nlist >= 1 && size_t(ivf.quantizer->ntotal) == ivf.nlist,
             "wrong coarse quantizer");
     require(ivf.nprobe >= 1 && ivf.nprobe <= ivf.nlist, "number of probes out of range");
-    check_lists(ivf.invlists, ivf.nlist, code_size, size_t(ivf.ntotal));
+    check_lists(ivf.invlists, ivf.nlist, ivf.code_size, size_t(ivf.ntotal));
     check_direct_map(ivf.direct_map, *ivf.invlists, size_t(ivf.ntotal));
 }
 
 } // namespace
 
 void validate(const faiss::Index& index) {
-    if (auto* map = dynamic_cast<const faiss::IndexIDMap*>(&index)) {
-        require(map->index && map->id_map.size() == size_t(map->ntotal), "wrong id map");
-        require(map->index->ntotal == map->ntotal, "wrong id map");
-        validate(*map->index);
-        return;
-    }
     if (auto* hnsw = dynamic_cast<const faiss::IndexHNSW*>(&index)) {
         check_graph(*hnsw);
         if (auto* sq = dynamic_cast<const faiss::IndexScalarQuantizer*>(hnsw->storage)) {
@@ -148,7 +138,7 @@ void validate(const faiss::Index& index) {
         return;
     }
     if (auto* ivf = dynamic_cast<const faiss::IndexIVF*>(&index)) {
-        check_ivf(*ivf, ivf->code_size);
+        check_ivf(*ivf);
         require(dynamic_cast<const faiss::IndexFlat*>(ivf->quantizer), "coarse quantizer not flat");
         check_codes(index, ivf->quantizer, faiss::Index::idx_t(ivf->nlist));
         if (auto* sq = dynamic_cast<const faiss::IndexIVFScalarQuantizer*>(ivf)) {
@@ -157,23 +147,6 @@ void validate(const faiss::Index& index) {
         return;
     }
     check_codes(index, &index, index.ntotal);
-    if (auto* sq = dynamic_cast<const faiss::IndexScalarQuantizer*>(&index)) {
-        check_quantizer(sq->sq);
-    }
-}
-
-void validate(const faiss::IndexBinary& index) {
-    if (auto* ivf = dynamic_cast<const faiss::IndexBinaryIVF*>(&index)) {
-        require(dynamic_cast<const faiss::IndexBinaryFlat*>(ivf->quantizer),
-                "coarse quantizer not flat");
-        check_ivf(*ivf, size_t(ivf->code_size));
-        validate(*ivf->quantizer);
-        return;
-    }
-    auto* flat = dynamic_cast<const faiss::IndexBinaryFlat*>(&index);
-    require(flat != nullptr, "binary index type not allowed");
-    require(flat->xb.size() == size_t(flat->ntotal) * size_t(flat->code_size),
-            "wrong number of codes");
 }
 
 } // namespace vs

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <faiss/Index.h>
-#include <faiss/IndexBinary.h>
 
 namespace vs {
 
@@ -9,6 +8,5 @@ namespace vs {
 // position, offset or level is within its bounds. A loaded index that passes
 // can be searched, written and freed without reading outside its memory.
 void validate(const faiss::Index& index);
-void validate(const faiss::IndexBinary& index);
 
 } // namespace vs

@@ -1,4 +1,4 @@
-/* Binary IVF indexes, for which Debian ships no C header. */
+/* What the binding includes and Debian lacks. All of these are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_BINARY_IVF_C_H
 #define VECTORSTORE_INDEX_BINARY_IVF_C_H
 
@@ -11,7 +11,6 @@ extern "C" {
 
 FAISS_DECLARE_CLASS_INHERITED(IndexBinaryIVF, IndexBinary)
 
-/* NULL when the index is of another type. */
 FaissIndexBinaryIVF* faiss_IndexBinaryIVF_cast(FaissIndexBinary* index);
 
 FAISS_DECLARE_GETTER(IndexBinaryIVF, size_t, nlist)

@@ -1,4 +1,4 @@
-/* The counterparts of IndexIVF_c_ex.h for binary vectors and Hamming distances. */
+/* What the binding includes and Debian lacks. All of these are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_BINARY_IVF_C_EX_H
 #define VECTORSTORE_INDEX_BINARY_IVF_C_EX_H
 
@@ -37,7 +37,6 @@ int faiss_IndexBinaryIVF_search_preassigned_with_params(
         int store_pairs,
         const FaissSearchParametersIVF* params);
 
-/* centroids: nlist x d/8 bytes; cardinality: nlist; ids: nlist or NULL. */
 int faiss_IndexBinaryIVF_get_centroids_and_cardinality(
         const FaissIndexBinaryIVF* index,
         uint8_t* centroids,

@@ -1,4 +1,4 @@
-/* Calls on binary indexes that Debian's C headers do not declare. */
+/* What the binding includes and Debian lacks. All of these are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_BINARY_C_EX_H
 #define VECTORSTORE_INDEX_BINARY_C_EX_H
 

@@ -1,4 +1,4 @@
-/* Debian's IndexIVF_c.h plus the IVF search parameters. */
+/* Debian's header plus what the binding expects in it. What stands here are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_IVF_C_H
 #define VECTORSTORE_INDEX_IVF_C_H
 
@@ -17,7 +17,6 @@ int faiss_SearchParametersIVF_new_with(
         size_t nprobe,
         size_t max_codes);
 
-/* 0 when params does not belong to an IVF search. */
 int faiss_SearchParametersIVF_nprobe(const FaissSearchParametersIVF* params);
 
 #ifdef __cplusplus

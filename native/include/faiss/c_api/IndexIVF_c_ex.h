@@ -1,4 +1,4 @@
-/* Calls on IVF indexes that Debian's C headers do not declare. */
+/* What the binding includes and Debian lacks. All of these are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_IVF_C_EX_H
 #define VECTORSTORE_INDEX_IVF_C_EX_H
 
@@ -8,17 +8,14 @@
 extern "C" {
 #endif
 
-/* 0 = none, 1 = array (sequential ids), 2 = hash table. */
 int faiss_IndexIVF_set_direct_map(FaissIndexIVF* index, int type);
 
-/* counts[l] = vectors of list l that params' selector accepts. */
 int faiss_IndexIVF_list_vector_count(
         const FaissIndexIVF* index,
         idx_t* counts,
         size_t nlist,
         const FaissSearchParameters* params);
 
-/* The n x k nearest centroids among those that params' selector accepts. */
 int faiss_IndexIVF_search_closest_eligible_centroids(
         FaissIndexIVF* index,
         idx_t n,
@@ -28,7 +25,6 @@ int faiss_IndexIVF_search_closest_eligible_centroids(
         idx_t* centroid_ids,
         const FaissSearchParameters* params);
 
-/* assign and centroid_dis hold n x nprobe entries of params. */
 int faiss_IndexIVF_search_preassigned_with_params(
         const FaissIndexIVF* index,
         idx_t n,
@@ -41,14 +37,12 @@ int faiss_IndexIVF_search_preassigned_with_params(
         int store_pairs,
         const FaissSearchParametersIVF* params);
 
-/* centroids: nlist x d floats; cardinality: nlist; ids: nlist or NULL. */
 int faiss_IndexIVF_get_centroids_and_cardinality(
         const FaissIndexIVF* index,
         float* centroids,
         size_t* cardinality,
         idx_t* ids);
 
-/* Copies the trained quantizers of src into the untrained index. */
 int faiss_Set_quantizers(FaissIndexIVF* index, FaissIndex* src);
 
 #ifdef __cplusplus

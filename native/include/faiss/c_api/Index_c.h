@@ -1,5 +1,4 @@
-/* Debian's Index_c.h plus the search-parameter calls that go-faiss v1.0.30
- * expects in the same header. */
+/* Debian's Index_c.h plus search parameters, which the binding expects in it. These are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_C_H
 #define VECTORSTORE_INDEX_C_H
 
@@ -12,7 +11,6 @@ extern "C" {
 FAISS_DECLARE_CLASS(SearchParameters)
 FAISS_DECLARE_DESTRUCTOR(SearchParameters)
 
-/* sel may be NULL. It is borrowed and must outlive the parameters. */
 int faiss_SearchParameters_new(
         FaissSearchParameters** p_sp,
         FaissIDSelector* sel);

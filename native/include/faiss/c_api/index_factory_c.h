@@ -1,4 +1,4 @@
-/* Debian's index_factory_c.h plus the binary factory. */
+/* Debian's header plus what the binding expects in it. What stands here are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_FACTORY_C_H
 #define VECTORSTORE_INDEX_FACTORY_C_H
 

@@ -1,4 +1,4 @@
-/* Index files in memory, and flags that FAISS 1.7.3 does not know. */
+/* What the binding includes and Debian lacks. All of these are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_INDEX_IO_C_EX_H
 #define VECTORSTORE_INDEX_IO_C_EX_H
 

@@ -1,4 +1,4 @@
-/* Debian's AuxIndexStructures_c.h plus the bitmap and complement selectors. */
+/* Debian's header plus what the binding expects in it. What stands here are stubs: src/unused.cpp. */
 #ifndef VECTORSTORE_AUX_INDEX_STRUCTURES_C_H
 #define VECTORSTORE_AUX_INDEX_STRUCTURES_C_H
 
@@ -11,13 +11,11 @@ extern "C" {
 FAISS_DECLARE_CLASS(IDSelectorBitmap)
 FAISS_DECLARE_CLASS(IDSelectorNot)
 
-/* Bit id%8 of bitmap[id/8] selects id; the n bytes are copied. */
 int faiss_IDSelectorBitmap_new(
         FaissIDSelectorBitmap** p_sel,
         size_t n,
         const uint8_t* bitmap);
 
-/* sel is borrowed and must outlive the new selector. */
 int faiss_IDSelectorNot_new(
         FaissIDSelectorNot** p_sel,
         const FaissIDSelector* sel);

@@ -5,12 +5,12 @@
 namespace vs {
 
 // On a thread of the lowest priority (nice 19) in a process of a higher one: sleeps
-// for twice the processor time used since the last rest, once that is worth a
+// for twice the processor time used since the last pause, once that is worth a
 // sleep. Elsewhere: nothing. To be called every some hundred microseconds of a
 // long work.
-void rest() noexcept;
+void pause() noexcept;
 
-// Whether rest would ever sleep on this thread.
+// Whether pause would ever sleep on this thread.
 bool makes_way() noexcept;
 
 } // namespace vs

@@ -53,7 +53,7 @@ func slept(t *testing.T) int64 {
 func TestOnlyTheLowestPriorityRests(t *testing.T) {
 	for nice, want := range map[int]bool{0: false, 18: false, 19: true} {
 		onPriority(t, nice, func() {
-			if got := restsAfterWork(t); got != want {
+			if got := pausesAfterWork(t); got != want {
 				t.Errorf("nice %d: slept %v, want %v", nice, got, want)
 			}
 		})
@@ -61,10 +61,10 @@ func TestOnlyTheLowestPriorityRests(t *testing.T) {
 }
 
 // A program that was started at the lowest priority has nobody to make way for.
-func TestAProgramAtTheLowestPriorityDoesNotRest(t *testing.T) {
+func TestAProgramAtTheLowestPriorityDoesNotPause(t *testing.T) {
 	inProcess(t, "19", func() {
 		onPriority(t, 19, func() {
-			if restsAfterWork(t) {
+			if pausesAfterWork(t) {
 				t.Error("slept")
 			}
 		})
@@ -79,7 +79,7 @@ func TestTheFirstThreadMayBeLowered(t *testing.T) {
 			t.Fatal(err)
 		}
 		onPriority(t, 19, func() {
-			if !restsAfterWork(t) {
+			if !pausesAfterWork(t) {
 				t.Error("did not sleep")
 			}
 		})
@@ -102,12 +102,12 @@ func inProcess(t *testing.T, nice string, f func()) {
 	}
 }
 
-// restsAfterWork works for some time and tells whether Rest slept.
-func restsAfterWork(t *testing.T) bool {
+// pausesAfterWork works for some time and tells whether Pause slept.
+func pausesAfterWork(t *testing.T) bool {
 	for began := threadTime(t); threadTime(t)-began < 2*time.Millisecond; {
 	}
 	before := slept(t)
-	Rest()
+	Pause()
 	return slept(t) > before
 }
 

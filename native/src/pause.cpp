@@ -1,4 +1,4 @@
-#include "rest.h"
+#include "pause.h"
 
 #include "vectorstore/native.h"
 
@@ -22,7 +22,7 @@ long worked() noexcept {
     return t.tv_sec * 1'000'000'000 + t.tv_nsec;
 }
 
-thread_local long rested = 0;
+thread_local long worked_before = 0;
 
 // A whole process at the lowest priority has nobody to make way for. Read at its
 // start: any thread may be lowered later, the first one too.
@@ -36,21 +36,21 @@ bool makes_way() noexcept {
     return !lowly_process && getpriority(PRIO_PROCESS, id_t(gettid())) == kLowest;
 }
 
-void rest() noexcept {
+void pause() noexcept {
     if (!makes_way()) {
         return;
     }
-    const long used = worked() - rested;
+    const long used = worked() - worked_before;
     if (used < kWorthASleep) {
         return;
     }
-    const timespec pause{0, std::min(used * (kShare - 1), kLongestSleep - 1)};
-    nanosleep(&pause, nullptr);
-    rested = worked();
+    const timespec sleep{0, std::min(used * (kShare - 1), kLongestSleep - 1)};
+    nanosleep(&sleep, nullptr);
+    worked_before = worked();
 }
 
 } // namespace vs
 
-extern "C" void vs_rest(void) {
-    vs::rest();
+extern "C" void vs_pause(void) {
+    vs::pause();
 }

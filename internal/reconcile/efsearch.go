@@ -8,14 +8,14 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// tuneRecall is the recall@10 that a candidate's search is made wide enough for. The queries of a graph's measurement
-// are easier than real ones (see tuneQueries), so fewer may miss.
+// tuneRecall is the recall@10 that a candidate's search must reach. The queries of a graph's measurement are
+// easier than real ones (see tuneQueries), so fewer may miss.
 const (
 	tuneRecall      = 0.99
 	tuneRecallGraph = 1 - (1-tuneRecall)/3
 )
 
-// Queries that measure the width. Their exhaustive scans cost queries × rows × dims multiply-adds, up to tuneWork or
+// Queries that measure ef search. Their exhaustive scans cost queries × rows × dims multiply-adds, up to tuneWork or
 // tuneLeast queries: 200 queries of 100,000 × 384 take a third of a second of one core, 78 of 1 M × 512 under three,
 // beside builds of some seconds and some minutes. 64 queries have 640 neighbours: ±0.4 % at a recall of 0.99.
 const (
@@ -24,8 +24,8 @@ const (
 	tuneMost  = 200
 )
 
-// tune chooses how wide the candidate is searched, by measuring the very index that would be served, and puts it into
-// the manifest. What is below the target at any width is left to the gate's own check.
+// tune chooses the EfSearch or NProbe that the candidate is searched with, by measuring the very index that would be
+// served, and puts it into the manifest. What is below the target with any is left to the gate's own check.
 func (p *pass) tune(ctx context.Context, j *judged) error {
 	if j.m.Index.Kind == snapshot.Flat {
 		return nil
@@ -41,10 +41,10 @@ func (p *pass) tune(ctx context.Context, j *judged) error {
 	target = max(target, p.cfg.GateMinRecall)
 	params, recall, err := j.index.Tune(target, queries)
 	if err != nil {
-		return failf(Verified, searchFailed, inputs, "measure search width: %w", err)
+		return failf(Verified, searchFailed, inputs, "measure ef search: %w", err)
 	}
 	j.m.Index = params
-	p.log.InfoContext(ctx, "search width measured", "snapshot", j.m.ID, "ef_search", params.EfSearch,
+	p.log.InfoContext(ctx, "ef search measured", "snapshot", j.m.ID, "ef_search", params.EfSearch,
 		"nprobe", params.NProbe, "recall", recall, "target", target)
 	return ctx.Err()
 }
