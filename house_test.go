@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 	"internal/view":       {"internal/snapshot", "internal/vendors", "internal/filter", "internal/arrays", "internal/documents", "internal/store", "internal/lexical", "internal/jsonread"},
 	"internal/follow":     {"internal/snapshot", "internal/store", "internal/view"},
 	"internal/query":      {"internal/snapshot", "internal/filter", "internal/lexical", "internal/relevance", "internal/view"},
-	"internal/api":        {"internal/snapshot", "internal/filter", "internal/store", "internal/jsonread", "internal/view", "internal/follow", "internal/query"},
+	"internal/api":        {"internal/snapshot", "internal/filter", "internal/store", "internal/jsonread", "internal/spelling", "internal/view", "internal/follow", "internal/query"},
 	"internal/conditions": {"internal/filter", "internal/jsonread", "internal/spelling"},
 	"internal/notify":     {},
 	"internal/wire":       {"internal/snapshot", "internal/store", "internal/embed", "internal/notify"},

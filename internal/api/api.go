@@ -16,12 +16,6 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// Limits of /facets.
-const (
-	maxFacetFields = 16
-	maxFacetValues = 200
-)
-
 // healthBody is /health.
 type healthBody struct {
 	Status     string  `json:"status" enum:"ok"`
@@ -74,6 +68,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 	mux.HandleFunc("POST /search", s.handleSearch)
 	mux.HandleFunc("GET /search", s.handleSearchURL)
 	mux.HandleFunc("POST /search/batch", s.handleBatch)
+	mux.HandleFunc("GET /vendors/{id}/similar", s.handleSimilar)
 	s.documentSearch(api)
 	vendor := s.operation("get-vendor", "/vendors/{id}", "One record", 401, 404, 429, 503)
 	vendor.Responses = map[string]*huma.Response{"200": {
@@ -89,8 +84,10 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 	refused := *schemas["Refusal"]
 	refused.Nullable = true
 	schemas["SnapshotBody"].Properties["refused"] = &refused
-	if counts, ok := schemas["FacetsBody"].Properties["facets"].AdditionalProperties.(*huma.Schema); ok {
-		counts.Nullable = false
+	for _, body := range []string{"FacetsBody", "AnswerBody", "FoundBody"} {
+		if counts, ok := schemas[body].Properties["facets"].AdditionalProperties.(*huma.Schema); ok {
+			counts.Nullable = false
+		}
 	}
 }
 
@@ -177,7 +174,7 @@ func (s *Server) facets(_ context.Context, in *facetsInput) (*facetsOutput, erro
 	defer s.follower.Release(snap)
 	out := &facetsOutput{Snapshot: snap.ID(), Body: facetsBody{Facets: make(map[string][]filter.FacetCount)}}
 	for _, f := range in.Fields {
-		out.Body.Facets[f] = snap.Facets(f, maxFacetValues)
+		out.Body.Facets[f] = snap.Facets(f, query.FacetValues, nil)
 	}
 	return out, nil
 }
@@ -216,7 +213,7 @@ func (s *Server) describe(st follow.Status) *snapshotBody {
 		Manifest: v.Manifest, ManifestSHA256: v.Pointer.ManifestSHA256, Lineage: v.Pointer.Lineage,
 		Generation: v.Pointer.Generation, PromotedAt: v.Pointer.PromotedAt, LoadedAt: v.LoadedAt.UTC(),
 		ServedFrom: st.Source, Fallback: v.Fallback, Refused: st.Refused,
-		Provider: s.searcher.Provider(), Swaps: st.Swaps, PollError: st.PollErr,
+		Provider: s.searcher.Provider(), Swaps: append([]follow.Swapped{}, st.Swaps...), PollError: st.PollErr,
 	}
 	if !st.LastPoll.IsZero() {
 		at := st.LastPoll.UTC()

@@ -98,6 +98,23 @@ func TestBadBodiesAreProblems(t *testing.T) {
 		"filter a list":             {`{"query":"x","filter":[]}`, "body.filter"},
 		"filter unknown operator":   {`{"query":"x","filter":{"a":{"near":1}}}`, "body.filter"},
 		"filter range on a boolean": {`{"query":"x","filter":{"a":{"gt":true}}}`, "body.filter"},
+		"offset 10001":              {`{"query":"x","offset":10001}`, "body.offset"},
+		"offset fraction":           {`{"query":"x","offset":0.5}`, "body.offset"},
+		"min_score 2":               {`{"query":"x","min_score":2}`, "body.min_score"},
+		"min_score text":            {`{"query":"x","min_score":"1"}`, "body.min_score"},
+		"fields text":               {`{"query":"x","fields":"name"}`, "body.fields"},
+		"fields of a number":        {`{"query":"x","fields":["a",1]}`, "body.fields[1]"},
+		"fields too many":           {`{"query":"x","fields":[` + numbered(maxFields+1) + `]}`, "body.fields"},
+		"facets too many":           {`{"query":"x","facets":[` + numbered(17) + `]}`, "body.facets"},
+		"facets empty":              {`{"query":"x","facets":[""]}`, "body.facets[0]"},
+		"sort text":                 {`{"query":"x","sort":"name"}`, "body.sort"},
+		"sort nothing":              {`{"query":"x","sort":{"order":"asc"}}`, "body.sort.field"},
+		"sort up":                   {`{"query":"x","sort":{"field":"a","order":"up"}}`, "body.sort.order"},
+		"highlight text":            {`{"query":"x","highlight":"yes"}`, "body.highlight"},
+		"similar to nobody":         {`{"similar_to":"V-999"}`, "body.similar_to"},
+		"similar and query":         {`{"similar_to":"V-001","query":"x"}`, "body.similar_to"},
+		"similar by words":          {`{"similar_to":"V-001","mode":"lexical"}`, "body.mode"},
+		"sort alone":                {`{"sort":{"field":"name"}}`, "body"},
 		"vector short":              {vector(followtest.Dims - 1), "body.vector"},
 		"vector long":               {vector(followtest.Dims + 1), "body.vector"},
 		"vector empty":              {`{"vector":[]}`, "body.vector"},
@@ -128,6 +145,15 @@ func TestBadBodiesAreProblems(t *testing.T) {
 	}
 }
 
+// numbered is n different strings of JSON.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"f%d"`, i)
+	}
+	return b.String()[1:]
+}
+
 func TestUnknownFieldsAreIgnoredAndTypesAreNot(t *testing.T) {
 	r := served(t)
 	r.search(`{"query":"会計","limit":3,"nested":{"a":[1,{"b":null}]},"k":null,"filter":null,"mode":null,"vector":null}`)
@@ -139,6 +165,14 @@ func TestUnknownFieldsAreIgnoredAndTypesAreNot(t *testing.T) {
 	many := strings.TrimSuffix(strings.Repeat(`{"query":"x","k":100},`, maxBatchResults/100+1), ",")
 	if code, _, data := r.do("POST", "/search/batch", `{"queries":[`+many+`]}`); code != 422 || !strings.Contains(string(data), "results in all") {
 		t.Errorf("%d %s", code, data)
+	}
+	deep := strings.TrimSuffix(strings.Repeat(`{"query":"x","offset":10000},`, 5), ",")
+	if code, _, data := r.do("POST", "/search/batch", `{"queries":[`+deep+`]}`); code != 422 || !strings.Contains(string(data), "results in all") {
+		t.Errorf("deep pages: %d %s", code, data)
+	}
+	counts := strings.TrimSuffix(strings.Repeat(`{"query":"x","facets":["a","b"],"sort":{"field":"a"}},`, 6), ",")
+	if code, _, data := r.do("POST", "/search/batch", `{"queries":[`+counts+`]}`); code != 422 || !strings.Contains(string(data), "facets and sorts in all") {
+		t.Errorf("counts: %d %s", code, data)
 	}
 	code, _, data := r.do("POST", "/search/batch", `{"queries":[{"query":"x"},{"query":"x","k":101}]}`)
 	if code != 422 || !strings.Contains(string(data), `body.queries[1].k`) {
@@ -313,34 +347,87 @@ func TestWithoutASnapshotSearchesAre503(t *testing.T) {
 	}
 }
 
-func TestFailingProviderIs502AndVectorsStillWork(t *testing.T) {
-	var broken atomic.Bool
-	r := served(t, func(d *follow.Deps, _ *Config) {
+// flaky is a provider that fails while broken is set and counts its calls.
+func flaky(broken *atomic.Bool, calls *atomic.Int64) func(*follow.Deps, *Config) {
+	return func(d *follow.Deps, _ *Config) {
 		d.Embedder = func(snapshot.Embedding) (view.Embedder, error) {
 			return followtest.EmbedFunc(func(_ context.Context, text string) ([]float32, error) {
+				calls.Add(1)
 				if broken.Load() {
 					return nil, errors.New("provider is down")
 				}
 				return followtest.Gram(text), nil
 			}), nil
 		}
-	})
-	r.search(`{"query":"会計"}`)
+	}
+}
+
+func TestFailingProviderIs502ByMeaningAndWordsAnswerTheRest(t *testing.T) {
+	var broken atomic.Bool
+	var calls atomic.Int64
+	r := served(t, flaky(&broken, &calls))
+	if a := r.search(`{"query":"会計"}`); a.Degraded != "" {
+		t.Errorf("degraded %q while the provider works", a.Degraded)
+	}
 	broken.Store(true)
 	for range 7 { // more than the breaker suffers
-		code, _, data := r.do("POST", "/search", `{"query":"翻訳"}`)
+		code, _, data := r.do("POST", "/search", `{"query":"翻訳","mode":"semantic"}`)
 		if code != 502 || strings.Contains(string(data), "is down") {
 			t.Fatalf("%d %s", code, data)
 		}
+		a := r.search(`{"query":"翻訳"}`)
+		if a.Degraded != "lexical" || len(a.Results) == 0 || a.Results[0].ID != "V-004" || a.Results[0].Similarity != nil {
+			t.Fatalf("degraded %q: %+v", a.Degraded, a.Results)
+		}
 	}
-	r.search(`{"query":"会計"}`)
+	if a := r.search(`{"query":"会計"}`); a.Degraded != "" || a.Results[0].Similarity == nil {
+		t.Errorf("a question whose vector is known is degraded: %+v", a)
+	}
 	r.search(`{"vector":"` + base64Vector(followtest.Gram("翻訳")) + `"}`)
-	if a := r.search(`{"query":"翻訳","mode":"lexical"}`); len(a.Results) == 0 || a.Results[0].ID != "V-004" {
+	if a := r.search(`{"query":"翻訳","mode":"lexical"}`); len(a.Results) == 0 || a.Results[0].ID != "V-004" || a.Degraded != "" {
 		t.Errorf("lexical: %v", a.ids())
+	}
+	code, _, data := r.do("POST", "/search/batch", `{"queries":[{"query":"会計"},{"query":"契約書"},{"query":"契約書","mode":"lexical"}]}`)
+	if n := strings.Count(string(data), `"degraded":"lexical"`); code != 200 || n != 1 {
+		t.Errorf("batch: %d, %d degraded: %s", code, n, data)
 	}
 	if p := getJSON[snapshotBody](r, "/snapshot").Provider; p.State != "open" || p.LastError != "provider is down" {
 		t.Errorf("breaker %+v", p)
 	}
+	if n := metricOf(t, r, "vectorstore_search_degraded_total"); n != 8 {
+		t.Errorf("%v degraded searches were counted, want 8", n)
+	}
+}
+
+// By words alone nobody outside is called; a model in this process may add the similarity.
+func TestSearchingByWordsCallsNoProvider(t *testing.T) {
+	for provider, want := range map[string]int64{"openai": 0, "local": 1} {
+		w := followtest.New(t)
+		w.Provider = provider
+		p := w.Publish(followtest.Catalogue())
+		var broken atomic.Bool
+		var calls atomic.Int64
+		r := start(t, w, flaky(&broken, &calls))
+		r.serving(p.ID)
+		a := r.search(`{"query":"会計","mode":"lexical"}`)
+		if got := calls.Load(); got != want || a.Results[0].ID != "V-002" || (a.Results[0].Similarity != nil) != (want == 1) {
+			t.Errorf("%s: %d calls for %+v", provider, got, a.Results)
+		}
+	}
+}
+
+// metricOf is the value of a counter without labels.
+func metricOf(t *testing.T, r *replica, name string) float64 {
+	t.Helper()
+	all, err := r.reg.Gather()
+	must(t, err)
+	for _, f := range all {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
 }
 
 func TestStatusIsJSON(t *testing.T) {

@@ -13,19 +13,37 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/swaggest/swgui/v5/static"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/query"
 )
 
 // searchBody documents one search; body.go reads it.
 type searchBody struct {
-	_      struct{}       `additionalProperties:"true"`
-	Query  string         `json:"query,omitempty" maxLength:"8192" doc:"What is looked for. May be absent when vector or filter is given" example:"冷凍倉庫の温度監視"`
+	_ struct{} `additionalProperties:"true"`
+
+	Query  string         `json:"query,omitempty" maxLength:"8192" doc:"What is looked for. May be absent when vector, similar_to or filter is given" example:"冷凍倉庫の温度監視"`
 	K      *int           `json:"k,omitempty" minimum:"0" maximum:"100" default:"5" doc:"Results wanted; 0 is the default"`
 	Size   *int           `json:"size,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
 	TopK   *int           `json:"top_k,omitempty" minimum:"0" maximum:"100" doc:"Another name of k, which goes before it"`
 	Mode   string         `json:"mode,omitempty" enum:"semantic,lexical,hybrid" doc:"By meaning, by words, or both fused. Default: the server's DEFAULT_MODE for a query, semantic for a vector"`
 	Filter map[string]any `json:"filter,omitempty" doc:"Dotted path of a record's field to a value, a list of values (any of), or operators: {\"gt\"|\"gte\"|\"lt\"|\"lte\": a number, a date or a string}, {\"ne\": value}, {\"nin\": [values]}, {\"exists\": boolean}, {\"elem\": filter} for one object of a list; \"$and\": [filters], \"$or\": [filters], \"$not\": filter at any level. Strings are compared without case and width; a string in a record that is wholly a number compares with numbers too"`
 	Vector vectorDoc      `json:"vector,omitempty" doc:"Replaces query: numbers, or base64 of little-endian float32"`
+
+	SimilarTo string   `json:"similar_to,omitempty" maxLength:"1024" doc:"Replaces query: the id of a vendor; those most like it are found, without itself" example:"V-001"`
+	Offset    int      `json:"offset,omitempty" minimum:"0" maximum:"10000" doc:"Results left out before the first one: the next page is at offset + k"`
+	MinScore  float32  `json:"min_score,omitempty" minimum:"0" maximum:"1" doc:"Leaves out results that score less, even of fewer than k; total stays as it is"`
+	Sort      *sortDoc `json:"sort,omitempty" doc:"Orders by a field in place of the score: all that match the filter or, where something is asked, the best 100 that score at least 0.3 and min_score. Records without a value come last, equal ones in catalogue order"`
+	Fields    []string `json:"fields,omitempty" nullable:"true" maxItems:"64" doc:"Dotted paths: metadata holds just these"`
+	Facets    []string `json:"facets,omitempty" nullable:"true" maxItems:"16" doc:"Dotted paths of fields whose values are counted over all that match the filter"`
+	Highlight bool     `json:"highlight,omitempty" doc:"Adds to each result a part of its text in which the words of the query are marked"`
+}
+
+// sortDoc documents an order.
+type sortDoc struct {
+	_ struct{} `additionalProperties:"true"`
+
+	Field string `json:"field" minLength:"1" maxLength:"1024" doc:"Dotted path" example:"name"`
+	Order string `json:"order,omitempty" enum:"asc,desc" default:"asc"`
 }
 
 // vectorDoc is the schema of a vector in a body.
@@ -49,26 +67,32 @@ type batchBody struct {
 	Queries []searchBody `json:"queries" nullable:"false" minItems:"1" maxItems:"4096"`
 }
 
+// FoundBody documents what is found by one search.
+type FoundBody struct {
+	Results  []result                       `json:"results" nullable:"false" doc:"Best first, or as sorted"`
+	Total    int                            `json:"total" doc:"Records that match the filter, whatever they score"`
+	Facets   map[string][]filter.FacetCount `json:"facets,omitempty" doc:"With facets: the values of each field, those of most records first, 200 at most"`
+	Degraded string                         `json:"degraded,omitempty" enum:"lexical" doc:"The embedding provider failed: a hybrid query was answered by its words"`
+	Warnings []string                       `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request, as a field that no record has"`
+}
+
 // answerBody documents the answer of /search.
 type answerBody struct {
-	Results  []result `json:"results" nullable:"false" doc:"Best first"`
-	Warnings []string `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
-	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
-	TookMS   float64  `json:"took_ms"`
+	FoundBody
+	Snapshot string  `json:"snapshot" doc:"The snapshot that all results come from"`
+	TookMS   float64 `json:"took_ms"`
 }
 
 type batchAnswerBody struct {
-	Results []struct {
-		Results []result `json:"results" nullable:"false"`
-	} `json:"results" nullable:"false" doc:"In the order of the queries"`
-	Warnings []string `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
-	Snapshot string   `json:"snapshot" doc:"The snapshot that all results come from"`
-	TookMS   float64  `json:"took_ms"`
+	Results  []FoundBody `json:"results" nullable:"false" doc:"In the order of the queries"`
+	Warnings []string    `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request"`
+	Snapshot string      `json:"snapshot" doc:"The snapshot that all results come from"`
+	TookMS   float64     `json:"took_ms"`
 }
 
 // documentSearch describes the operations that are read and rendered by hand.
 func (s *Server) documentSearch(api huma.API) {
-	add := func(op huma.Operation, answer *huma.Schema) {
+	add := func(op huma.Operation, answer *huma.Schema, more ...int) {
 		op.Responses = map[string]*huma.Response{"200": {
 			Description: "OK",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: answer}},
@@ -78,7 +102,7 @@ func (s *Server) documentSearch(api huma.API) {
 			},
 		}}
 		problem := schemaOf[huma.ErrorModel](api, "")
-		for _, code := range []int{401, 413, 422, 429, 500, 502, 503, 504} {
+		for _, code := range append([]int{401, 422, 429, 500, 502, 503, 504}, more...) {
 			op.Responses[strconv.Itoa(code)] = &huma.Response{
 				Description: http.StatusText(code),
 				Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
@@ -94,17 +118,26 @@ func (s *Server) documentSearch(api huma.API) {
 	}
 	get := s.operation("search-get", "/search", "Search the catalogue, for people and simple clients")
 	most, least := float64(maxK), 0.0
+	deep := float64(query.MaxOffset)
 	count := &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &most, Default: defaultK}
-	get.Parameters = []*huma.Param{
-		{Name: "q", In: "query", Required: true, Description: "What is looked for", Example: "冷凍倉庫の温度監視", Schema: &huma.Schema{Type: huma.TypeString}},
+	page := []*huma.Param{
 		{Name: "k", In: "query", Description: "Results wanted; 0 is the default", Schema: count},
 		{Name: "size", In: "query", Description: "Another name of k, which goes before it", Schema: count},
 		{Name: "top_k", In: "query", Description: "Another name of k, which goes before it", Schema: count},
-		{Name: "mode", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{query.Semantic, query.Lexical, query.Hybrid}}},
+		{Name: "offset", In: "query", Description: "Results left out before the first one", Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: &least, Maximum: &deep}},
 	}
-	add(post("search", "/search", "Search the catalogue", schemaOf[searchBody](api, "")), schemaOf[answerBody](api, ""))
+	get.Parameters = append([]*huma.Param{
+		{Name: "q", In: "query", Required: true, Description: "What is looked for", Example: "冷凍倉庫の温度監視", Schema: &huma.Schema{Type: huma.TypeString}},
+		{Name: "mode", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{query.Semantic, query.Lexical, query.Hybrid}}},
+	}, page...)
+	similar := s.operation("similar-vendors", "/vendors/{id}/similar", "Vendors most like one, without itself")
+	similar.Parameters = append([]*huma.Param{
+		{Name: "id", In: "path", Required: true, Description: "The vendor's id", Example: "V-001", Schema: &huma.Schema{Type: huma.TypeString}},
+	}, page...)
+	add(post("search", "/search", "Search the catalogue", schemaOf[searchBody](api, "")), schemaOf[answerBody](api, ""), 413, 415)
 	add(get, schemaOf[answerBody](api, ""))
-	add(post("search-batch", "/search/batch", "Several searches on one snapshot", schemaOf[batchBody](api, "")), schemaOf[batchAnswerBody](api, ""))
+	add(similar, schemaOf[answerBody](api, ""), 404)
+	add(post("search-batch", "/search/batch", "Several searches on one snapshot", schemaOf[batchBody](api, "")), schemaOf[batchAnswerBody](api, ""), 413, 415)
 }
 
 var _ huma.SchemaProvider = vectorDoc{}

@@ -32,7 +32,17 @@ const (
 	maxBatch     = 4096  // queries of a batch
 	// maxBatchResults bounds the sum of k in a batch: 50,000 records of 1 KiB are 50 MiB of answer, see maxAnswer.
 	maxBatchResults = 50_000
+	maxBatchCounts  = query.MaxFacets // facets and orders of a whole batch: each may read the catalogue
+	maxFields       = 64              // paths that metadata is cut down to
+	maxPath         = 1024            // bytes of a path
 )
+
+// searchRequest is one search as a body asks for it.
+type searchRequest struct {
+	query.Query
+	fields    []string // what metadata is cut down to; nil for all of it
+	highlight bool
+}
 
 // maxDepth of nesting in what a body holds beside numbers and texts. Filters are two deep.
 const maxDepth = 64
@@ -48,7 +58,7 @@ func (e *fieldError) Error() string { return e.at + ": " + e.why }
 func wrong(at, format string, a ...any) error { return &fieldError{at, fmt.Sprintf(format, a...)} }
 
 // parseSearch reads the body of /search. defaultMode is for queries of text.
-func parseSearch(body []byte, defaultMode string) (query.Query, error) {
+func parseSearch(body []byte, defaultMode string) (searchRequest, error) {
 	s := bodyReader{jsonread.Over(body)}
 	q, err := s.query("body", defaultMode)
 	if err == nil {
@@ -58,9 +68,9 @@ func parseSearch(body []byte, defaultMode string) (query.Query, error) {
 }
 
 // parseBatch reads the body of /search/batch.
-func parseBatch(body []byte, defaultMode string) ([]query.Query, error) {
+func parseBatch(body []byte, defaultMode string) ([]searchRequest, error) {
 	s := bodyReader{jsonread.Over(body)}
-	var all []query.Query
+	var all []searchRequest
 	found := false
 	err := s.members("body", func(key string) error {
 		if key != "queries" {
@@ -88,14 +98,29 @@ func parseBatch(body []byte, defaultMode string) ([]query.Query, error) {
 	if err == nil && (!found || len(all) == 0) {
 		err = wrong("body.queries", "is required, with at least one search")
 	}
-	results := 0
-	for _, q := range all {
-		results += q.K
-	}
-	if err == nil && results > maxBatchResults {
-		err = wrong("body.queries", "ask for %d results in all, the limit is %d", results, maxBatchResults)
+	if err == nil {
+		err = affordable(all)
 	}
 	return all, located("body", err)
+}
+
+// affordable bounds what a batch asks for in all.
+func affordable(all []searchRequest) error {
+	results, counts := 0, 0
+	for _, q := range all {
+		results += q.Offset + q.K
+		counts += len(q.Facets)
+		if q.Sort != nil {
+			counts++
+		}
+	}
+	switch {
+	case results > maxBatchResults:
+		return wrong("body.queries", "ask for %d results in all, offsets included; the limit is %d", results, maxBatchResults)
+	case counts > maxBatchCounts:
+		return wrong("body.queries", "have %d facets and sorts in all, the limit is %d", counts, maxBatchCounts)
+	}
+	return nil
 }
 
 // located turns a syntax error into a fieldError.
@@ -129,28 +154,39 @@ func (s *bodyReader) mistyped(at, want string) error {
 }
 
 // query reads one search object. Of a repeated key the last counts. null is like absent.
-func (s *bodyReader) query(at, defaultMode string) (query.Query, error) {
-	var q query.Query
+func (s *bodyReader) query(at, defaultMode string) (searchRequest, error) {
+	var q searchRequest
 	var counts [len(countNames)]int
-	err := s.members(at, func(key string) error {
-		switch key {
-		case "query", "k", "size", "top_k", "mode", "filter", "vector":
-			if s.Peek() == 'n' {
-				return s.Literal("null")
-			}
+	err := s.members(at, func(key string) (err error) {
+		if s.Peek() == 'n' {
+			return s.Literal("null")
 		}
-		var err error
+		here := func() string { return at + "." + key }
 		switch key {
 		case "query":
-			q.Text, err = s.text(at + ".query")
+			q.Text, err = s.text(here(), maxQuery)
 		case "k", "size", "top_k":
-			counts[slices.Index(countNames[:], key)], err = s.count(at + "." + key)
+			counts[slices.Index(countNames[:], key)], err = s.count(here(), maxK)
+		case "offset":
+			q.Offset, err = s.count(here(), query.MaxOffset)
+		case "min_score":
+			q.MinScore, err = s.share(here())
 		case "mode":
-			q.Mode, err = s.mode(at + ".mode")
+			q.Mode, err = s.mode(here())
 		case "filter":
-			q.Filter, err = s.filter(at + ".filter")
+			q.Filter, err = s.filter(here())
 		case "vector":
-			q.Vector, err = s.vector(at + ".vector")
+			q.Vector, err = s.vector(here())
+		case "similar_to":
+			q.Similar, err = s.text(here(), maxPath)
+		case "sort":
+			q.Sort, err = s.sort(here())
+		case "fields":
+			q.fields, err = s.paths(here(), maxFields)
+		case "facets":
+			q.Facets, err = s.paths(here(), query.MaxFacets)
+		case "highlight":
+			q.highlight, err = s.flag(here())
 		default:
 			_, err = s.Value(maxDepth)
 		}
@@ -160,7 +196,7 @@ func (s *bodyReader) query(at, defaultMode string) (query.Query, error) {
 		return q, err
 	}
 	q.K = firstCount(counts)
-	return q, settle(&q, at, defaultMode)
+	return q, settle(&q.Query, at, defaultMode)
 }
 
 // countNames are what clients call the number of results they want. The first that is given counts.
@@ -176,36 +212,41 @@ func settle(q *query.Query, at, defaultMode string) error {
 	if strings.TrimSpace(q.Text) == "" {
 		q.Text = ""
 	}
-	if q.Text == "" && q.Vector == nil && q.Filter == nil {
-		return wrong(at, "one of query, vector and filter is required")
-	}
-	if q.Mode == "" {
+	switch {
+	case q.Text == "" && q.Vector == nil && q.Filter == nil && q.Similar == "":
+		return wrong(at, "one of query, vector, similar_to and filter is required")
+	case q.Similar != "" && (q.Text != "" || q.Vector != nil):
+		return wrong(at+".similar_to", "stands in place of query and vector: give one of them")
+	case q.Mode == "" && (q.Vector != nil || q.Similar != ""):
+		q.Mode = query.Semantic
+	case q.Mode == "":
 		q.Mode = defaultMode
-		if q.Vector != nil {
-			q.Mode = query.Semantic
-		}
-	}
-	if q.Vector != nil && q.Text == "" && q.Mode != query.Semantic {
+	case q.Text == "" && (q.Vector != nil || q.Similar != "") && q.Mode != query.Semantic:
 		return wrong(at+".mode", "%s needs a query", q.Mode)
 	}
 	return nil
 }
 
-// fitting checks what is known once there is a view: a vector's length.
-func fitting(at string, q query.Query, v *view.View) error {
+// fitting checks what is known once there is a view: a vector's length, an id.
+func fitting(at string, q *query.Query, v *view.View) error {
 	if q.Vector != nil && len(q.Vector) != v.Dims() {
 		return wrong(at+".vector", "has %d dimensions, the index has %d", len(q.Vector), v.Dims())
+	}
+	if q.Similar != "" {
+		if _, ok := v.Find(q.Similar); !ok {
+			return wrong(at+".similar_to", "%v", query.ErrUnknownRecord)
+		}
 	}
 	return nil
 }
 
 // parseURL reads the query string of GET /search. Of a repeated parameter the first counts; an empty one is like absent.
-func parseURL(raw, defaultMode string) (query.Query, error) {
+func parseURL(raw, defaultMode string) (searchRequest, error) {
 	params, err := url.ParseQuery(raw)
 	if err != nil {
-		return query.Query{}, wrong("query", "is not a valid query string")
+		return searchRequest{}, wrong("query", "is not a valid query string")
 	}
-	q := query.Query{Text: params.Get("q"), Mode: params.Get("mode")}
+	q := searchRequest{Query: query.Query{Text: params.Get("q"), Mode: params.Get("mode")}}
 	switch {
 	case !utf8.ValidString(q.Text):
 		return q, wrong("query.q", "is not UTF-8")
@@ -216,23 +257,49 @@ func parseURL(raw, defaultMode string) (query.Query, error) {
 	case q.Mode != "" && !query.KnownMode(q.Mode):
 		return q, wrong("query.mode", "must be semantic, lexical or hybrid")
 	}
-	var counts [len(countNames)]int
-	for i, name := range countNames {
-		text := params.Get(name)
-		n, err := strconv.Atoi(cmp.Or(text, "0"))
-		switch {
-		case strings.Trim(text, "0123456789") != "":
-			return q, wrong("query."+name, "must be an integer")
-		case err != nil || n > maxK:
-			return q, wrong("query."+name, "must be 1 to %d", maxK)
-		}
-		counts[i] = n
+	if err := pageOf(params, &q.Query); err != nil {
+		return q, err
 	}
-	q.K = firstCount(counts)
-	return q, settle(&q, "query", defaultMode)
+	return q, settle(&q.Query, "query", defaultMode)
 }
 
-func (s *bodyReader) text(at string) (string, error) {
+// parseSimilar reads the query string of GET /vendors/{id}/similar.
+func parseSimilar(id, raw string) (searchRequest, error) {
+	params, err := url.ParseQuery(raw)
+	if err != nil {
+		return searchRequest{}, wrong("query", "is not a valid query string")
+	}
+	q := searchRequest{Query: query.Query{Similar: id, Mode: query.Semantic}}
+	return q, pageOf(params, &q.Query)
+}
+
+// pageOf reads which results are wanted.
+func pageOf(params url.Values, q *query.Query) (err error) {
+	var counts [len(countNames)]int
+	for i, name := range countNames {
+		if counts[i], err = digits(params, name, maxK); err != nil {
+			return err
+		}
+	}
+	q.K = firstCount(counts)
+	q.Offset, err = digits(params, "offset", query.MaxOffset)
+	return err
+}
+
+// digits reads a number of results in a query string.
+func digits(params url.Values, name string, most int) (int, error) {
+	text := params.Get(name)
+	n, err := strconv.Atoi(cmp.Or(text, "0"))
+	switch {
+	case strings.Trim(text, "0123456789") != "":
+		return 0, wrong("query."+name, "must be an integer")
+	case err != nil || n > most:
+		return 0, wrong("query."+name, "must be at most %d", most)
+	}
+	return n, nil
+}
+
+func (s *bodyReader) text(at string, most int) (string, error) {
 	if s.Peek() != '"' {
 		return "", s.mistyped(at, "a string")
 	}
@@ -241,29 +308,108 @@ func (s *bodyReader) text(at string) (string, error) {
 		return "", err
 	}
 	t := jsonread.Unquote(raw)
-	if n := utf8.RuneCountInString(t); n > maxQuery {
-		return "", wrong(at, "has %d characters, the limit is %d", n, maxQuery)
+	if n := utf8.RuneCountInString(t); n > most {
+		return "", wrong(at, "has %d characters, the limit is %d", n, most)
 	}
 	return t, nil
 }
 
 // count reads a number of results. Numbers that are whole count however they are written, as 5.0.
-func (s *bodyReader) count(at string) (int, error) {
+func (s *bodyReader) count(at string, most int) (int, error) {
+	v, err := s.number(at, "an integer", float64(most))
+	if err == nil && v != math.Trunc(v) {
+		err = wrong(at, "must be an integer")
+	}
+	return int(v), err
+}
+
+// share reads a number from 0 to 1.
+func (s *bodyReader) share(at string) (float32, error) {
+	v, err := s.number(at, "a number", 1)
+	return float32(v), err
+}
+
+func (s *bodyReader) number(at, kind string, most float64) (float64, error) {
 	if c := s.Peek(); c != '-' && (c < '0' || c > '9') {
-		return 0, s.mistyped(at, "an integer")
+		return 0, s.mistyped(at, kind)
 	}
 	raw, err := s.Number()
 	if err != nil {
 		return 0, err
 	}
 	v, err := strconv.ParseFloat(string(raw), 64)
-	switch {
-	case err != nil || v < 0 || v > maxK:
-		return 0, wrong(at, "must be 1 to %d", maxK)
-	case v != math.Trunc(v):
-		return 0, wrong(at, "must be an integer")
+	if err != nil || v < 0 || v > most {
+		return 0, wrong(at, "must be 0 to %g", most)
 	}
-	return int(v), nil
+	return v, nil
+}
+
+func (s *bodyReader) flag(at string) (bool, error) {
+	switch s.Peek() {
+	case 't':
+		return true, s.Literal("true")
+	case 'f':
+		return false, s.Literal("false")
+	}
+	return false, s.mistyped(at, "true or false")
+}
+
+// path reads a dotted path.
+func (s *bodyReader) path(at string) (string, error) {
+	p, err := s.text(at, maxPath)
+	if err == nil && p == "" {
+		err = wrong(at, "is empty, expected a field's path")
+	}
+	return p, err
+}
+
+// paths reads a list of dotted paths, without repeats.
+func (s *bodyReader) paths(at string, most int) ([]string, error) {
+	if s.Peek() != '[' {
+		return nil, s.mistyped(at, "a list of fields")
+	}
+	out := []string{}
+	err := s.Array(func() error {
+		p, err := s.path(fmt.Sprintf("%s[%d]", at, len(out)))
+		if err == nil && len(out) == most {
+			err = wrong(at, "has more than %d fields", most)
+		}
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+		return err
+	})
+	return out, err
+}
+
+// sort reads {"field": path, "order": "asc" or "desc"}.
+func (s *bodyReader) sort(at string) (*query.Sort, error) {
+	if s.Peek() != '{' {
+		return nil, s.mistyped(at, `an object: {"field":"name","order":"asc"}`)
+	}
+	var by query.Sort
+	err := s.members(at, func(key string) (err error) {
+		if s.Peek() == 'n' {
+			return s.Literal("null")
+		}
+		switch key {
+		case "field":
+			by.Field, err = s.path(at + ".field")
+		case "order":
+			var order string
+			if order, err = s.text(at+".order", maxPath); err == nil && order != "asc" && order != "desc" {
+				err = wrong(at+".order", "must be asc or desc")
+			}
+			by.Descending = order == "desc"
+		default:
+			_, err = s.Value(maxDepth)
+		}
+		return err
+	})
+	if err == nil && by.Field == "" {
+		err = wrong(at+".field", "is required")
+	}
+	return &by, err
 }
 
 func (s *bodyReader) mode(at string) (string, error) {

@@ -17,16 +17,19 @@ func FuzzSearchBody(f *testing.F) {
 	for _, s := range []string{
 		`{"query":"冷凍倉庫","k":5}`, `{"query":"x","mode":"hybrid","filter":{"a.b":["x",1,true],"n":{"gte":7,"lt":9},"e":{"exists":false}}}`,
 		`{"vector":[0.1,-2e-3,3]}`, `{"vector":"` + base64.StdEncoding.EncodeToString([]byte("abcdefgh")) + `","k":100}`,
-		`{"filter":{}}`, `{"query":null,"filter":{"a":null}}`, `{"k":1,"k":2,"query":"a","extra":{"deep":[[]]}}`, `{"query":"\ud800"}`, `{"queries":[{"query":"a"},{"vector":[1]}]}`,
+		`{"filter":{}}`, `{"query":null,"filter":{"a":null}}`, `{"similar_to":"V-1","offset":3.0,"min_score":0.5,"fields":["a.b"],"facets":["a"],"sort":{"field":"a","order":"desc"},"highlight":true}`, `{"k":1,"k":2,"query":"a","extra":{"deep":[[]]}}`, `{"query":"\ud800"}`, `{"queries":[{"query":"a"},{"vector":[1]}]}`,
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		check := func(q query.Query) {
+		check := func(q searchRequest) {
 			if q.K < 1 || q.K > maxK || !query.KnownMode(q.Mode) || utf8.RuneCountInString(q.Text) > maxQuery || !utf8.ValidString(q.Text) {
 				t.Fatalf("%q gave %+v", in, q)
 			}
-			if q.Text == "" && q.Vector == nil && q.Filter == nil {
+			if q.Offset < 0 || q.Offset > query.MaxOffset || !(q.MinScore >= 0 && q.MinScore <= 1) || len(q.Facets) > query.MaxFacets || len(q.fields) > maxFields {
+				t.Fatalf("%q gave %+v", in, q)
+			}
+			if q.Text == "" && q.Vector == nil && q.Filter == nil && q.Similar == "" {
 				t.Fatalf("%q asks nothing", in)
 			}
 			var norm float64
@@ -69,7 +72,7 @@ func FuzzRecordViews(f *testing.F) {
 		if !utf8.ValidString(raw) {
 			return
 		}
-		marked := string(mark(raw, terms(query)))
+		marked := string(newMarker(query).html(raw))
 		if strings.Contains(strings.NewReplacer("<mark>", "", "</mark>", "").Replace(marked), "<") {
 			t.Fatalf("unescaped: %q", marked)
 		}

@@ -16,7 +16,7 @@ import (
 // routes of the public API and their methods; GET includes HEAD.
 func routes() map[string]string {
 	return map[string]string{
-		"/search": "GET, POST", "/search/batch": "POST", "/vendors/{id}": "GET", "/facets": "GET", "/snapshot": "GET",
+		"/search": "GET, POST", "/search/batch": "POST", "/vendors/{id}": "GET", "/vendors/{id}/similar": "GET", "/facets": "GET", "/snapshot": "GET",
 		"/health": "GET", "/ready": "GET", "/docs": "GET", "/openapi.json": "GET", "/openapi.yaml": "GET",
 		"/": "GET, POST", "/panel": "GET",
 	}
@@ -95,8 +95,11 @@ func (s *Server) servedID() string {
 // notFound answers what no route took: 405 when the path is known.
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
-	if rest, ok := strings.CutPrefix(path, "/vendors/"); ok && rest != "" && !strings.Contains(rest, "/") {
+	if rest, ok := strings.CutPrefix(path, "/vendors/"); ok && rest != "" {
 		path = "/vendors/{id}"
+		if id, below, ok := strings.Cut(rest, "/"); ok && id != "" {
+			path += "/" + below
+		}
 	}
 	allow, known := routes()[path]
 	if !known || slices.Contains(strings.Split(allow, ", "), r.Method) {

@@ -50,7 +50,7 @@ type page struct {
 func newPage() (*page, error) {
 	p := &page{}
 	var err error
-	p.html, err = template.New("page.html").Funcs(template.FuncMap{"mark": mark}).ParseFS(assets, "assets/*.html")
+	p.html, err = template.New("page.html").Funcs(template.FuncMap{"mark": func(text string, m *marker) template.HTML { return m.html(text) }}).ParseFS(assets, "assets/*.html")
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ type (
 		Facets               []facetView
 		Chosen               int
 		ClearURL, Summary    string
-		Terms                []string
+		Terms                *marker
 		Hits                 []hitView
 		Problem              *problemView
 		Panel                panelData
@@ -137,7 +137,7 @@ func (s *Server) handlePage(w http.ResponseWriter, r *http.Request) {
 	lang := s.page.language(r, r.Form.Get("lang"))
 	d := pageData{T: textOf(lang), Lang: lang, Version: s.page.version, NeedsKey: len(s.keys) > 0}
 	q := pageQueryOf(r.Form, s.cfg.DefaultMode)
-	d.Query, d.Terms = q.text, terms(q.text)
+	d.Query, d.Terms = q.text, newMarker(q.text)
 	d.Asked = strings.TrimSpace(q.text) != "" || len(q.chosen) > 0
 	d.choices(r.Form, q)
 	d.Panel = s.panel(lang)
@@ -178,9 +178,9 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 		return http.StatusServiceUnavailable, errNoSnapshot
 	}
 	d.facets(snap, q)
-	hits, err := s.pageHits(r.Context(), snap, q)
+	found, err := s.pageAnswer(r.Context(), snap, q)
 	if err == nil {
-		err = d.results(snap, q, hits, start)
+		err = d.results(snap, q, found.Hits, start)
 	}
 	if err != nil {
 		code, _, _ := failure(r, err)
@@ -193,22 +193,22 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 	return http.StatusOK, nil
 }
 
-// pageHits runs the search; without one the catalogue is shown from its beginning.
-func (s *Server) pageHits(ctx context.Context, snap *follow.Snapshot, q pageQuery) ([]query.Hit, error) {
+// pageAnswer runs the search; without one the catalogue is shown from its beginning.
+func (s *Server) pageAnswer(ctx context.Context, snap *follow.Snapshot, q pageQuery) (query.Answer, error) {
 	raw, err := json.Marshal(q.chosen)
 	if err != nil {
-		return nil, err
+		return query.Answer{}, err
 	}
 	conditions, err := filter.Parse(raw)
 	if err != nil {
-		return nil, wrong("filter", "%v", err)
+		return query.Answer{}, wrong("filter", "%v", err)
 	}
 	sq := query.Query{Text: strings.TrimSpace(q.text), K: q.k, Mode: q.mode}
 	if len(q.chosen) > 0 || sq.Text == "" {
 		sq.Filter = &conditions
 	}
 	if len([]rune(sq.Text)) > maxQuery {
-		return nil, wrong("query", "has more than %d characters", maxQuery)
+		return query.Answer{}, wrong("query", "has more than %d characters", maxQuery)
 	}
 	return s.searcher.Search(ctx, snap.View, sq)
 }
@@ -277,7 +277,7 @@ func (d *pageData) facets(snap *follow.Snapshot, q pageQuery) {
 			}
 			left = slices.DeleteFunc(left, func(l string) bool { return l == value })
 		}
-		for _, c := range snap.Facets(p, view.FieldValues) {
+		for _, c := range snap.Facets(p, view.FieldValues, nil) {
 			if text, ok := c.Value.(string); ok && text != "" {
 				add(text, c.Count)
 			}

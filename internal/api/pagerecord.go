@@ -1,12 +1,8 @@
 package api
 
 import (
-	"html/template"
 	"net/url"
-	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
 )
@@ -82,40 +78,4 @@ func gather(s *jsonread.Reader, values *[]string, groups *[][]field) error {
 		*values = append(*values, string(v))
 	}
 	return err
-}
-
-// terms are the words of a query that are worth marking in a text, longest first.
-func terms(query string) []string {
-	words := strings.FieldsFunc(query, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) && r != '-' && r != 'ー'
-	})
-	words = slices.DeleteFunc(words, func(w string) bool { return utf8.RuneCountInString(w) < 2 })
-	slices.SortStableFunc(words, func(a, b string) int { return len(b) - len(a) })
-	return words[:min(len(words), 8)]
-}
-
-// mark escapes text and wraps what equals one of the terms, whatever its case, in <mark>.
-func mark(text string, terms []string) template.HTML {
-	var b strings.Builder
-	for len(text) > 0 {
-		if n := termAt(text, terms); n > 0 {
-			b.WriteString("<mark>" + template.HTMLEscapeString(text[:n]) + "</mark>")
-			text = text[n:]
-			continue
-		}
-		_, n := utf8.DecodeRuneInString(text)
-		b.WriteString(template.HTMLEscapeString(text[:n]))
-		text = text[n:]
-	}
-	return template.HTML(b.String()) //nolint:gosec // every piece was escaped
-}
-
-// termAt is the length of the term that text begins with, 0 for none.
-func termAt(text string, terms []string) int {
-	for _, t := range terms {
-		if len(text) >= len(t) && strings.EqualFold(text[:len(t)], t) {
-			return len(t)
-		}
-	}
-	return 0
 }

@@ -71,6 +71,8 @@ func failure(r *http.Request, err error) (status int, detail string, fields []*h
 	switch {
 	case errors.As(err, &fe):
 		return http.StatusUnprocessableEntity, "this is not a valid search", []*huma.ErrorDetail{{Message: fe.why, Location: fe.at}}
+	case errors.Is(err, query.ErrUnknownRecord):
+		return http.StatusNotFound, err.Error(), nil
 	case errors.As(err, &tooBig):
 		return http.StatusRequestEntityTooLarge, "the body is larger than " + strconv.FormatInt(tooBig.Limit, 10) + " bytes", nil
 	case errors.As(err, &be):

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -128,8 +129,13 @@ type answer struct {
 		ID, Text   string
 		Score      float64
 		Similarity *float64
+		Highlight  string
 		Metadata   json.RawMessage
 	}
+	Total    int
+	Facets   map[string][]filter.FacetCount
+	Degraded string
+	Warnings []string
 	Snapshot string
 	TookMS   *float64 `json:"took_ms"`
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -67,7 +66,7 @@ func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.handle(w, r, start, &s.searches, maxBody, func(body []byte) (answerFunc, error) {
 		q, err := parseSearch(body, s.cfg.DefaultMode)
-		return s.answerTo(q, contentWarnings(r), start), err
+		return s.answerTo("body", q, contentWarnings(r), start), err
 	})
 }
 
@@ -78,21 +77,34 @@ func (s *Server) handleSearchURL(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	s.handle(w, r, start, &s.searches, noBody, func([]byte) (answerFunc, error) {
 		q, err := parseURL(r.URL.RawQuery, s.cfg.DefaultMode)
-		return s.answerTo(q, nil, start), err
+		return s.answerTo("", q, nil, start), err
 	})
 }
 
-func (s *Server) answerTo(q query.Query, warnings []string, start time.Time) answerFunc {
+// handleSimilar is GET /vendors/{id}/similar.
+func (s *Server) handleSimilar(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	s.handle(w, r, start, &s.searches, noBody, func([]byte) (answerFunc, error) {
+		q, err := parseSimilar(r.PathValue("id"), r.URL.RawQuery)
+		return s.answerTo("", q, nil, start), err
+	})
+}
+
+// answerTo answers one search; at is where a body is at fault, empty for a question without one.
+func (s *Server) answerTo(at string, q searchRequest, warnings []string, start time.Time) answerFunc {
 	return func(ctx context.Context, snap *follow.Snapshot) (int, func([]byte) ([]byte, error), error) {
-		if err := fitting("body", q, snap.View); err != nil {
-			return 0, nil, err
+		if at != "" {
+			if err := fitting(at, &q.Query, snap.View); err != nil {
+				return 0, nil, err
+			}
 		}
-		hits, err := s.searcher.Search(ctx, snap.View, q)
+		found, err := s.searcher.Search(ctx, snap.View, q.Query)
 		if err != nil {
 			return 0, nil, err
 		}
-		size, err := sizeOf(snap.View, hits)
-		return size, func(b []byte) ([]byte, error) { return appendAnswer(b, snap.View, hits, warnings, start) }, err
+		p := replyTo(q, snap.View, found)
+		size, err := p.size()
+		return size, func(b []byte) ([]byte, error) { return appendAnswer(b, &p, warnings, start) }, err
 	}
 }
 
@@ -100,19 +112,31 @@ func (s *Server) answerTo(q query.Query, warnings []string, start time.Time) ans
 func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.handle(w, r, start, &s.batches, maxBatchBody, func(body []byte) (answerFunc, error) {
-		qs, err := parseBatch(body, s.cfg.DefaultMode)
+		all, err := parseBatch(body, s.cfg.DefaultMode)
 		return func(ctx context.Context, snap *follow.Snapshot) (size int, _ func([]byte) ([]byte, error), err error) {
-			for i, q := range qs {
-				if err := fitting(fmt.Sprintf("body.queries[%d]", i), q, snap.View); err != nil {
+			qs := make([]query.Query, len(all))
+			for i := range all {
+				qs[i] = all[i].Query
+				if err := fitting(fmt.Sprintf("body.queries[%d]", i), &qs[i], snap.View); err != nil {
 					return 0, nil, err
 				}
 			}
-			all, err := s.searcher.Batch(ctx, snap.View, qs)
-			for _, hits := range all {
-				n, serr := sizeOf(snap.View, hits)
-				size, err = size+n, errors.Join(err, serr)
+			found, err := s.searcher.Batch(ctx, snap.View, qs)
+			if err != nil {
+				return 0, nil, err
 			}
-			return size, func(b []byte) ([]byte, error) { return appendBatch(b, snap.View, all, contentWarnings(r), start) }, err
+			replies := make([]reply, len(all))
+			for i := range replies {
+				replies[i] = replyTo(all[i], snap.View, found[i])
+				n, err := replies[i].size()
+				if err != nil {
+					return 0, nil, err
+				}
+				size += n
+			}
+			return size, func(b []byte) ([]byte, error) {
+				return appendBatch(b, snap.View, replies, contentWarnings(r), start)
+			}, nil
 		}, err
 	})
 }
@@ -200,7 +224,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, pa
 	if err != nil {
 		return err
 	}
-	if size += tailSize; size > maxAnswer {
+	if size > maxAnswer {
 		return wrong("body", "asks for an answer of %d MiB, the limit is %d: ask for fewer results at a time", size>>20, maxAnswer>>20)
 	}
 	if size > keepBuffer {

@@ -286,6 +286,9 @@ func (a *Attributes) Unknown(f Filter) []string {
 	return out[:min(len(out), maxUnknown)]
 }
 
+// Has tells whether a record has the path. Of catalogues with more paths than are indexed it says so of all.
+func (a *Attributes) Has(path string) bool { return a.partial || a.field(path) != nil }
+
 func (a *Attributes) unknown(n *node, prefix string, out *[]string) {
 	if n.op == at || n.op == elem {
 		path := prefix + n.path

@@ -23,6 +23,9 @@ var errPanicked = errors.New("search panicked")
 // number of queries up to about this many; beyond it only the first ones' latency grows.
 const maxTogether = 64
 
+// maxDepth is how many results a search can want that is taken together with others.
+const maxDepth = 200
+
 // gatherTime is how long a batch waits for company, at most: those who were answered together a moment ago ask again
 // together, and searched apart from them the first to come would cost a pass over the memory of its own.
 const gatherTime = 300 * time.Microsecond
@@ -64,24 +67,28 @@ type queue struct {
 	scans    int // plain searches or batches under way
 }
 
+// joins tells whether s can be searched for together with others: one that is much deeper would make all of them so.
+func (s *search) joins() bool { return s.work == nil && s.allow == nil && s.k <= maxDepth }
+
 // may reports whether s can start now, as far as the queue is concerned. admission.mu is held.
-func (q *queue) may(s *search) bool { return q.together == 1 || s.allow != nil || q.scans == 0 }
+func (q *queue) may(s *search) bool { return q.together == 1 || !s.joins() || q.scans == 0 }
 
 // began and ended count what is under way. admission.mu is held.
 func (q *queue) began(s *search) {
-	if s.allow == nil {
+	if s.joins() {
 		q.scans++
 	}
 }
 
 func (q *queue) ended(s *search) {
-	if s.allow == nil {
+	if s.joins() {
 		q.scans--
 	}
 }
 
-// search is one search that runs or waits.
+// search is one search that runs or waits, or other work for a core.
 type search struct {
+	work    func() // nil for a search
 	queries []float32
 	k       int
 	allow   *roaring.Bitmap
@@ -127,6 +134,17 @@ func (a *admission) forget(v *view.View) {
 // when it returns early because ctx ended, nothing of the search is running or will run.
 func (q *queue) search(ctx context.Context, queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
 	s := &search{queries: queries, k: k, allow: allow}
+	err := q.wait(ctx, s)
+	return s.pos, s.scores, err
+}
+
+// compute does work on a core, as search does.
+func (q *queue) compute(ctx context.Context, work func()) error {
+	return q.wait(ctx, &search{work: work})
+}
+
+// wait runs s here or leaves it to a core that comes free.
+func (q *queue) wait(ctx context.Context, s *search) error {
 	a := q.admission
 	a.mu.Lock()
 	if a.busy < a.cores && q.may(s) {
@@ -139,11 +157,11 @@ func (q *queue) search(ctx context.Context, queries []float32, k int, allow *roa
 			close(other.done)
 		}
 		a.next(q, s)
-		return s.pos, s.scores, s.err
+		return s.err
 	}
 	if a.parked >= a.limit {
 		a.mu.Unlock()
-		return nil, nil, ErrBusy
+		return ErrBusy
 	}
 	a.parked++
 	s.done = make(chan struct{})
@@ -160,11 +178,11 @@ func (q *queue) search(ctx context.Context, queries []float32, k int, allow *roa
 	case <-s.done:
 	case <-ctx.Done():
 		if a.leave(q, s) {
-			return nil, nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		<-s.done // being searched: the index must stay open until that ends
 	}
-	return s.pos, s.scores, s.err
+	return s.err
 }
 
 // leave takes s out of the queue; false when a core already has it.
@@ -209,7 +227,7 @@ func (a *admission) next(q *queue, s *search) {
 
 // gather lets a batch of plain searches grow to what is expected.
 func (q *queue) gather(batch []*search) []*search {
-	if q.together == 1 || batch[0].allow != nil {
+	if q.together == 1 || !batch[0].joins() {
 		return batch
 	}
 	q.admission.mu.Lock()
@@ -227,7 +245,7 @@ func (q *queue) gather(batch []*search) []*search {
 		q.admission.mu.Lock()
 		q.missing = 0
 	}
-	if room := q.together - len(batch); room > 0 && len(q.waiting) > 0 && q.waiting[0].allow == nil {
+	if room := q.together - len(batch); room > 0 && len(q.waiting) > 0 && q.waiting[0].joins() {
 		batch = append(batch, q.take(room)...)
 	}
 	q.company = max(len(batch), q.company/2)
@@ -238,7 +256,7 @@ func (q *queue) gather(batch []*search) []*search {
 // admission.mu is held.
 func (q *queue) take(limit int) []*search {
 	n := 1
-	for n < min(len(q.waiting), limit) && q.waiting[0].allow == nil && q.waiting[n].allow == nil {
+	for n < min(len(q.waiting), limit) && q.waiting[0].joins() && q.waiting[n].joins() {
 		n++
 	}
 	batch := q.waiting[:n:n]
@@ -265,6 +283,10 @@ func (q *queue) run(batch []*search) {
 	}()
 	if len(batch) == 1 {
 		s := batch[0]
+		if s.work != nil {
+			s.work()
+			return
+		}
 		s.pos, s.scores, s.err = q.view.Search(s.queries, s.k, s.allow)
 		return
 	}

@@ -1,7 +1,7 @@
 // Package query answers questions from a view: [Searcher] embeds what is asked, waits for a core and ranks.
 //
 //	Query → vector (cached; one call for equal texts; a breaker) → filter's bitmap → admission to a core
-//	→ by meaning, by words, or both fused → similarity of each hit → []Hit
+//	→ by meaning, by words, or by both → the page that is asked for → Answer
 //
 // A query is answered from one view, which the caller keeps open. Batches of concurrent queries live inside one view, so
 // they cannot mix two. Everything is bounded: waiting searches, cached embeddings, calls to the provider, time.
@@ -10,10 +10,8 @@ package query
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
@@ -33,13 +31,45 @@ const (
 // KnownMode tells whether m is a mode.
 func KnownMode(m string) bool { return m == Semantic || m == Lexical || m == Hybrid }
 
-// Query is one question.
+// Query is one question. What is asked is Text, Vector or Similar; without any of them Filter alone.
 type Query struct {
-	Text   string    // "" for none
-	Vector []float32 // a unit vector in place of the text's, of the view's dimensions; nil for none
-	K      int       // results wanted
-	Mode   string    // by meaning alone where there is no text
-	Filter *filter.Filter
+	Text     string    // "" for none
+	Vector   []float32 // a unit vector in place of the text's, of the view's dimensions; nil for none
+	Similar  string    // the id of a record whose neighbours are wanted, without itself; "" for none
+	K        int       // results wanted
+	Offset   int       // results left out before them
+	Mode     string    // by meaning alone where there is no text
+	Filter   *filter.Filter
+	MinScore float32  // results below it are left out
+	Sort     *Sort    // in place of the order by score
+	Facets   []string // fields whose values are counted
+
+	degraded bool // the provider failed: answer by the words
+}
+
+// Sort is an order by the values of a field. What is asked for is ranked first, and the best MaxSorted that score at least
+// MinSorted are put in order.
+type Sort struct {
+	Field      string
+	Descending bool
+}
+
+// Limits of what a question can ask for.
+const (
+	MaxOffset   = 10_000
+	MaxFacets   = 16  // fields
+	FacetValues = 200 // of each
+	MaxSorted   = 100
+	MinSorted   = 0.3
+)
+
+// Answer is what is found.
+type Answer struct {
+	Hits     []Hit
+	Total    int                   // records that match the filter, whatever they score
+	Facets   [][]filter.FacetCount // of those, for each field of the query
+	Unknown  []string              // paths of the query that no record has
+	Degraded bool                  // by words alone, because the embedding provider failed
 }
 
 // Hit is one result: a position in the view.
@@ -49,6 +79,9 @@ type Hit struct {
 	Similarity    float32 // cosine, when HasSimilarity
 	HasSimilarity bool
 }
+
+// ErrUnknownRecord: no record has the id of Query.Similar.
+var ErrUnknownRecord = errors.New("no vendor has this id")
 
 // ErrProvider: the embedding provider failed.
 var ErrProvider = errors.New("the embedding provider failed")
@@ -76,6 +109,7 @@ type Metrics struct {
 	Total               prometheus.Observer // of the whole of a request, for whoever takes requests
 	embed, index        prometheus.Observer
 	cacheHit, cacheMiss prometheus.Counter
+	degraded            prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *Metrics {
@@ -88,6 +122,9 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 	return &Metrics{
 		Total: seconds.WithLabelValues("total"), embed: seconds.WithLabelValues("embed"), index: seconds.WithLabelValues("index"),
 		cacheHit: cache.WithLabelValues("hit"), cacheMiss: cache.WithLabelValues("miss"),
+		degraded: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "vectorstore_search_degraded_total", Help: "Hybrid searches answered by words alone, because the embedding provider failed.",
+		}),
 	}
 }
 
@@ -119,19 +156,19 @@ func (r *Searcher) Forget(v *view.View) { r.admission.forget(v) }
 const embedParallel = 8
 
 // Search answers one query.
-func (r *Searcher) Search(ctx context.Context, v *view.View, q Query) ([]Hit, error) {
+func (r *Searcher) Search(ctx context.Context, v *view.View, q Query) (Answer, error) {
 	within := &limited{Context: ctx, until: time.Now().Add(r.timeout)}
 	defer within.end()
 	if err := r.embed(within, v, &q); err != nil {
-		return nil, within.blame(err)
+		return Answer{}, within.blame(err)
 	}
 	defer r.indexed(time.Now())
-	hits, err := r.run(within, v, q)
-	return hits, within.blame(err)
+	a, err := r.answer(within, v, q)
+	return a, within.blame(err)
 }
 
 // Batch answers queries in order.
-func (r *Searcher) Batch(ctx context.Context, v *view.View, qs []Query) ([][]Hit, error) {
+func (r *Searcher) Batch(ctx context.Context, v *view.View, qs []Query) ([]Answer, error) {
 	within := &limited{Context: ctx, until: time.Now().Add(r.timeout)}
 	defer within.end()
 	g, gctx := errgroup.WithContext(within)
@@ -143,12 +180,12 @@ func (r *Searcher) Batch(ctx context.Context, v *view.View, qs []Query) ([][]Hit
 		return nil, within.blame(err)
 	}
 	defer r.indexed(time.Now())
-	out := make([][]Hit, len(qs))
+	out := make([]Answer, len(qs))
 	g, gctx = errgroup.WithContext(within)
 	g.SetLimit(r.parallel)
 	for i := range qs {
 		g.Go(func() (err error) {
-			out[i], err = r.run(gctx, v, qs[i])
+			out[i], err = r.answer(gctx, v, qs[i])
 			return err
 		})
 	}
@@ -157,88 +194,29 @@ func (r *Searcher) Batch(ctx context.Context, v *view.View, qs []Query) ([][]Hit
 
 func (r *Searcher) indexed(since time.Time) { r.m.index.Observe(time.Since(since).Seconds()) }
 
-// embed fills in the query's vector where its mode uses one.
+// embed fills in the query's vector where its mode uses one. By words alone no provider is called; a model in this process
+// adds the similarity. When the provider fails, a hybrid query is answered by its words.
 func (r *Searcher) embed(ctx context.Context, v *view.View, q *Query) error {
+	by := v.Embedding()
 	if q.Vector != nil {
-		r.recent.add(v.Embedding(), q.Vector)
+		r.recent.add(by, q.Vector)
 		return nil
 	}
-	if q.Text == "" {
+	if q.Text == "" || q.Mode == Lexical && !by.InProcess() {
 		return nil
 	}
 	start := time.Now()
-	vector, err := r.vectors.get(ctx, v.Embedding(), v, q.Text)
+	vector, err := r.vectors.get(ctx, by, v, q.Text)
 	r.m.embed.Observe(time.Since(start).Seconds())
-	if err != nil && q.Mode == Lexical && ctx.Err() == nil {
-		return nil // words need no vector; the answer comes without similarity
-	}
-	q.Vector = vector
-	if err == nil {
-		r.recent.add(v.Embedding(), vector)
-	}
-	return err
-}
-
-// run answers an embedded query.
-func (r *Searcher) run(ctx context.Context, v *view.View, q Query) ([]Hit, error) {
-	var allow *roaring.Bitmap
-	matching := v.Len()
-	if q.Filter != nil {
-		allow = v.Select(*q.Filter)
-		if matching = int(allow.GetCardinality()); matching == 0 {
-			return nil, nil
-		}
-	}
-	q.K = min(q.K, matching)
 	switch {
-	case q.Vector == nil && q.Text == "":
-		return inOrder(allow, q.K, 1), nil
-	case q.Mode == Semantic || q.Text == "":
-		hits, err := r.byMeaning(ctx, v, q.Vector, q.K, allow)
-		return withUnembedded(v, hits, q.K, allow), err
-	default:
-		return r.ranked(ctx, v, q, allow)
+	case err == nil:
+		q.Vector = vector
+		r.recent.add(by, vector)
+	case ctx.Err() != nil || q.Mode == Semantic:
+		return err
+	case q.Mode == Hybrid:
+		q.degraded = true
+		r.m.degraded.Inc()
 	}
-}
-
-// inOrder returns the first k allowed positions.
-func inOrder(allow *roaring.Bitmap, k int, score float32) []Hit {
-	hits := make([]Hit, 0, k)
-	for it := allow.Iterator(); it.HasNext() && len(hits) < k; {
-		hits = append(hits, Hit{Pos: int(it.Next()), Score: score})
-	}
-	return hits
-}
-
-// byMeaning ranks the records that have a vector by cosine alone.
-func (r *Searcher) byMeaning(ctx context.Context, v *view.View, vector []float32, k int, allow *roaring.Bitmap) ([]Hit, error) {
-	if rows, all := v.Vectors(), v.Len(); allow != nil && rows < all {
-		allow = allow.Clone()
-		allow.RemoveRange(uint64(rows), uint64(all))
-		if allow.IsEmpty() {
-			return nil, nil
-		}
-	}
-	pos, scores, err := r.admission.of(v).search(ctx, vector, k, allow)
-	if err != nil {
-		return nil, err
-	}
-	hits := make([]Hit, 0, k)
-	for i, p := range pos {
-		if p >= 0 {
-			hits = append(hits, Hit{Pos: int(p), Score: min(max(scores[i], 0), 1)})
-		}
-	}
-	return hits, nil
-}
-
-// withUnembedded appends allowed records without a vector to fewer than k hits, so that there are always min(k, matching).
-func withUnembedded(v *view.View, hits []Hit, k int, allow *roaring.Bitmap) []Hit {
-	for pos := v.Vectors(); pos < v.Len() && len(hits) < k; pos++ {
-		there := slices.ContainsFunc(hits, func(h Hit) bool { return h.Pos == pos })
-		if !there && (allow == nil || allow.ContainsInt(pos)) {
-			hits = append(hits, Hit{Pos: pos})
-		}
-	}
-	return hits
+	return nil
 }

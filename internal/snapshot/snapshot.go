@@ -25,6 +25,9 @@ type Embedding struct {
 	QueryPrefix    string `json:"query_prefix,omitempty"`
 }
 
+// InProcess tells whether whoever embeds does it itself: nobody is called.
+func (e Embedding) InProcess() bool { return e.Provider == "local" }
+
 // Spec is the desired shape of a snapshot, known before the source is read.
 type Spec struct {
 	Embedding    Embedding `json:"embedding"`

@@ -97,10 +97,10 @@ func TestAViewAnswersFromItsRecords(t *testing.T) {
 		t.Errorf("V-005 is %d: %+v, %v", pos, doc, err)
 	}
 	want := []filter.FacetCount{{Value: "SaaS", Count: 2}, {Value: "SI", Count: 1}}
-	if got := v.Facets("type", 2); !cmp.Equal(got, want) {
+	if got := v.Facets("type", 2, nil); !cmp.Equal(got, want) {
 		t.Errorf("types %v, want %v", got, want)
 	}
-	if got := v.Facets("nothing", 2); got == nil || len(got) != 0 {
+	if got := v.Facets("nothing", 2, nil); got == nil || len(got) != 0 {
 		t.Errorf("no field has %v, want an empty list", got)
 	}
 }

@@ -176,9 +176,16 @@ func (v *View) Words(query string, k int, allow *roaring.Bitmap) (pos []int64, s
 // Select returns the positions of the records that match f. The bitmap is the caller's.
 func (v *View) Select(f filter.Filter) *roaring.Bitmap { return v.filters.Select(f) }
 
-// Facets counts the values of a field, at most so many of them, most frequent first.
-func (v *View) Facets(field string, most int) []filter.FacetCount {
-	return v.filters.Facets(field, most, nil)
+// Unknown, Has, Facets and Sorted are those of [filter.Attributes].
+func (v *View) Unknown(f filter.Filter) []string { return v.filters.Unknown(f) }
+func (v *View) Has(path string) bool             { return v.filters.Has(path) }
+
+func (v *View) Facets(field string, most int, among *roaring.Bitmap) []filter.FacetCount {
+	return v.filters.Facets(field, most, among)
+}
+
+func (v *View) Sorted(field string, descending bool, among *roaring.Bitmap, limit int) []uint32 {
+	return v.filters.Sorted(field, descending, among, limit)
 }
 
 // Fields are the paths of a handful of short values that many records share: what a page offers to filter by.

@@ -36,6 +36,7 @@ type World struct {
 	Erased     string // what new pointers say was purged
 
 	WriteIndex func(path string, dims int, rows []float32) error
+	Provider   string                  // of embeddings
 	Bare       int                     // this many of the last records have no vector
 	Plain      bool                    // snapshots carry neither words.idx nor filters.idx
 	Spoil      func([][]byte) [][]byte // what is written instead of their arrays
@@ -51,7 +52,7 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &World{t: t, Objects: d, Layout: store.NewLayout("vectorstore/prod", ""), Lineage: "lineage-1", WriteIndex: WriteIndex}
+	return &World{t: t, Objects: d, Layout: store.NewLayout("vectorstore/prod", ""), Lineage: "lineage-1", WriteIndex: WriteIndex, Provider: "local"}
 }
 
 // Catalogue is the default one: names, kinds, scores, tags, a product each.
@@ -106,7 +107,7 @@ func (w *World) Write(dir string, records []string) store.Manifest {
 		files = append(files, f)
 	}
 	spec := snapshot.Spec{
-		Embedding: snapshot.Embedding{Provider: "local", Model: embed.LocalModel, Dims: Dims, Version: "1"},
+		Embedding: snapshot.Embedding{Provider: w.Provider, Model: embed.LocalModel, Dims: Dims, Version: "1"},
 		Metric:    "inner_product", TextTemplate: vendors.TextTemplate, IndexKind: "flat",
 	}
 	w.mu.Lock()
