@@ -55,6 +55,8 @@ type Deps struct {
 	// process's anonymous resident memory.
 	MemoryLimit func() int64
 	MemoryUsed  func() int64
+	// Spread draws from [0, 1), for times that are not to be the same in all replicas; nil means math/rand.
+	Spread func() float64
 }
 
 // Follower keeps the published snapshot equal to what the pointer desires.
@@ -117,6 +119,9 @@ func New(deps Deps, cfg Config, version string, log *slog.Logger, reg prometheus
 	}
 	if deps.Pause == nil {
 		deps.Pause = func() {}
+	}
+	if deps.Spread == nil {
+		deps.Spread = rand.Float64
 	}
 	f := &Follower{
 		cfg: cfg, deps: deps, version: version, log: log, m: newMetrics(reg),
@@ -267,7 +272,7 @@ func (f *Follower) run(ctx context.Context) {
 
 // interval until the next poll, ±10 %, so that replicas started together drift apart.
 func (f *Follower) interval() time.Duration {
-	return time.Duration(float64(f.cfg.PollInterval) * (0.9 + 0.2*rand.Float64()))
+	return time.Duration(float64(f.cfg.PollInterval) * (0.9 + 0.2*f.deps.Spread()))
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -3,7 +3,6 @@ package follow
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -178,7 +177,7 @@ func (f *Follower) refuse(p store.Pointer, err error) {
 	q.Reason = q.Code + ": " + err.Error()
 	wait := min(f.cfg.PollInterval<<min(q.tries, 16), maxRetry)
 	q.tries++
-	q.RetryAt = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))).UTC()
+	q.RetryAt = now.Add(time.Duration(float64(wait) * (0.8 + 0.4*f.deps.Spread()))).UTC()
 	result := swapFailed
 	if q.Code == ReasonMemory || q.Code == ReasonEmbedding {
 		result = swapRefused

@@ -189,3 +189,24 @@ func TestACommandKeepsTheCopiesAsTheyAre(t *testing.T) {
 		t.Errorf("with --yes the copies are %q", got)
 	}
 }
+
+// The served snapshot is damaged where it is stored, and every replica has it: nobody reads it but the leader, who makes a
+// copy for old readers. It is built again.
+func TestCopyOfADamagedSnapshotLeadsToARebuild(t *testing.T) {
+	r := newRig(t)
+	r.catalogue(0, 3, "a")
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	first := r.pointer()
+	r.mem.Corrupt(r.layout.File(first.ID, snapshot.FileIndex), func(b []byte) []byte {
+		b[len(b)/2] ^= 1
+		return b
+	})
+	r.remove(r.layout.Current(snapshot.FileIndex))
+	r.once()
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	if p := r.pointer(); p.ID == first.ID || p.Reason != reconcile.ReasonBroken {
+		t.Errorf("%s is served, promoted as %q", p.ID, p.Reason)
+	}
+	r.want(r.once(), reconcile.ResultUnchanged, 0)
+	r.condition(reconcile.Ready, reconcile.True, "")
+}

@@ -76,6 +76,8 @@
 //   - Copies for old readers are conditional too, on what was there before lease and pointer were checked again:
 //     a leader that was stopped in between cannot put an old copy over a newer one. They follow the pointer while
 //     pinned or suspended too: a rollback must reach old readers, and a leader may have died between the two.
+//   - Damage to the served snapshot where it is stored is noticed by whoever reads it: a replica that fetches it, or the
+//     leader for a copy. Both lead to the same second look, verdict and rebuild; replicas that have it say nothing.
 //   - An operator who suspends or pins stops a collection before its next deletion, not after the sweep: control.json
 //     is asked for before each.
 //   - A forced request names the promotion that it was asked against and is owed only while that is current, so that

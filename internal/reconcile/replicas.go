@@ -227,15 +227,24 @@ func (p *pass) rehash(ctx context.Context) error {
 	if !fresh || p.Clock.Elapsed() < p.nextRehash {
 		return nil
 	}
-	began := p.Clock.Elapsed()
 	p.log.WarnContext(ctx, "replica rejected the served snapshot", "snapshot", ptr.ID, "replicas", len(open))
+	if err := p.reread(ctx); err != nil || p.broken != nil {
+		return err
+	}
+	p.Reconciler.rehashed = open // whatever is not open any more is forgotten
+	return nil
+}
+
+// reread hashes the served snapshot as it is stored. When its bytes are not its own any more that is said in its verdict,
+// and it is built again.
+func (p *pass) reread(ctx context.Context) error {
+	ptr, began := p.pointer, p.Clock.Elapsed()
 	err := store.VerifySnapshot(ctx, p.Objects, p.Layout, ptr.ID, ptr.ManifestSHA256, nil)
 	// Whoever may complain could keep the leader reading: that takes a fifth of its time at most.
 	now := p.Clock.Elapsed()
 	p.Reconciler.nextRehash = now + 4*(now-began)
 	switch {
 	case err == nil:
-		p.Reconciler.rehashed = open // whatever is not open any more is forgotten
 		return nil
 	case unreadable(err):
 		p.broken = fmt.Errorf("corrupt: %w", err)

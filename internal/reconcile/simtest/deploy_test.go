@@ -18,11 +18,7 @@ import (
 func (s *schedule) deploySpec() {
 	w := s.w
 	w.tallied("fault: spec changed by a deploy")
-	w.mu.Lock()
-	w.spec++
-	w.embeds = append(w.embeds, &recontest.Embedder{Dims: dims})
-	w.mu.Unlock()
-	w.cfg.Embedding.Version = fmt.Sprint(w.spec + 1)
+	w.nextSpec()
 	old := slices.Clone(s.indexers)
 	s.addIndexer()
 	time.AfterFunc(time.Duration(1+w.rng.IntN(30))*time.Second, func() {
@@ -31,6 +27,15 @@ func (s *schedule) deploySpec() {
 		}
 		w.interrupted()
 	})
+}
+
+// nextSpec is what indexers that start from now on build by.
+func (w *world) nextSpec() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spec++
+	w.embeds = append(w.embeds, &recontest.Embedder{Dims: dims})
+	w.cfg.Embedding.Version = fmt.Sprint(w.spec + 1)
 }
 
 // newerRelease stands between an indexer and the store: it is of a later release, which writes a member more into every

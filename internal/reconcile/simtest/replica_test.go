@@ -95,18 +95,21 @@ func (r *replica) poll(ctx context.Context, o store.Objects) {
 	r.etag, r.desired = info.ETag, &p
 }
 
-// load fetches what is desired: heartbeat first, then a second look at the pointer.
+// load fetches what is desired: heartbeat first, then a second look at the pointer. With nothing to serve it loads though
+// one of the two failed, as a server does.
 func (r *replica) load(ctx context.Context, o store.Objects) {
-	if !r.beat(ctx, o, r.desired.ID) {
+	if !r.beat(ctx, o, r.desired.ID) && r.serving != nil {
 		return
 	}
 	before := r.desired.ID
 	etag := r.etag
 	r.etag = ""
-	if _, info, err := store.ReadPointer(ctx, o, r.w.layout, ""); err != nil {
+	_, info, err := store.ReadPointer(ctx, o, r.w.layout, "")
+	switch {
+	case err != nil && r.serving != nil:
 		r.etag = etag
 		return
-	} else if info.ETag != etag {
+	case err == nil && info.ETag != etag:
 		r.poll(ctx, o)
 		if r.desired.ID != before {
 			return // the next tick says so first
@@ -114,7 +117,7 @@ func (r *replica) load(ctx context.Context, o store.Objects) {
 	}
 	r.etag = etag
 	d := *r.desired
-	err := r.fetch(ctx, o, d)
+	err = r.fetch(ctx, o, d)
 	switch {
 	case err == nil:
 		r.reject = nil

@@ -53,7 +53,7 @@ func (s *schedule) rest(ctx context.Context, want string) {
 
 // Most objects of a deployment at rest, besides those of its snapshots.
 const (
-	mostSegments = 24 // only a pass that reads the catalogue merges them
+	mostSegments = 40 // only a pass that reads the catalogue merges them
 	mostDeleting = 64
 )
 

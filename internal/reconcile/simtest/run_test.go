@@ -17,7 +17,7 @@ var (
 	seedFlag   = flag.Uint64("sim.seed", 0, "seed that TestReplay plays")
 	realFlag   = flag.Bool("sim.servers", false, "TestReplay plays with real servers")
 	traceFlag  = flag.Bool("sim.trace", false, "TestReplay prints the whole trace")
-	triesFlag  = flag.Int("sim.tries", 20, "how often TestReplay plays, with other ids each time: real servers are not bound to the seed")
+	triesFlag  = flag.Int("sim.tries", 20, "how often TestReplay plays, with other ids each time: the random schedules do not draw theirs from the seed")
 	fromFlag   = flag.Uint64("sim.from", 1, "first seed of the random schedules")
 	seedsFlag  = flag.Int("sim.seeds", 800, "random schedules")
 	reportFlag = flag.String("sim.report", "", "file to write the table of faults, invariants and runs to")

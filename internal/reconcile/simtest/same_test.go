@@ -7,18 +7,24 @@ import (
 	"testing/cryptotest"
 )
 
-// TestSameSeedSameRun: a seed plays the same run every time, to the byte of its trace. Time is virtual and each step has
-// an instant of its own; jitter, faults and ids are drawn from the seed.
+// TestSameSeedSameRun: a seed plays the same run every time, to the byte of its trace, real servers included. Time is virtual
+// and each step has an instant of its own; jitter, faults and ids are drawn from the seed.
 func TestSameSeedSameRun(t *testing.T) {
-	for seed := uint64(1); seed <= 50; seed++ {
-		first, second := playSeed(t, seed, 0, options{trace: true}), playSeed(t, seed, 0, options{trace: true})
-		for i := range min(len(first.trace), len(second.trace)) {
-			if first.trace[i] != second.trace[i] {
-				t.Fatalf("seed %d differs at event %d of %d:\n%s\n%s", seed, i, len(first.trace), first.trace[i], second.trace[i])
-			}
+	for name, o := range map[string]options{"": {trace: true}, "with real servers": {trace: true, servers: true}} {
+		seeds := uint64(50)
+		if o.servers {
+			seeds = 12
 		}
-		if len(first.trace) != len(second.trace) || !maps.Equal(first.tally, second.tally) || len(first.trace) < 20 {
-			t.Fatalf("seed %d: %d events and then %d; %v and then %v", seed, len(first.trace), len(second.trace), first.tally, second.tally)
+		for seed := uint64(1); seed <= seeds; seed++ {
+			first, second := playSeed(t, seed, 0, o), playSeed(t, seed, 0, o)
+			for i := range min(len(first.trace), len(second.trace)) {
+				if first.trace[i] != second.trace[i] {
+					t.Fatalf("seed %d %s differs at event %d of %d:\n%s\n%s", seed, name, i, len(first.trace), first.trace[i], second.trace[i])
+				}
+			}
+			if len(first.trace) != len(second.trace) || !maps.Equal(first.tally, second.tally) || len(first.trace) < 20 {
+				t.Fatalf("seed %d %s: %d events and then %d; %v and then %v", seed, name, len(first.trace), len(second.trace), first.tally, second.tally)
+			}
 		}
 	}
 }

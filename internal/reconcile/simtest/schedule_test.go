@@ -405,6 +405,9 @@ func (s *schedule) unsettled(want string) string {
 	if ptr.Spec.Embedding.Version != w.cfg.Embedding.Version && !held {
 		return fmt.Sprintf("the pointer names %s of another spec", ptr.ID)
 	}
+	if held && w.state.damaged[ptr.ID] {
+		return "" // its catalogue is gone, and what replaces it waits for an operator
+	}
 	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		info, err := w.mem.Head(context.Background(), w.layout.Current(name))
 		if err != nil || info.Metadata["snapshot-id"] != ptr.ID {

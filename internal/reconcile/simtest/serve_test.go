@@ -36,6 +36,7 @@ type realServer struct {
 func (w *world) startServer(name, disk string) *realServer {
 	s := w.quietServer(name, disk, pollEvery)
 	go func() {
+		s.begin()
 		for s.ctx.Err() == nil {
 			nap(s.ctx, 1500*time.Millisecond)
 			s.probe(s.ctx)
@@ -56,6 +57,7 @@ func (w *world) quietServer(name, disk string, poll time.Duration) *realServer {
 		Embedder:    func(snapshot.Embedding) (view.Embedder, error) { return w.embed, nil },
 		MemoryLimit: func() int64 { return 1 << 40 },
 		MemoryUsed:  func() int64 { return 0 },
+		Spread:      s.clock().Spread,
 	}, cfg, prometheus.NewRegistry())
 	if err != nil {
 		w.t.Fatal(err)
@@ -64,6 +66,7 @@ func (w *world) quietServer(name, disk string, poll time.Duration) *realServer {
 	s.client = &http.Client{Transport: &http.Transport{DialContext: public.dial, DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	go func() {
 		defer close(s.done)
+		s.begin()
 		if err := server.Serve(s.ctx, public, admin); err != nil {
 			w.say("%s stopped: %v", name, err)
 		}

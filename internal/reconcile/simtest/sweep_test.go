@@ -17,18 +17,19 @@ import (
 type scenario struct {
 	name  string
 	setup func(ctx context.Context, w *world, e *people)
+	held  bool // and so it stays
 }
 
 var scenarios = []scenario{
-	{"first pass on an empty store", func(ctx context.Context, w *world, e *people) {}},
-	{"update of everything, with garbage to collect", func(ctx context.Context, w *world, e *people) {
+	{name: "first pass on an empty store", setup: func(ctx context.Context, w *world, e *people) {}},
+	{name: "update of everything, with garbage to collect", setup: func(ctx context.Context, w *world, e *people) {
 		for range 3 { // each retires the one before; the oldest is past the grace at the end
 			w.converged(ctx, e)
 			e.touchAll(ctx)
 			nap(ctx, 30*time.Second)
 		}
 	}},
-	{"unpin after a rollback", func(ctx context.Context, w *world, e *people) {
+	{name: "unpin after a rollback", setup: func(ctx context.Context, w *world, e *people) {
 		w.converged(ctx, e)
 		e.touchAll(ctx)
 		w.converged(ctx, e)
@@ -40,7 +41,17 @@ var scenarios = []scenario{
 			w.t.Error(err)
 		}
 	}},
-	{"damaged snapshot", func(ctx context.Context, w *world, e *people) {
+	{name: "another spec", setup: func(ctx context.Context, w *world, e *people) {
+		w.converged(ctx, e)
+		w.nextSpec()
+	}},
+	{name: "catalogue that shrank too much", held: true, setup: func(ctx context.Context, w *world, e *people) {
+		w.converged(ctx, e)
+		w.cfg.GateMaxRemoved = .2
+		e.gone[1], e.gone[2], e.gone[3] = true, true, true
+		e.touchAll(ctx)
+	}},
+	{name: "damaged snapshot", setup: func(ctx context.Context, w *world, e *people) {
 		w.converged(ctx, e)
 		ptr, _ := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
 		w.state.damaged[ptr.ID] = true
@@ -88,14 +99,14 @@ func crashRun(t *testing.T, sc scenario, k int, after, keepDisk bool, m mutation
 		sc.setup(ctx, w, e)
 		w.mu.Lock()
 		w.mutate = m
-		w.state.allowance = w.embed.Again() // the setup was not interrupted
+		w.state.allowance = w.again() // the setup was not interrupted
 		w.mu.Unlock()
 		want := digest(w.mem.Data(w.layout.Source))
 
 		p := w.newProc("victim", true)
 		p.crashAt, p.after = k, after
 		r := w.reconciler(p, "disk")
-		_, _ = r.Once(p.ctx, reconcile.OnceOptions{})
+		_, _ = r.Once(p.ctx, reconcile.OnceOptions{Yes: true}) // its settings are the deployment's
 		p.kill()
 		calls = p.calls
 		if k >= 0 {
@@ -107,7 +118,7 @@ func crashRun(t *testing.T, sc scenario, k int, after, keepDisk bool, m mutation
 			r := w.reconciler(q, disk)
 			for range 4 {
 				nap(ctx, 15*time.Second)
-				if out, err := r.Once(ctx, reconcile.OnceOptions{}); err == nil && out.Result == reconcile.ResultUnchanged {
+				if out, err := r.Once(ctx, reconcile.OnceOptions{Yes: true}); err == nil && out.Result == reconcile.ResultUnchanged {
 					break
 				}
 			}
@@ -117,7 +128,11 @@ func crashRun(t *testing.T, sc scenario, k int, after, keepDisk bool, m mutation
 		w.state.purchases()
 		ptr, _ := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
 		st, _ := decode[store.Status](w.mem.Data(w.layout.Status()))
-		if k >= 0 && (ptr.Source.SHA256 != want || st.LastPass.Result != reconcile.ResultUnchanged || w.state.damaged[ptr.ID]) {
+		if sc.held {
+			if k >= 0 && (ptr.Source.SHA256 == want || !w.held(want)) {
+				w.violate("the successor does not hold the candidate: pointer %s, last pass %s %s", ptr.ID, st.LastPass.Result, st.LastPass.Message)
+			}
+		} else if k >= 0 && (ptr.Source.SHA256 != want || ptr.Spec.Embedding.Version != w.cfg.Embedding.Version || st.LastPass.Result != reconcile.ResultUnchanged || w.state.damaged[ptr.ID]) {
 			w.violate("the successor did not converge: pointer %s, last pass %s %s", ptr.ID, st.LastPass.Result, st.LastPass.Message)
 		}
 		res = w.result()
