@@ -124,6 +124,8 @@ func (w *worker) unusable(what string, length int, cause error) error {
 		reason = reasonDims
 		cause = fmt.Errorf("the model answers with %d-dimensional vectors, %d are configured: set EMBEDDING_DIMENSIONS=%d or choose another EMBEDDING_MODEL",
 			length, w.cfg.Dims, length)
+	} else if length != w.cfg.Dims {
+		reason = "wrong_dims"
 	}
 	return &CallError{Kind: Unusable, Reason: reason, Err: fmt.Errorf("vector of %s: %w", what, cause)}
 }

@@ -136,10 +136,11 @@ func (w *worker) unprobed(ctx context.Context, ce, why *CallError) error {
 	return fmt.Errorf("%d tries: %w", w.troubles, ce)
 }
 
-// refusedAs is what makes two refusals equal.
+// refusedAs is what makes two refusals equal. A server in trouble returns a number that is none now and a vector that is too
+// short then; a text that cannot be embedded fails in one way.
 type refusedAs struct {
 	kind   Kind
-	status int
+	reason string
 }
 
 // alone acts on the refusal of text i when nothing else was sent, and the probe was accepted.
@@ -154,7 +155,7 @@ func (w *worker) alone(ctx context.Context, ce *CallError, i int) error {
 			return nil
 		}
 	}
-	if r := (refusedAs{ce.Kind, ce.Status}); w.refusedAs[i] != r {
+	if r := (refusedAs{ce.Kind, ce.Reason}); w.refusedAs[i] != r {
 		w.refusedAs[i], w.refusals[i] = r, 0
 	}
 	if w.refusals[i]++; w.refusals[i] < isolateAfter {

@@ -529,3 +529,32 @@ func TestPatienceIsWithAnEndpointThatCannotBeReached(t *testing.T) {
 		})
 	}
 }
+
+// A server that spoils the vectors of a text now in one way, now in another, is in trouble; the text is not to blame.
+func TestATextIsGivenUpOnlyForWhatStaysTheSame(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		ways []any // in turn
+		lost []int
+	}{
+		{"always too short", []any{[]any{1, 2, 3}}, []int{1}},
+		{"never right, in two ways", []any{[]any{1, 2, 3}, []any{0, 0, 0, 0, 0, 0, 0, 0}}, nil},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const bad = "spoilt"
+				s, at, times := &scripted{}, -1, 0
+				s.refuse = func(_ http.ResponseWriter, sent []string, _ int) bool { at = slices.Index(sent, bad); return false }
+				s.shape = func(a map[string]any) {
+					if at >= 0 && times < 9 {
+						a["data"].([]any)[at].(map[string]any)["embedding"] = c.ways[times%len(c.ways)]
+						times++
+					}
+				}
+				if lost := embedMost(t, s.client(t, embed.Observer{}), []string{"a", bad, "b"}); !slices.Equal(lost, c.lost) {
+					t.Errorf("given up %v, want %v", lost, c.lost)
+				}
+			})
+		})
+	}
+}
