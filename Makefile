@@ -36,7 +36,9 @@ run: build ## indexer + server on the directory store with the sample catalogue,
 lint: native ## gofmt, vet, staticcheck (the import arrows are a test)
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
 	go vet ./... ./testdata/gen
+	go -C bench vet ./...
 	go run -modfile=tools/lint/go.mod honnef.co/go/tools/cmd/staticcheck ./...
+	go -C bench run -modfile=../tools/lint/go.mod honnef.co/go/tools/cmd/staticcheck ./...
 
 # Tests against what lives on PyPI need it once a machine. Without it they are skipped, and the last line says so; CI
 # sets TEST_STRICT, which makes them fail.
@@ -46,12 +48,14 @@ say_skipped = { set +x; } 2>/dev/null; [ "$$TEST_PYTHON" != none ] || echo "NOT 
 test: deps-test binaries tools lint ## lint and everything at CI size
 	@$(with_python); \
 	go test -timeout 20m ./...; \
+	go -C bench test ./...; \
 	go -C deploy/lint test -count=1 ./...; \
 	$(say_skipped)
 
 soak: deps-test binaries tools ## the same at full size: full counts, kills and minutes
 	@$(with_python); \
 	VECTORSTORE_SOAK=1 go test -timeout 170m -count=1 -v ./...; \
+	go -C bench test -tags guard -count=1 ./...; \
 	scripts/fuzz.sh 5m; \
 	$(MAKE) --no-print-directory ubsan; \
 	$(say_skipped)

@@ -9,7 +9,7 @@ BENCH_NOTE ?=
 
 .PHONY: bench bench-quick
 bench: deps binaries tools ## measure beside the peers and write docs/BENCHMARKS.md (an hour)
-	go run ./bench/cmd/bench -cache '$(BENCH_CACHE)' -rounds $(BENCH_ROUNDS) -builds $(BENCH_BUILDS) -records $(BENCH_RECORDS) -only '$(BENCH_ONLY)' -note '$(BENCH_NOTE)'
+	go -C bench run ./cmd/bench -repo .. -bin ../bin -cache '$(BENCH_CACHE)' -rounds $(BENCH_ROUNDS) -builds $(BENCH_BUILDS) -records $(BENCH_RECORDS) -only '$(BENCH_ONLY)' -note '$(BENCH_NOTE)'
 
 bench-quick: deps binaries tools ## the same on small data: does it all work? Writes below BENCH_CACHE only (two minutes)
-	go run ./bench/cmd/bench -cache '$(BENCH_CACHE)' -quick -rounds 2 -only '$(BENCH_ONLY)'
+	go -C bench run ./cmd/bench -repo .. -bin ../bin -cache '$(BENCH_CACHE)' -quick -rounds 2 -only '$(BENCH_ONLY)'

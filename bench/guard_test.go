@@ -1,6 +1,8 @@
+//go:build guard
+
 // Package bench_test guards speed with ratios: two ways of doing the same work are timed in the same run, alternating,
 // and the fastest of each counts, so that neither the machine nor its neighbours decide. The margins are wide: what
-// is guarded is that a fast path is taken at all.
+// is guarded is that a fast path is taken at all. `make soak` runs it: what is asserted here is time.
 package bench_test
 
 import (

@@ -94,7 +94,7 @@ func (s *Suite) buildPrograms(ctx context.Context) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	if err := s.run(ctx, s.Repo, nil, "go", "build", "-o", filepath.Join(bin, "floor"), "./bench/cmd/floor"); err != nil {
+	if err := s.run(ctx, filepath.Join(s.Repo, "bench"), nil, "go", "build", "-o", filepath.Join(bin, "floor"), "./cmd/floor"); err != nil {
 		return err
 	}
 	return s.run(ctx, filepath.Join(s.Repo, "bench/peers/chromem"), nil, "go", "build", "-o", filepath.Join(bin, "chromem"), ".")

@@ -4,6 +4,8 @@ package query
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -11,16 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taksuehiro/vectorstore/bench/dataset"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 )
 
-// nativeFlat is a flat index of vectors as the benchmarks have them, and queries for it.
+// nativeFlat is a flat index of vectors around 64 centres, and queries for it.
 func nativeFlat(t testing.TB, n, dims, queries int) (x snapshot.Index, q []float32) {
 	t.Helper()
-	base, q, err := dataset.Generate(context.Background(), dataset.Shape{Name: t.Name(), N: n, Dims: dims, Queries: queries, Seed: 2})
-	must(t, err)
+	rows := clustered(n+queries, dims)
+	base, q := rows[:n*dims], rows[n*dims:]
 	p, err := vecindex.Resolve("flat", n, dims)
 	must(t, err)
 	b, err := vecindex.NewBuilder(p, dims, n)
@@ -36,6 +37,27 @@ func nativeFlat(t testing.TB, n, dims, queries int) (x snapshot.Index, q []float
 	must(t, err)
 	t.Cleanup(func() { opened.Close() })
 	return opened, q
+}
+
+func clustered(n, dims int) []float32 {
+	rng := rand.New(rand.NewPCG(2, 2))
+	centres := make([]float32, 64*dims)
+	for i := range centres {
+		centres[i] = float32(rng.NormFloat64())
+	}
+	rows := make([]float32, n*dims)
+	for row := range slices.Chunk(rows, dims) {
+		centre := centres[rng.IntN(64)*dims:]
+		var norm float64
+		for j := range row {
+			row[j] = centre[j] + float32(rng.NormFloat64())/2
+			norm += float64(row[j]) * float64(row[j])
+		}
+		for j := range row {
+			row[j] /= float32(math.Sqrt(norm))
+		}
+	}
+	return rows
 }
 
 // load runs searches from a number of clients for a while and returns their number and median time.

@@ -217,3 +217,16 @@ func TestAFilteredWalkKeepsItsRecallAsTheSelectionNarrows(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A walk of the graph compares a query with a part of the vectors; a scan would compare it with all.
+func TestAWalkLooksAtFewOfTheVectors(t *testing.T) {
+	const n, dims, k, nq = 10_000, 64, 10, 16
+	rows := clustered(n+nq, dims)
+	for _, kind := range []string{snapshot.HNSW, snapshot.HNSWSQ8} {
+		x := build(t, snapshot.IndexParams{Kind: kind}, rows[:n*dims], dims)
+		complete, err := x.s.search(rows[n*dims:], nq, k, x.params.EfSearch, filter{}, n/4, newHits(nq*k))
+		if err != nil || !complete {
+			t.Errorf("%s: %d vectors were not enough: %v", kind, n/4, err)
+		}
+	}
+}
