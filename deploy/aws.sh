@@ -53,10 +53,11 @@ param() {
 #   0  ANSWER is the JSON object that AWS sent
 #   1  AWS says that there is no such thing
 #   2  no answer to rely on: refused, throttled, cut off, empty, or not from AWS at all
-# CODE is the service's error code, when there is one, and WHY the text of the error.
+# ASKED is what was asked, CODE the service's error code, when there is one, and WHY the text of the error.
 look() {
 	local status=0 err form='An error occurred \(([A-Za-z0-9._-]+)\)'
 	err=$(mktemp)
+	ASKED="$1 $2"
 	ANSWER=$(aws --region "$REGION" --output json --cli-connect-timeout 10 --cli-read-timeout 60 "$@" 2>"$err") || status=$?
 	WHY=$(<"$err") CODE=''
 	rm -f "$err"

@@ -177,6 +177,7 @@ first_snapshot() {
 		esac
 		sleep "$POLL"
 	done
+	[ "$blind" -eq 0 ] || return 2
 	say "no snapshot after $FIRST_TIMEOUT s: is $(param Prefix vectorstore/prod)/vendors.json uploaded?"
 	why indexer
 	return 1

@@ -18,6 +18,7 @@ jq -n --arg prefix "$(param Prefix vectorstore/prod)" --argjson days "$(param No
 	{Rules: [
 		(rule("snapshots"; "2"; $days) | markers | uploads),
 		(rule("embeddings"; "embeddings/"; $days) | markers | uploads),
+		rule("copies"; "current/index."; $days),
 		rule("lease"; "lease.json"; 1),
 		rule("status"; "status.json"; 1),
 		(rule("heartbeats"; "replicas/"; 1) | markers),

@@ -1,8 +1,12 @@
 package deploy
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,10 +16,13 @@ import (
 	"github.com/taksuehiro/vectorstore/e2e/harness"
 )
 
-var comparison = regexp.MustCompile(`^\$\.(\w+) (!?=) "([^"]*)"`)
+var (
+	comparison = regexp.MustCompile(`^\$\.(\w+) (!?=) "([^"]*)"`)
+	exceeds    = regexp.MustCompile(`^\$\.(\w+) > (\d+)`)
+)
 
-// matches evaluates the subset of CloudWatch's filter patterns that core.yaml uses: comparisons of strings joined by &&
-// and ||, in parentheses. As there, && binds tighter than ||, and a field that is not there matches nothing.
+// matches evaluates the subset of CloudWatch's filter patterns that core.yaml uses: comparisons of strings and numbers joined by
+// && and ||, in parentheses. As there, && binds tighter than ||, and a field that is not there matches nothing.
 func matches(t *testing.T, pattern string, line harness.Line) bool {
 	t.Helper()
 	rest := strings.TrimSpace(strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(pattern), "{"), "}"))
@@ -26,6 +33,11 @@ func matches(t *testing.T, pattern string, line harness.Line) bool {
 			v := or()
 			rest = strings.TrimSpace(strings.TrimPrefix(rest, ")"))
 			return v
+		}
+		if m := exceeds.FindStringSubmatch(rest); m != nil {
+			rest = strings.TrimSpace(rest[len(m[0]):])
+			value, there := line[m[1]].(float64)
+			return there && value > number(t, m[2])
 		}
 		m := comparison.FindStringSubmatch(rest)
 		if m == nil {
@@ -61,9 +73,10 @@ func matches(t *testing.T, pattern string, line harness.Line) bool {
 }
 
 func TestPatternsAreReadAsCloudWatchReadsThem(t *testing.T) {
-	line := harness.Line{"msg": "reconciled", "result": "promoted"}
+	line := harness.Line{"msg": "reconciled", "result": "promoted", "behind": 2.0}
 	for pattern, want := range map[string]bool{
 		`{ $.msg = "reconciled" }`: true, `{ $.msg != "reconciled" }`: false, `{ $.absent != "x" }`: false,
+		`{ $.behind > 1 }`: true, `{ $.behind > 2 }`: false, `{ $.absent > 0 }`: false,
 		`{ $.msg = "x" && $.msg = "reconciled" || $.result = "promoted" }`:                              true,
 		`{ $.msg = "x" && ($.msg = "reconciled" || $.result = "promoted") }`:                            false,
 		`{ $.msg = "reconciled" && $.result != "failed" && ($.result = "a" || $.result = "promoted") }`: true,
@@ -93,9 +106,17 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(source), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// Everything but what is held is welcome.
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if b, _ := io.ReadAll(r.Body); bytes.Contains(b, []byte(`"type":"vectorstore.held"`)) {
+			w.WriteHeader(http.StatusGone)
+		}
+	}))
+	defer refusing.Close()
 	env := map[string]string{"VECTORSTORE_STORE_DIR": store, "EMBEDDING_PROVIDER": "local", "POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "5s"}
 	level := func(task string) map[string]string {
 		e := maps.Clone(env)
+		e["NOTIFY_URL"] = refusing.URL
 		e["LOG_LEVEL"] = logLevel(t, task)
 		return e
 	}
@@ -140,7 +161,15 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 	steady := count("ReconcileSucceeded")
 	reaches("ReconcileSucceeded", steady+3)
 	reaches("IndexCurrent", 3)
-	if n := count("ErrorsLogged"); n != 0 {
-		t.Errorf("%d errors in a healthy life", n)
+	for _, filter := range []string{"ErrorsLogged", "HeldPasses", "ReplicaBehind", "NotificationsLost"} {
+		if n := count(filter); n != 0 {
+			t.Errorf("%s counts %d in a healthy life", filter, n)
+		}
 	}
+	// A catalogue that lost nearly everything is held, and nobody hears of it at NOTIFY_URL.
+	if err := os.WriteFile(source, []byte(`[{"vendor_id":"V-1","name":"甲"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reaches("HeldPasses", 2)
+	reaches("NotificationsLost", 1)
 }

@@ -181,7 +181,7 @@ roll_back() {
 # unknown: the end of a run that could no longer see what it does. Whatever is healthy stays.
 unknown() {
 	local name
-	explain "ecs describe-services"
+	explain "$ASKED"
 	say "AWS did not tell what became of it, so nothing more is changed. ECS goes on by itself, and puts back what does not become healthy."
 	for name in ${UPDATED[@]+"${UPDATED[@]}"}; do
 		say "  $PROJECT-$name was told to run $(new "$name"); before, it ran $(old "$name")"

@@ -46,7 +46,11 @@ change() {
 		fi
 		sleep "$POLL"
 	done
-	[ "$state" = CREATE_COMPLETE ] || die "change set $set of stack $stack was not made: $(jq -r '.StatusReason // "no reason given"' <<<"$ANSWER" 2>/dev/null || echo "$WHY")"
+	if [ -z "$state" ]; then
+		explain "cloudformation describe-change-set"
+		die "AWS did not tell what became of change set $set of stack $stack; nothing was executed"
+	fi
+	[ "$state" = CREATE_COMPLETE ] || die "change set $set of stack $stack was not made: $(jq -r '.StatusReason // "no reason given"' <<<"$ANSWER")"
 	jq -r '.Changes[].ResourceChange | "  \(.Action)\(if .Replacement == "True" then " (REPLACE)" else "" end) \(.LogicalResourceId) \(.ResourceType)"' <<<"$ANSWER"
 	bad=$(jq -r "[.Changes[].ResourceChange | select($NEVER) | .LogicalResourceId] | join(\" \")" <<<"$ANSWER")
 	if [ -n "$bad" ] || [ -z "$EXECUTE" ]; then

@@ -95,6 +95,13 @@ func (p *pass) summarise(ctx context.Context, out Outcome) {
 	if p.pointer != nil {
 		attrs = append(attrs, "generation", p.pointer.Generation)
 	}
+	behind := 0
+	for _, r := range fleet(p.replicas, p.pointer) {
+		if r.State == "behind" {
+			behind++
+		}
+	}
+	attrs = append(attrs, "replicas_behind", behind)
 	if len(p.took) > 0 {
 		attrs = append(attrs, slog.Group("steps", p.took...))
 	}
