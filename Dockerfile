@@ -3,9 +3,11 @@
 
 FROM golang:1.26-bookworm AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates g++ libfaiss-dev libopenblas-pthread-dev make \
+ && apt-get install -y --no-install-recommends ca-certificates g++ libfaiss-dev libopenblas-pthread-dev make python3 python3-venv \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+COPY tools/weights/ tools/weights/
+RUN weights="$(tools/weights/build)" && install -D -m 0644 -t bin/weights "$weights"/*.weights
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
@@ -22,6 +24,8 @@ RUN apt-get update \
 RUN groupadd --gid 10001 vectorstore \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin vectorstore \
  && install -d -o 10001 -g 10001 -m 0750 /app/vectorstore /app/tmp
+# A layer of its own, which a new version of the programs leaves as it is.
+COPY --from=build /src/bin/weights/use-multilingual-v3.weights /usr/local/bin/weights/
 COPY --from=build /src/bin/indexer /src/bin/server /usr/local/bin/
 ARG VERSION=dev
 ARG COMMIT=unknown

@@ -28,9 +28,11 @@ type backend struct {
 	server  *s3test.Server // nil for dir
 }
 
-// fast are the intervals of a test: everything happens within seconds.
+// fast are the intervals of a test: everything happens within seconds. Without weights the local provider has its n-grams
+// alone, which embed catalogues of any size at once and on every machine alike; localmodel_test.go has the model.
 var fast = map[string]string{
-	"POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "5s", "EMBEDDING_PROVIDER": "local", "DRAIN_TIME": "500ms",
+	"POLL_INTERVAL": "200ms", "RESYNC_INTERVAL": "500ms", "LEASE_TTL": "5s", "EMBEDDING_PROVIDER": "local", "VECTORSTORE_WEIGHTS_DIR": "/nonexistent",
+	"DRAIN_TIME": "500ms",
 }
 
 func with(env map[string]string, more ...string) map[string]string {

@@ -241,20 +241,8 @@ func TestADayWithARealEmbeddingServer(t *testing.T) {
 	if e := first.Spec.Embedding; e.DocumentPrefix != "passage: " || e.QueryPrefix != "query: " || e.Model != e5Model {
 		t.Errorf("the spec is %+v", e)
 	}
-	finds := func(s *harness.Server, query, id string) {
-		t.Helper()
-		body, _ := json.Marshal(map[string]any{"query": query, "k": 3, "mode": "semantic"})
-		f, err := harness.Search(s.URL, string(body))
-		var ids []string
-		for _, h := range f.Results {
-			ids = append(ids, h.ID)
-		}
-		if err != nil || !slices.Contains(ids, id) {
-			t.Errorf("%s: %v, %v, want %s", query, ids, err, id)
-		}
-	}
-	finds(s, "社員の残業時間と有給休暇を管理したい", "V-005")
-	finds(s, "荷物を一度で届けたい", "V-004")
+	finds(t, s, "社員の残業時間と有給休暇を管理したい", "V-005")
+	finds(t, s, "荷物を一度で届けたい", "V-004")
 
 	b.put(t, b.layout.Source, firstVendors(t, edited(t, "V-001", "庭の池で飼う錦鯉に餌をやる機械を貸し出す。"), day))
 	second := b.awaitPointer(t, "the edit", func(p store.Pointer) bool { return p.Generation == 2 })
@@ -262,7 +250,7 @@ func TestADayWithARealEmbeddingServer(t *testing.T) {
 	if second.Stats.Embedded != 1 {
 		t.Errorf("one record was edited, %d texts were embedded", second.Stats.Embedded)
 	}
-	finds(s, "ニシキゴイの給餌", "V-001")
+	finds(t, s, "ニシキゴイの給餌", "V-001")
 
 	ix.Signal(15)
 	ix.Wait(t)
@@ -270,7 +258,7 @@ func TestADayWithARealEmbeddingServer(t *testing.T) {
 	s.Wait(t)
 	ix, s = harness.StartIndexer(t, env), harness.StartServer(t, with(env, "EMBEDDING_MODEL", "", "EMBEDDING_DIMENSIONS", ""))
 	harness.AwaitHealth(t, s, "snapshot", second.ID) // servers follow the snapshot, prefixes too
-	finds(s, "ニシキゴイの給餌", "V-001")
+	finds(t, s, "ニシキゴイの給餌", "V-001")
 	ix.Await(t, "reconciled", 1)
 	if p := b.pointer(t); p.ID != second.ID {
 		t.Errorf("the restart promoted %s", p.ID)

@@ -53,7 +53,7 @@ func (e *endToEnd) store() string { return filepath.Join(e.dir, "store") }
 func (e *endToEnd) env() []string {
 	return []string{
 		"VECTORSTORE_STORE_DIR=" + e.store(), "VECTORSTORE_LOCAL_DIR=" + filepath.Join(e.dir, "local"),
-		"EMBEDDING_PROVIDER=local", "LOG_FORMAT=json", "ADMIN_ADDR=127.0.0.1:0",
+		"EMBEDDING_PROVIDER=local", "EMBEDDING_MODEL=local-ngram-v1", "LOG_FORMAT=json", "ADMIN_ADDR=127.0.0.1:0",
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/embed"
 	"github.com/taksuehiro/vectorstore/internal/notify"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vecindex"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/wire"
@@ -109,6 +110,22 @@ func newRegistry(b wire.Build) *prometheus.Registry {
 	return reg
 }
 
+// settle is what chooses the local model by what the store serves, nil when a setting says what embeds.
+func (s building) settle(log *slog.Logger) func(snapshot.Embedding) (reconcile.Embedder, snapshot.Embedding, string) {
+	if !s.Provider.Chooses(s.Model) {
+		return nil
+	}
+	return func(served snapshot.Embedding) (reconcile.Embedder, snapshot.Embedding, string) {
+		e, why := s.Provider.Choose(s.Model, served)
+		level := slog.LevelInfo
+		if why != "" && served == (snapshot.Embedding{}) {
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "local model", "embedding_model", e.Embedding().Model, "why", why)
+		return e, e.Embedding(), why
+	}
+}
+
 // withReconciler wires a reconciler and hands it to use, with the registry that carries its metrics.
 func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duration, use func(*reconcile.Reconciler, *prometheus.Registry) error) error {
 	reg := newRegistry(a.build)
@@ -154,7 +171,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	r, err := reconcile.New(reconcile.Deps{
 		Signer: signer, Keys: keys, EraseKey: eraseKey,
 		Tell:    tell,
-		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Indexes: vecindex.FAISS{},
+		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Settle: s.settle(log), Indexes: vecindex.FAISS{},
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))
 	if err != nil {

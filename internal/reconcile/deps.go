@@ -64,9 +64,13 @@ type Deps struct {
 	Objects  store.Objects
 	Layout   store.Layout
 	Embedder Embedder
-	Indexes  snapshot.Indexes
-	Signer   store.Signer // nil: manifests are not signed
-	Keys     store.Keys   // whose signatures are taken over, the signer's own among them; none: everything is
+	// Settle chooses what embeds where no setting does, by what the store serves, the zero Embedding for nothing. It is
+	// asked once, before anything is decided by it, and replaces Embedder and the Config's Embedding. why is shown to
+	// people beside the snapshot. nil: they stand.
+	Settle  func(served snapshot.Embedding) (e Embedder, is snapshot.Embedding, why string)
+	Indexes snapshot.Indexes
+	Signer  store.Signer // nil: manifests are not signed
+	Keys    store.Keys   // whose signatures are taken over, the signer's own among them; none: everything is
 	// EraseKey tells which records were purged. nil: while some are, nothing is built or promoted.
 	EraseKey *store.EraseKey
 	Progress Progress    // nil: none shown

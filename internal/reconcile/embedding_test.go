@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -72,6 +74,37 @@ func TestMissingModelIsSaid(t *testing.T) {
 	r.condition(reconcile.Built, reconcile.False, "ModelMissing")
 	r.embed.Before = nil
 	r.want(r.once(), reconcile.ResultPromoted, 0)
+}
+
+// Where no setting says what embeds, what is served decides, in a pass as in a plan, before anything is compared with it.
+func TestWhatIsServedDecidesWhatEmbeds(t *testing.T) {
+	r := newRig(t)
+	r.catalogue(0, 5, "a")
+	var asked []snapshot.Embedding
+	use := r.cfg.Embedding
+	use.Model = "first"
+	r.settle = func(served snapshot.Embedding) (reconcile.Embedder, snapshot.Embedding, string) {
+		asked = append(asked, served)
+		if served != (snapshot.Embedding{}) {
+			return r.embed, served, "it stays"
+		}
+		return r.embed, use, ""
+	}
+	r.want(r.once(), reconcile.ResultPromoted, 0)
+	if got := r.pointer().Spec.Embedding; got != use {
+		t.Errorf("built with %+v, want %+v", got, use)
+	}
+	r.want(r.onceWith(reconcile.OnceOptions{}), reconcile.ResultUnchanged, 0)
+	if plan, err := r.indexer().Plan(t.Context(), reconcile.OnceOptions{}); err != nil || !plan.UpToDate || plan.SpecChange != "" {
+		t.Errorf("plan: %+v, %v", plan, err)
+	}
+	if want := []snapshot.Embedding{{}, use, use}; !slices.Equal(asked, want) {
+		t.Errorf("asked with %+v, want %+v", asked, want)
+	}
+	r.condition(reconcile.Embedded, reconcile.True, "AllEmbedded")
+	if !slices.ContainsFunc(r.status().Conditions, func(c store.Condition) bool { return c.Type == reconcile.Embedded && c.Message == "it stays" }) {
+		t.Errorf("the choice is not told: %+v", r.status().Conditions)
+	}
 }
 
 func TestEqualTextsAreBoughtOnce(t *testing.T) {

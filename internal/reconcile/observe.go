@@ -17,6 +17,22 @@ type source struct {
 	err  error  // SourceReady is False: keep serving
 }
 
+// settle asks what embeds, now that it is known what is served.
+func (p *pass) settle(context.Context) error {
+	r := p.Reconciler
+	if r.Settle == nil {
+		return nil
+	}
+	var served snapshot.Embedding
+	if p.pointer != nil {
+		served = p.pointer.Spec.Embedding
+	}
+	r.Embedder, r.cfg.Embedding, r.settled = r.Settle(served)
+	r.spec, r.Settle = r.cfg.spec(), nil
+	r.specDigest = r.spec.Digest()
+	return nil
+}
+
 // readStatus reads status.json once a term; afterwards we are its only writer. When it is lost meanwhile, what was
 // written last is still known.
 func (p *pass) readStatus(ctx context.Context) error {

@@ -134,7 +134,7 @@ func (p *pass) run(ctx context.Context) error {
 // promotion fail.
 func (p *pass) observe(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.readPointer, p.readControl, p.readErasure, p.lookAround, p.readSource,
+		p.readPointer, p.readControl, p.readErasure, p.settle, p.lookAround, p.readSource,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -25,6 +25,7 @@ type Reconciler struct {
 	cfg        Config
 	spec       snapshot.Spec
 	specDigest string
+	settled    string // why this embeds, when no setting says so
 	owner      string
 	lease      *lease
 

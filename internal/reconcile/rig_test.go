@@ -43,6 +43,7 @@ func (l *lines) String() string {
 
 // rig is a store in memory with one indexer on it.
 type rig struct {
+	settle  func(served snapshot.Embedding) (reconcile.Embedder, snapshot.Embedding, string)
 	t       *testing.T
 	mem     *storetest.Mem
 	objects store.Objects
@@ -93,7 +94,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	r.t.Helper()
 	r.reg = prometheus.NewRegistry()
 	x, err := reconcile.New(reconcile.Deps{
-		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Indexes: r.indexes,
+		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Settle: r.settle, Indexes: r.indexes,
 		Signer: r.signer, Keys: r.keys, EraseKey: r.eraseKey,
 		Metrics: reconcile.NewMetrics(r.reg), Tell: r.tell,
 		Log: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),

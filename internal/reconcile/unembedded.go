@@ -290,7 +290,7 @@ func (p *pass) sayEmbedded(ctx context.Context) error {
 		return err
 	}
 	if len(list) == 0 {
-		p.say(Embedded, True, allEmbedded, "")
+		p.say(Embedded, True, allEmbedded, p.settled)
 		return nil
 	}
 	more := ""

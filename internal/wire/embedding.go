@@ -76,7 +76,7 @@ func (p Provider) Validate() error {
 
 // Model says what the catalogue is embedded with: the indexer's choice, part of every snapshot's spec.
 type Model struct {
-	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). local: local-ngram-v1, or use-multilingual-v3, which finds what means the same in other words and languages."`
+	Model string `name:"embedding-model" env:"EMBEDDING_MODEL" placeholder:"MODEL" help:"Embedding model; default text-embedding-3-small (openai) or amazon.titan-embed-text-v2:0 (bedrock). local: use-multilingual-v3, or local-ngram-v1 where the store serves it already or the other is not installed."`
 	Dims  int    `name:"embedding-dimensions" env:"EMBEDDING_DIMENSIONS" placeholder:"N" help:"Components per vector; default 1536 (openai), the longest that the model makes (bedrock), 512 (local)."`
 
 	DocumentPrefix string `name:"embedding-document-prefix" env:"EMBEDDING_DOCUMENT_PREFIX" placeholder:"TEXT" help:"Put before each text; default what a known model was trained with (e5: \"passage: \"), \"none\" for nothing."`
@@ -165,10 +165,40 @@ func (p Provider) open(ctx context.Context, m Model, c Calls) (embed.Embedder, e
 	}
 }
 
+// Chooses tells whether the model is to be chosen by what the store serves: in this process, and no setting names one.
+func (p Provider) Chooses(m Model) bool {
+	return p.Resolved() == providerLocal && m.Model == "" && (m.Dims == 0 || m.Dims == embed.LocalDims)
+}
+
+// Choose returns the local embedder for a store that serves this, the zero Embedding for nothing: the multilingual model,
+// but local-ngram-v1 where that is served, since a move is a rebuild that people should want, or where nothing is and the
+// multilingual model is not installed. why says so, and what to do.
+func (p Provider) Choose(m Model, served snapshot.Embedding) (e embed.Embedder, why string) {
+	model := embed.SentenceModel
+	installed := embed.SentenceInstalled(p.weights())
+	switch {
+	case served.Provider == providerLocal && served.Model == embed.LocalModel:
+		model, why = embed.LocalModel, fmt.Sprintf("%s stays, as the store serves it; EMBEDDING_MODEL=%s finds what means the same in other words, after one rebuild", embed.LocalModel, embed.SentenceModel)
+	case served == (snapshot.Embedding{}) && !installed:
+		model, why = embed.LocalModel, fmt.Sprintf("%s, which finds only shared words: %s is not installed in %s (make weights, or copy the file)", embed.LocalModel, embed.SentenceModel, p.weights())
+	}
+	document, query := m.prefixes()
+	if model == embed.LocalModel {
+		return embed.WithPrefixes(embed.NewLocal(m.Dims), document, query), why
+	}
+	return embed.WithPrefixes(embed.NewSentence(p.weights()), document, query), why
+}
+
 // local returns the embedder of a model that runs in this process.
 func (p Provider) local(m Model) (embed.Embedder, error) {
 	switch m.Model {
-	case "", embed.LocalModel:
+	case "":
+		if p.Chooses(m) {
+			e, _ := p.Choose(Model{}, snapshot.Embedding{}) // open adds the prefixes
+			return e, nil
+		}
+		return embed.NewLocal(m.Dims), nil
+	case embed.LocalModel:
 		return embed.NewLocal(m.Dims), nil
 	case embed.SentenceModel:
 		e := embed.NewSentence(p.weights())
