@@ -70,8 +70,7 @@ func (p *pass) readErasure(ctx context.Context) error {
 	if e.mark == "" {
 		return nil
 	}
-	s := p.status.Erasing
-	e.proven = s != nil && s.Mark == e.mark && s.State == store.ErasureErased
+	e.proven = p.status.Erasing.Proves(e.asked)
 	switch {
 	case p.EraseKey == nil:
 		e.blind = "ERASE_KEY is not set, so it cannot be told whether a record of the catalogue was purged"
@@ -153,35 +152,40 @@ func (p *pass) leftOut(id string) bool {
 	return true
 }
 
-// erasedAmong looks at every stored snapshot. An upload without a manifest may hold anything, so it counts until the
-// proof is there: nobody but a leader of the past can be writing it.
+// erasedAmong looks at every stored snapshot.
 func (p *pass) erasedAmong(ctx context.Context, found []store.SnapshotInfo) (map[string]bool, error) {
 	if p.erase.mark == "" || p.erase.blind != "" {
 		return nil, nil
 	}
+	var err error
+	p.erase.within, err = erasedIn(ctx, p.Objects, p.Layout, found, !p.erase.proven, p.erased.snapshots, p.holdsErased)
+	return p.erase.within, err
+}
+
+// erasedIn says of each snapshot whether it holds a purged record, or may; known need not be looked at. An upload without
+// a manifest may hold anything, so it counts until the proof is there: nobody but a leader of the past can be writing it.
+func erasedIn(
+	ctx context.Context, o store.Objects, l store.Layout, found []store.SnapshotInfo, uploads bool, known map[string]bool,
+	holds func(context.Context, store.Manifest) (bool, error),
+) (map[string]bool, error) {
 	within := map[string]bool{}
 	for _, s := range found {
-		if !s.HasManifest {
-			within[s.ID] = !p.erase.proven
+		if held, ok := known[s.ID]; ok || !s.HasManifest {
+			within[s.ID] = held || !s.HasManifest && uploads
 			continue
 		}
-		if holds, known := p.erased.snapshots[s.ID]; known {
-			within[s.ID] = holds
-			continue
-		}
-		m, _, err := store.ReadManifest(ctx, p.Objects, p.Layout, s.ID, "")
+		m, _, err := store.ReadManifest(ctx, o, l, s.ID, "")
 		switch {
 		case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
 			within[s.ID] = true
-		case err != nil:
+			continue
+		case err == nil:
+			within[s.ID], err = holds(ctx, m)
+		}
+		if err != nil {
 			return nil, err
-		default:
-			if within[s.ID], err = p.holdsErased(ctx, m); err != nil {
-				return nil, err
-			}
 		}
 	}
-	p.erase.within = within
 	return within, nil
 }
 

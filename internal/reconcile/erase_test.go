@@ -158,6 +158,14 @@ func TestPurgedPersonIsNowhere(t *testing.T) {
 	if err != nil || report.Purged != 1 || len(report.Waiting) != 4 {
 		t.Fatalf("%+v, %v; want golden.json and three versions of the catalogue to wait", report, err)
 	}
+	plan, err := e.operator().GCPlan(t.Context(), e.cfg.RetainSnapshots, e.cfg.RetainGrace)
+	must(t, err)
+	for i, id := range ids {
+		at := slices.IndexFunc(plan, func(l reconcile.GCLine) bool { return l.Key == e.layout.Manifest(id) })
+		if goes := i < 2; plan[at].Delete != goes || strings.Contains(plan[at].Why, "purged") != goes {
+			t.Errorf("gc --dry-run: %s", plan[at])
+		}
+	}
 	e.beat(store.Heartbeat{ID: "alive", Using: e.pointer().ID, Generation: 3, Lineage: e.pointer().Lineage})
 	e.once()
 	s := e.status().Erasing

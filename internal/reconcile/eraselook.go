@@ -332,6 +332,22 @@ func (w *eraseLook) oldVersions(ctx context.Context) error {
 	if w.old > 0 {
 		w.leaves("%d older versions from before %s", w.old, w.out.CleanAt.Format(time.RFC3339))
 	}
+	return w.markers(ctx)
+}
+
+// markers removes what the deletions left. Those of documents that others write too mean something, and stay.
+func (w *eraseLook) markers(ctx context.Context) error {
+	if err := w.goAhead(ctx); err != nil {
+		return err
+	}
+	for _, prefix := range ownPrefixes(w.Layout) {
+		_, err := store.DropLoneMarkers(ctx, w.Objects, prefix, func(key string) bool {
+			return ours(w.Layout, key) && key != w.Layout.Pointer() && key != w.Layout.Control() && key != w.Layout.Status()
+		})
+		if err != nil {
+			return fmt.Errorf("delete markers: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -365,21 +365,21 @@ func (o *Operator) deletePeople(ctx context.Context, people []store.PeopleFile) 
 		}
 		deleted = append(deleted, f)
 	}
-	return deleted, nil
+	_, err = store.DropLoneMarkers(ctx, o.Objects, o.Layout.Golden(), func(key string) bool { return key == o.Layout.Golden() })
+	return deleted, err
 }
 
 // clears returns ErrErased for a snapshot that holds what c asks to be gone. Once the leader has proven that nothing
 // stored does, nobody needs the key to tell.
 func (o *Operator) clears(ctx context.Context, c store.Control, m store.Manifest) error {
-	mark := c.Erase.Mark()
-	if mark == "" {
+	if c.Erase.Mark() == "" {
 		return nil
 	}
 	s, err := o.lastStatus(ctx)
 	if err != nil {
 		return err
 	}
-	if e := s.Erasing; e != nil && e.Mark == mark && e.State == store.ErasureErased {
+	if s.Erasing.Proves(c.Erase) {
 		return nil
 	}
 	if o.EraseKey == nil || !o.EraseKey.Opens(c.Erase) {

@@ -189,6 +189,11 @@ type Erasing struct {
 	Unknown snapshot.Unknown `json:"-"`
 }
 
+// Proves says whether everything that is asked for was found to be gone.
+func (e *Erasing) Proves(asked *Erasure) bool {
+	return e != nil && e.Mark == asked.Mark() && e.State == ErasureErased
+}
+
 // PeopleFile is a version of an object that people wrote and that holds an erased record.
 type PeopleFile struct {
 	Key     string           `json:"key"`

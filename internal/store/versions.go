@@ -47,6 +47,31 @@ func DeleteVersion(ctx context.Context, objects Objects, v Version) error {
 	return objects.Delete(ctx, v.Key)
 }
 
+// DropLoneMarkers removes delete markers below prefix of keys that match, where nothing but the marker is left under the
+// key: there is nothing to hide any more, and versitygw keeps the bytes of what was deleted in them.
+func DropLoneMarkers(ctx context.Context, objects Objects, prefix string, match func(key string) bool) (dropped int, err error) {
+	markers, holds := map[string][]Version{}, map[string]bool{}
+	err = ListVersions(ctx, objects, prefix, func(v Version) error {
+		switch {
+		case !match(v.Key):
+		case v.Marker:
+			markers[v.Key] = append(markers[v.Key], v)
+		default:
+			holds[v.Key] = true
+		}
+		return nil
+	})
+	for key, all := range markers {
+		for _, v := range all {
+			if err == nil && !holds[key] {
+				err = DeleteVersion(ctx, objects, v)
+				dropped++
+			}
+		}
+	}
+	return dropped, err
+}
+
 // CopyVersion writes the bytes of a version that ListVersions found to w. ErrNotFound: it went meanwhile.
 func CopyVersion(ctx context.Context, objects Objects, v Version, w io.Writer) error {
 	if _, ok := objects.(Versioned); ok && v.ID != "" {

@@ -68,6 +68,9 @@ func versions(t *testing.T, o store.Objects, kept bool) {
 	if d := cmp.Diff(want, stored(t, o, "p/")); d != "" {
 		t.Error(d)
 	}
+	if n, err := store.DropLoneMarkers(ctx, o, "p/", func(string) bool { return true }); n != 0 || err != nil {
+		t.Errorf("%d markers dropped that hide something, %v", n, err)
+	}
 	remove := func(match func(store.Version) bool) {
 		t.Helper()
 		err := store.ListVersions(ctx, o, "p/", func(v store.Version) error {
@@ -87,6 +90,21 @@ func versions(t *testing.T, o store.Objects, kept bool) {
 	want = slices.DeleteFunc(want, func(s string) bool { return s[len(s)-1] != '*' })
 	if d := cmp.Diff(want, stored(t, o, "p/")); d != "" {
 		t.Errorf("without older versions: %s", d)
+	}
+	for _, c := range []struct {
+		match func(string) bool
+		left  []string
+	}{
+		{func(key string) bool { return key != "p/c" }, want},
+		{func(key string) bool { return true }, slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "p/c -*" })},
+	} {
+		n, err := store.DropLoneMarkers(ctx, o, "p/", c.match)
+		if err != nil || n != len(want)-len(c.left) {
+			t.Errorf("%d markers dropped, %v", n, err)
+		}
+		if d := cmp.Diff(c.left, stored(t, o, "p/")); d != "" {
+			t.Errorf("without markers that hide nothing: %s", d)
+		}
 	}
 	remove(func(v store.Version) bool { return true })
 	if left := stored(t, o, "p/"); len(left) > 0 {
