@@ -49,6 +49,11 @@ func (c purgeCmd) Run(a *app) error {
 	if c.Lift {
 		return c.lift(a, o)
 	}
+	_, release, err := a.store.Scratch("indexer") // what commands that were killed here left goes
+	if err != nil {
+		return err
+	}
+	defer release()
 	report, err := o.Purge(a.ctx, c.IDs, reconcile.PurgeOptions{PeopleFiles: c.PeopleFiles, Unknown: c.Yes})
 	if err != nil {
 		return coded(err)

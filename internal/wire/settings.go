@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -96,23 +97,72 @@ func (s Store) Kind() string {
 }
 
 // Scratch returns <LocalDir>/<name>, made when missing and locked for this process. When another process has it, the
-// scratch space is a private temporary folder instead, removed by release.
+// scratch space is a private folder below it instead, removed by release. Catalogues are read into it: what processes
+// that were killed left there goes.
 func (s Store) Scratch(name string) (dir string, release func(), err error) {
+	fail := func(err error) (string, func(), error) {
+		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "%w", err)
+	}
 	dir = filepath.Join(s.LocalDir, name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "%w", err)
+	lock, err := lockDir(dir)
+	owned := err == nil
+	if !owned && !errors.Is(err, unix.EWOULDBLOCK) {
+		return fail(err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "%w", err)
+	if err := dropAbandoned(dir, owned); err != nil {
+		return fail(err)
 	}
-	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+	if owned {
 		return dir, func() { _ = lock.Close() }, nil // closing unlocks
 	}
-	_ = lock.Close()
-	private, err := os.MkdirTemp("", "vectorstore-"+name+"-")
-	if err != nil {
-		return "", nil, SettingError("VECTORSTORE_LOCAL_DIR", "is used by another process, and %w", err)
+	fresh, err := os.MkdirTemp(dir, "fresh-")
+	if err == nil {
+		lock, err = lockDir(fresh)
 	}
-	return private, func() { _ = os.RemoveAll(private) }, nil
+	private := filepath.Join(dir, "private-"+strings.TrimPrefix(filepath.Base(fresh), "fresh-"))
+	if err == nil {
+		err = os.Rename(fresh, private) // only now is it one that is dropped unless it is locked
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return private, func() { _ = os.RemoveAll(private); _ = lock.Close() }, nil
+}
+
+// lockDir makes a folder and locks it, without waiting.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// dropAbandoned removes the private folders of processes that were killed and, for the owner of dir, what its predecessor
+// was about.
+func dropAbandoned(dir string, owned bool) error {
+	private, err := filepath.Glob(filepath.Join(dir, "private-*"))
+	for _, d := range private {
+		if lock, lerr := lockDir(d); lerr == nil {
+			err = errors.Join(err, os.RemoveAll(d), lock.Close())
+		}
+	}
+	if !owned {
+		return err
+	}
+	for _, pattern := range []string{"scratch", "plan-*", "diff-*", "fresh-*"} {
+		found, gerr := filepath.Glob(filepath.Join(dir, pattern))
+		err = errors.Join(err, gerr)
+		for _, d := range found {
+			err = errors.Join(err, os.RemoveAll(d))
+		}
+	}
+	return err
 }
