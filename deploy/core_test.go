@@ -53,7 +53,7 @@ var scenarios = map[string]map[string]string{
 		"SecretKmsKeyArn": "arn:aws:kms:ap-northeast-1:111122223333:key/secret", "BucketKmsKeyArn": "arn:aws:kms:ap-northeast-1:111122223333:key/bucket",
 		"SigningKey": "awskms://arn:aws:kms:ap-northeast-1:111122223333:key/signing", "SourceKey": "backend/data/vendors.json",
 		"SettingsFile": "deploy/vectorstore/settings/0123456789abcdef.env", "ExtraSecurityGroupIds": "sg-0a,sg-0b", "TrustedProxies": "2",
-		"NotifyTopicArn": "arn:aws:sns:ap-northeast-1:111122223333:news", "OpenAIBaseUrl": "https://llm.example.com/v1",
+		"NotifyTopicArn": "arn:aws:sns:ap-northeast-1:111122223333:news", "OpenAIBaseUrl": "https://llm.example.com/v1", "EraseKey": "secret",
 	},
 	"bedrock": {"BucketName": "bkt", "EmbeddingProvider": "bedrock", "ImageTag": "202601020304"},
 }

@@ -95,7 +95,11 @@ func TestTaskRolesHoldExactlyTheseRights(t *testing.T) {
 		}
 		if tp.params["EraseKey"] != "" {
 			never["Action"] = []any{"s3:DeleteObject"}
-			indexer["NeverPurgePeople"] = deny(keys("vendors.json", "vendors.d/*", "golden.json", "synonyms.json"), "s3:DeleteObjectVersion")
+			purge := keys("vendors.json", "vendors.d/*", "golden.json", "synonyms.json")
+			if key := tp.params["SourceKey"]; key != "" {
+				purge = slices.Insert(purge, 1, any(inBucket+"/"+key))
+			}
+			indexer["NeverPurgePeople"] = deny(purge, "s3:DeleteObjectVersion")
 		}
 		indexer["NeverDeleteSourcePointerOrState"] = never
 		for role, statementsWanted := range want {
@@ -133,12 +137,17 @@ func furtherPolicies(t *testing.T, tp *template) {
 		want["TopicPolicy"] = []any{[]any{"<IndexerRole>"}, map[string]any{"Sid": "Tell", "Effect": "Allow", "Action": "sns:Publish", "Resource": topic}}
 	}
 	if tp.params["EraseKey"] != "" {
+		prefixes, source := []any{"vectorstore/prod/*"}, keys("vendors.json")[0]
+		if key := tp.params["SourceKey"]; key != "" {
+			prefixes, source = append(prefixes, key), inBucket+"/"+key
+		}
 		want["ErasePolicy"] = []any{
 			[]any{"<IndexerRole>"},
-			map[string]any{"Sid": "ListVersions", "Effect": "Allow", "Action": "s3:ListBucketVersions", "Resource": inBucket, "Condition": map[string]any{"StringLike": map[string]any{"s3:prefix": "vectorstore/prod/*"}}},
-			map[string]any{"Sid": "ReadVersions", "Effect": "Allow", "Action": "s3:GetObjectVersion", "Resource": inPrefix + "*"},
+			with(map[string]any{"Sid": "ListVersions", "Effect": "Allow", "Action": "s3:ListBucketVersions", "Resource": inBucket},
+				map[string]any{"StringLike": map[string]any{"s3:prefix": prefixes}}),
+			map[string]any{"Sid": "ReadVersions", "Effect": "Allow", "Action": "s3:GetObjectVersion", "Resource": append([]any{source}, keys("golden.json")...)},
 			map[string]any{"Sid": "DeleteOwnVersions", "Effect": "Allow", "Action": "s3:DeleteObjectVersion",
-				"Resource": keys("2*", "current/*", "embeddings/*", "probe/*", "replicas/*", "lease.json", "control.json", "gc.json", "status.json")},
+				"Resource": keys("2*", "current/*", "embeddings/*", "control.json", "status.json")},
 		}
 	}
 	got := map[string]any{}
