@@ -18,6 +18,8 @@ type heldUp struct {
 	pause  time.Duration
 	same   bool // all snapshots are of the catalogue that is there, so that the command pins nothing
 	lose   bool // somebody deletes gc.json meanwhile
+
+	suspend bool // at that call of the leader, who is not stopped; nothing is promoted
 }
 
 // heldUpRun lets an operator promote a snapshot that garbage collection is about to delete, and stops one of the
@@ -44,7 +46,17 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 		}
 		nap(ctx, 3*time.Second) // the next collection is due in a few seconds
 		p, o := s.operator.command("promote")
-		if h.leader {
+		if h.suspend {
+			w.mu.Lock()
+			before := leader.calls
+			w.mu.Unlock()
+			leader.reach(ctx, before+h.at)
+			defer func() { calls = leader.calls - before }()
+			if err := o.Suspend(ctx, "now"); err != nil {
+				t.Error(err)
+			}
+			s.operator.suspended(true)
+		} else if h.leader {
 			w.mu.Lock()
 			before := leader.calls
 			leader.stopAt, leader.stopFor = before+h.at, h.pause
@@ -67,17 +79,20 @@ func heldUpRun(t *testing.T, h heldUp, m mutation) (calls int, res result) {
 				w.lose(w.layout.GC())
 			}()
 		}
-		err := o.Promote(p.ctx, old, true)
+		var err error
+		if !h.suspend {
+			err = o.Promote(p.ctx, old, true)
+			w.say("promote: %v", err)
+		}
 		p.kill()
-		w.say("promote: %v", err)
-		if err == nil && !h.same {
+		if err == nil && !h.same && !h.suspend {
 			s.operator.pinned(old)
 		}
 		nap(ctx, time.Minute)
 		s.end()
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if h.at < 0 && !h.leader && (err != nil || w.state.pointer.ID != old) {
+		if h.at < 0 && !h.leader && !h.suspend && (err != nil || w.state.pointer.ID != old) {
 			w.violate("the command fails when nobody stops it: %v", err)
 		}
 		res = w.result()
@@ -110,6 +125,18 @@ func (w *world) loseLocked(key string) {
 	w.tally["fault: "+path.Base(key)+" lost"]++
 }
 
+// reach waits until the process made n calls, half a minute at most.
+func (p *proc) reach(ctx context.Context, n int) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); nap(ctx, time.Millisecond) {
+		p.w.mu.Lock()
+		made := p.calls
+		p.w.mu.Unlock()
+		if made >= n {
+			return
+		}
+	}
+}
+
 func (p *proc) stopped() bool {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
@@ -136,7 +163,7 @@ func atEveryCall(t *testing.T, h heldUp, m mutation) (int, result) {
 	h.at = -1
 	calls, res := heldUpRun(t, h, m)
 	most := calls
-	if h.leader {
+	if h.leader || h.suspend {
 		most = min(calls, 140) // the passes until the collection and the collection itself
 	}
 	for h.at = 0; h.at < most && len(res.fails) == 0; h.at++ {
@@ -148,7 +175,7 @@ func atEveryCall(t *testing.T, h heldUp, m mutation) (int, result) {
 	return most, res
 }
 
-// TestPromotionAgainstCollection stops the operator, or the collecting leader, at every call while a snapshot that
+// TestPromotionAgainstCollection suspends at every call of a collection, and nothing more is deleted; and it stops the operator, or the collecting leader, at every call while a snapshot that
 // is about to be collected is promoted, for less and for more than a lease and a hold live: either the snapshot
 // stays, or the promotion is refused.
 func TestPromotionAgainstCollection(t *testing.T) {
@@ -157,6 +184,8 @@ func TestPromotionAgainstCollection(t *testing.T) {
 		"operator stopped longer than its hold": {pause: 3 * time.Minute},
 		"leader stopped briefly":                {leader: true, pause: 3 * time.Second},
 		"leader stopped longer than its lease":  {leader: true, pause: 30 * time.Second},
+
+		"operator suspends": {suspend: true},
 
 		"leader stopped briefly, gc.json lost":               {leader: true, pause: 3 * time.Second, lose: true},
 		"leader stopped longer than its lease, gc.json lost": {leader: true, pause: 30 * time.Second, lose: true},

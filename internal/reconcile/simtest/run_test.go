@@ -19,16 +19,20 @@ var (
 	traceFlag  = flag.Bool("sim.trace", false, "TestReplay prints the whole trace")
 	triesFlag  = flag.Int("sim.tries", 20, "how often TestReplay plays, with other ids each time: the random schedules do not draw theirs from the seed")
 	fromFlag   = flag.Uint64("sim.from", 1, "first seed of the random schedules")
-	seedsFlag  = flag.Int("sim.seeds", 800, "random schedules")
+	seedsFlag  = flag.Int("sim.seeds", 0, "random schedules; 0 is 800, and 5,000 with VECTORSTORE_SOAK=1")
 	reportFlag = flag.String("sim.report", "", "file to write the table of faults, invariants and runs to")
 )
 
-// soakTime is how long each kind of random schedule goes on with VECTORSTORE_SOAK=1; VECTORSTORE_SOAK_TIME
-// overrides it.
-const soakTime = 10 * time.Minute
+// soakSeeds are played with VECTORSTORE_SOAK=1; VECTORSTORE_SOAK_TIME is how long to play instead.
+const soakSeeds = 5000
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *seedsFlag == 0 {
+		if *seedsFlag = 800; os.Getenv("VECTORSTORE_SOAK") != "" {
+			*seedsFlag = soakSeeds
+		}
+	}
 	debug.SetGCPercent(800) // many small worlds, each garbage at once
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if *reportFlag != "" {
@@ -93,13 +97,8 @@ func playMany(t *testing.T, name string, seeds int, o options) {
 
 // soak is how long to play, 0 = a fixed number of schedules.
 func soak() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("VECTORSTORE_SOAK_TIME")); err == nil {
-		return d
-	}
-	if os.Getenv("VECTORSTORE_SOAK") != "" {
-		return soakTime
-	}
-	return 0
+	d, _ := time.ParseDuration(os.Getenv("VECTORSTORE_SOAK_TIME"))
+	return d
 }
 
 func report(t *testing.T, seed uint64, servers bool, r result) {

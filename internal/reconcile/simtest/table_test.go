@@ -84,7 +84,7 @@ func (t *table) write(path string) error {
 	defer t.mu.Unlock()
 	var b strings.Builder
 	b.WriteString("# What the simulation has seen\n\n")
-	b.WriteString("Written by `VECTORSTORE_SOAK=1 go test ./internal/reconcile/simtest -sim.report=$PWD/docs/SIMULATION.md`. The package's documentation says how it works.\n\n")
+	b.WriteString("Written by `VECTORSTORE_SOAK=1 go test -timeout 90m ./internal/reconcile/simtest -sim.report=$PWD/docs/SIMULATION.md`. The package's documentation says how it works.\n\n")
 	fmt.Fprintf(&b, "Broken invariants: **%d**.\n\n| test | runs |\n|---|---:|\n", t.broken)
 	for _, name := range slices.Sorted(maps.Keys(t.tests)) {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, t.tests[name])
