@@ -38,6 +38,7 @@ type serveCmd struct {
 	AllowedOrigins string        `name:"allowed-origins" env:"ALLOWED_ORIGINS" placeholder:"ORIGIN,…" help:"Origins that browsers may call from (CORS); default none."`
 	APIKeys        string        `name:"api-keys" env:"API_KEYS" placeholder:"SHA256,…" help:"SHA-256 (hex) of each accepted bearer key; default none, which leaves the API open."`
 	RateLimit      float64       `name:"rate-limit" env:"RATE_LIMIT" default:"0" help:"Requests per second and client, 429 beyond; 0 is off."`
+	StrictContent  bool          `name:"strict-content-type" env:"STRICT_CONTENT_TYPE" help:"Refuse (415) a body whose Content-Type is not JSON, in place of a warning in the answer."`
 }
 
 // Validate reports an address that cannot be one; the command line's parser calls it.
@@ -52,6 +53,7 @@ func (c serveCmd) config(log *slog.Logger, b wire.Build) api.Config {
 	cfg.TrustedProxies, cfg.MaxQueue = c.TrustedProxies, c.MaxQueue
 	cfg.SwapWhenTight, cfg.DefaultMode = c.SwapWhenTight, c.DefaultMode
 	cfg.AllowedOrigins, cfg.APIKeys, cfg.RateLimit = list(c.AllowedOrigins), list(c.APIKeys), c.RateLimit
+	cfg.StrictContentType = c.StrictContent
 	cfg.Cores = c.cores()
 	cfg.Build = api.Build{Version: b.Version, Commit: b.Commit, FAISS: vecindex.Version()}
 	cfg.Log = log

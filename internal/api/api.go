@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -79,6 +82,11 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 	huma.Register(api, s.operation("get-facets", "/facets", "Values of fields with their counts", 401, 422, 429, 503), s.facets)
 	huma.Register(api, s.operation("get-snapshot", "/snapshot", "The served snapshot", 401, 429, 503), s.snapshot)
 	s.registerProbesOn(api)
+	for _, path := range []string{"/vendors/{id}", "/facets", "/snapshot"} {
+		op := api.OpenAPI().Paths[path].Get
+		op.Parameters = append(op.Parameters, &huma.Param{Name: "If-None-Match", In: "header", Description: "An ETag that the client has the answer to", Schema: &huma.Schema{Type: huma.TypeString}})
+		op.Responses["304"] = &huma.Response{Description: "Nothing has changed"}
+	}
 	// What tags cannot say: a reference may be null here, and the lists of a map never are.
 	schemas := api.OpenAPI().Components.Schemas.Map()
 	refused := *schemas["Refusal"]
@@ -133,9 +141,18 @@ type vendorInput struct {
 	ID string `path:"id" maxLength:"1024" doc:"The vendor's id" example:"V-001"`
 }
 
+// Tagged is the header of an answer that stays the same as long as its snapshot does, or its body.
+type Tagged struct {
+	Snapshot     string `header:"X-Snapshot-Id"`
+	ETag         string `header:"ETag" doc:"What If-None-Match takes: 304 when nothing has changed"`
+	CacheControl string `header:"Cache-Control"`
+}
+
+func tag(snapshot, of string) Tagged { return Tagged{snapshot, strconv.Quote(of), "no-cache"} }
+
 type vendorOutput struct {
+	Tagged
 	ContentType string `header:"Content-Type"`
-	Snapshot    string `header:"X-Snapshot-Id"`
 	Body        []byte
 }
 
@@ -154,7 +171,7 @@ func (s *Server) vendor(_ context.Context, in *vendorInput) (*vendorOutput, erro
 		return nil, huma.Error500InternalServerError("internal error")
 	}
 	// Copied: the mapped file may be closed before the answer is written.
-	return &vendorOutput{"application/json", snap.ID(), append([]byte(nil), raw...)}, nil
+	return &vendorOutput{tag(snap.ID(), snap.ID()), "application/json", append([]byte(nil), raw...)}, nil
 }
 
 type facetsInput struct {
@@ -162,8 +179,8 @@ type facetsInput struct {
 }
 
 type facetsOutput struct {
-	Snapshot string `header:"X-Snapshot-Id"`
-	Body     facetsBody
+	Tagged
+	Body facetsBody
 }
 
 func (s *Server) facets(_ context.Context, in *facetsInput) (*facetsOutput, error) {
@@ -172,7 +189,7 @@ func (s *Server) facets(_ context.Context, in *facetsInput) (*facetsOutput, erro
 		return nil, unavailable()
 	}
 	defer s.follower.Release(snap)
-	out := &facetsOutput{Snapshot: snap.ID(), Body: facetsBody{Facets: make(map[string][]filter.FacetCount)}}
+	out := &facetsOutput{Tagged: tag(snap.ID(), snap.ID()), Body: facetsBody{Facets: make(map[string][]filter.FacetCount)}}
 	for _, f := range in.Fields {
 		out.Body.Facets[f] = snap.Facets(f, query.FacetValues, nil)
 	}
@@ -185,8 +202,8 @@ func unavailable() error {
 }
 
 type snapshotOutput struct {
-	Snapshot string `header:"X-Snapshot-Id"`
-	Body     snapshotBody
+	Tagged
+	Body snapshotBody
 }
 
 func (s *Server) snapshot(context.Context, *struct{}) (*snapshotOutput, error) {
@@ -200,7 +217,14 @@ func (s *Server) snapshot(context.Context, *struct{}) (*snapshotOutput, error) {
 		}
 		return nil, huma.ErrorWithHeaders(huma.Error503ServiceUnavailable(detail), http.Header{"Retry-After": {"1"}})
 	}
-	return &snapshotOutput{st.Served.Manifest.ID, *s.describe(st)}, nil
+	out := &snapshotOutput{Body: *s.describe(st)}
+	data, err := json.Marshal(out.Body)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	out.Tagged = tag(st.Served.Manifest.ID, hex.EncodeToString(sum[:16]))
+	return out, nil
 }
 
 // describe fills in /snapshot; nil when nothing is served.

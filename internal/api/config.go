@@ -29,8 +29,10 @@ type Config struct {
 	AllowedOrigins []string      // ALLOWED_ORIGINS of CORS
 	APIKeys        []string      // API_KEYS: SHA-256 in hex of accepted bearer keys; none = open
 	RateLimit      float64       // RATE_LIMIT: requests per second and client; 0 = off
-	Build          Build
-	Log            *slog.Logger
+	// StrictContentType: STRICT_CONTENT_TYPE refuses a body that says it is something else than JSON.
+	StrictContentType bool
+	Build             Build
+	Log               *slog.Logger
 }
 
 // Defaults returns the documented defaults.

@@ -161,14 +161,14 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) (answered bool) {
 	allowed := origin != "" && (slices.Contains(s.cfg.AllowedOrigins, origin) || slices.Contains(s.cfg.AllowedOrigins, "*"))
 	if allowed {
 		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", headerSnapshot+", "+headerRequest+", Retry-After")
+		h.Set("Access-Control-Expose-Headers", headerSnapshot+", "+headerRequest+", ETag, Retry-After")
 	}
 	if r.Method != http.MethodOptions {
 		return false
 	}
 	if allowed && r.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", "GET, POST")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+headerRequest)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, "+headerRequest)
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	return s.noContent(w)

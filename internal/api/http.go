@@ -36,10 +36,11 @@ func (s *Server) publicHandler() http.Handler {
 		if s.cors(w, r) {
 			return
 		}
-		if guarded(r.URL.Path) && !s.admit(w, r) {
-			return
+		w, end := s.transferOf(w, r)
+		if !guarded(r.URL.Path) || s.admit(w, r) {
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
+		end()
 	})
 }
 

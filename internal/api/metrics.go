@@ -17,7 +17,7 @@ func newMetrics(reg prometheus.Registerer, b Build) *metrics {
 		requests: auto.NewCounterVec(prometheus.CounterOpts{Name: "vectorstore_search_requests_total", Help: "Answers of /search and /search/batch."}, []string{"code"}),
 		inFlight: auto.NewGauge(prometheus.GaugeOpts{Name: "vectorstore_search_in_flight", Help: "Searches being answered."}),
 	}
-	for _, code := range []string{"200", "401", "413", "422", "429", "500", "502", "503", "504"} {
+	for _, code := range []string{"200", "401", "413", "415", "422", "429", "499", "500", "502", "503", "504"} {
 		m.requests.WithLabelValues(code)
 	}
 	auto.NewGaugeVec(prometheus.GaugeOpts{

@@ -22,6 +22,9 @@ const statusGone = 499
 // errNoSnapshot: nothing is served yet.
 var errNoSnapshot = errors.New("no snapshot is loaded")
 
+// errNotJSON: STRICT_CONTENT_TYPE refuses the body.
+var errNotJSON = errors.New("the body must be JSON: send Content-Type: application/json")
+
 // problem answers with RFC 9457 problem+json.
 func problem(w http.ResponseWriter, status int, detail string, fields ...*huma.ErrorDetail) {
 	data, err := json.Marshal(huma.ErrorModel{
@@ -71,6 +74,8 @@ func failure(r *http.Request, err error) (status int, detail string, fields []*h
 	switch {
 	case errors.As(err, &fe):
 		return http.StatusUnprocessableEntity, "this is not a valid search", []*huma.ErrorDetail{{Message: fe.why, Location: fe.at}}
+	case errors.Is(err, errNotJSON):
+		return http.StatusUnsupportedMediaType, err.Error(), nil
 	case errors.Is(err, query.ErrUnknownRecord):
 		return http.StatusNotFound, err.Error(), nil
 	case errors.As(err, &tooBig):

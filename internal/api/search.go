@@ -35,7 +35,7 @@ const (
 )
 
 // Answers are rendered whole. One may have 64 MiB, and those that are larger than the buffers that are kept may hold
-// 128 MiB at a time: with the bodies of four batches, 192 MiB. A search for more is 422, one for which there is no room
+// 128 MiB at a time, and half as much while they are gzipped: with the bodies of four batches, 256 MiB. A search for more is 422, one for which there is no room
 // now 503.
 const (
 	maxAnswer  = 64 << 20
@@ -206,6 +206,9 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, pa
 	body := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(body)
 	if limit != noBody {
+		if s.cfg.StrictContentType && contentWarnings(r) != nil {
+			return errNotJSON
+		}
 		if err := readBody(w, r, limit, body); err != nil {
 			return err
 		}
@@ -244,6 +247,9 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, to *bytes.Buf
 	}
 	if r.ContentLength > 0 {
 		to.Grow(int(r.ContentLength) + bytes.MinRead) // read in one go, without growing at the end
+	}
+	if t, ok := w.(*transfer); ok {
+		w = t.ResponseWriter // which closes the connection after a body that is too large
 	}
 	if _, err := to.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
 		return &bodyError{err}

@@ -47,6 +47,7 @@ type Server struct {
 	searches slots // of /search
 	batches  slots // of /search/batch
 	answers  slots // bytes of large ones
+	packers  packers
 
 	draining atomic.Bool
 	drain    chan struct{}
@@ -68,6 +69,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 		cfg: cfg, log: cfg.Log, m: newMetrics(reg, cfg.Build), gatherer: reg,
 		searcher: query.New(cfg.Limits, reg),
 		limit:    newLimiter(cfg.RateLimit),
+		packers:  newPackers(cfg.Cores),
 		drain:    make(chan struct{}),
 	}
 	s.searches.most, s.batches.most, s.answers.most = maxSearches, maxBatches, maxAnswers
