@@ -101,6 +101,7 @@ func (p *pass) run(ctx context.Context) error {
 	err := p.observe(ctx)
 	for again := true; again && err == nil; {
 		p.plan = p.decide(p.rules())
+		p.log.DebugContext(ctx, "decided", "plan", p.plan.String())
 		again, err = p.act(ctx)
 	}
 	if err = stopped(ctx, err); p.plan.converges {

@@ -97,6 +97,9 @@ func (o *watched) wrote(key string, old, data []byte) {
 	w.state.writes++
 	w.tally["write"]++
 	w.changed(key)
+	if o.p.idle {
+		w.violate("%s writes %s", o.p.name, key)
+	}
 	if strings.HasPrefix(key, w.layout.Replicas()) {
 		w.state.beats[key] = w.state.writes
 	} else {
@@ -236,6 +239,7 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 	}
 	if p.indexer && next.ID != prev.ID {
 		s.judged(p, next)
+		s.planned(p, next)
 		if s.intent.suspended {
 			s.w.violate("%s promoted %s while suspended", p.name, next.ID)
 		}

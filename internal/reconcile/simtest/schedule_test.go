@@ -363,6 +363,7 @@ func (s *schedule) calm(ctx context.Context) {
 	}
 	w.mu.Unlock()
 	if why == "" {
+		s.dryRun(ctx)
 		s.rest(ctx, want)
 	}
 }

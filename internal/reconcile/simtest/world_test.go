@@ -184,22 +184,24 @@ type proc struct {
 	stopAt  int           // call index at which it is stopped, -1 = never
 	stopOn  string        // op and key of the call at which it is stopped, "" = none
 	stopFor time.Duration
-	freeze  *bool // the stop at stopAt freezes the clock; nil = drawn
-	epoch   int64 // of the lease record it wrote last
-	term    int   // the count of that lease
-	sees    bool  // a pointer, when it last read it
-	gcSeen  int   // write counter when it last read gc.json
-	looked  int   // write counter when it last read control.json, -1 after a deletion
-	quiet   bool  // no faults for this process
-	newer   bool  // of a later release
-	spec    int   // that it builds by
+	freeze  *bool           // the stop at stopAt freezes the clock; nil = drawn
+	epoch   int64           // of the lease record it wrote last
+	term    int             // the count of that lease
+	sees    bool            // a pointer, when it last read it
+	gcSeen  int             // write counter when it last read gc.json
+	looked  int             // write counter when it last read control.json, -1 after a deletion
+	quiet   bool            // no faults for this process
+	newer   bool            // of a later release
+	spec    int             // that it builds by
+	plans   map[string]bool // that its passes decided on
+	idle    bool            // it may write nothing
 }
 
 func (w *world) newProc(name string, indexer bool) *proc {
 	ctx, kill := context.WithCancel(context.Background())
 	p := &proc{
 		w: w, name: name, indexer: indexer, ctx: ctx, kill: kill, done: make(chan struct{}),
-		perKey: map[string]int{}, crashAt: -1, stopAt: -1, looked: -1,
+		perKey: map[string]int{}, plans: map[string]bool{}, crashAt: -1, stopAt: -1, looked: -1,
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -468,7 +470,7 @@ type logs struct {
 
 func (p *proc) logger() *slog.Logger { return slog.New(logs{p: p}) }
 
-func (l logs) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (l logs) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelDebug }
 
 func (l logs) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return logs{l.p, append(slices.Clone(l.attrs), attrs...)}
@@ -481,6 +483,9 @@ func (l logs) Handle(_ context.Context, r slog.Record) error {
 	w := l.p.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if r.Level < slog.LevelInfo && !l.p.decided(r) {
+		return nil
+	}
 	w.remember(func() string {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s: %s %q", l.p.name, r.Level, r.Message)
