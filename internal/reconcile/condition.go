@@ -79,7 +79,7 @@ const (
 
 	notSuspended, reasonSuspended reason = "NotSuspended", "Suspended"
 
-	leaseHeld, following, storeRefuses, storeUnavailable reason = "LeaseHeld", "Follower", "StoreRefuses", "StoreUnavailable"
+	leading, following, storeRefuses, storeUnavailable reason = "LeaseHeld", "Follower", "StoreRefuses", "StoreUnavailable"
 
 	working, gcInputUnreadable, gcFailed, ledgerFailed reason = "Working", "Unreadable", "Failed", "LedgerFailed"
 
@@ -164,7 +164,7 @@ func (c *conditions) list() []store.Condition {
 // conditions folds what the pass saw, said and failed in into the set, each over the one before.
 func (p *pass) conditions(err error) []store.Condition {
 	c := p.newConditions()
-	c.set(Leader, True, leaseHeld, fmt.Sprintf("epoch %d", p.lease.holder().Epoch))
+	c.set(Leader, True, leading, fmt.Sprintf("epoch %d", p.lease.holder().Epoch))
 	c.set(Collected, True, working, "")
 	p.sourceCondition(c)
 	p.cleanCondition(c)

@@ -60,7 +60,7 @@ func TestCollectionKeepsWhatIsInUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		doc.Holds = map[string]store.Mark{ids[2]: {At: time.Now(), By: "somebody"}}
+		doc.Reserved = map[string]store.Mark{ids[2]: {At: time.Now(), By: "somebody"}}
 		doc.Nonce = store.NewNonce()
 		if _, err := store.WriteDoc(t.Context(), r.mem, r.layout.GC(), doc, store.PutOptions{IfMatch: info.ETag}); err != nil {
 			t.Fatal(err)
@@ -106,8 +106,8 @@ func TestCollectionKeepsWhatIsInUse(t *testing.T) {
 			t.Errorf("dead heartbeats stay: %v", keys)
 		}
 		doc, _, _ = store.ReadDoc[store.GC](t.Context(), r.mem, r.layout.GC(), store.GetOptions{})
-		if len(doc.Deleting) != 0 || len(doc.Holds) != 0 {
-			t.Errorf("gc.json remembers %v and %v", doc.Deleting, doc.Holds)
+		if len(doc.Deleting) != 0 || len(doc.Reserved) != 0 {
+			t.Errorf("gc.json remembers %v and %v", doc.Deleting, doc.Reserved)
 		}
 	})
 }

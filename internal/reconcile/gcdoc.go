@@ -18,9 +18,6 @@ type gcDoc struct {
 	doomed  map[string]store.Mark // what was being deleted as a leader remembers it, for when the document is gone
 }
 
-// gcRounds of CAS against other writers; they are rare and short.
-const gcRounds = 10
-
 // read returns the document with the condition for replacing exactly it. When there is none, what is being deleted is
 // what status.json says; it is read afterwards, for a leader writes both before it deletes (see pass.witness).
 func (g gcDoc) read(ctx context.Context) (store.GC, store.PutOptions, error) {
@@ -41,8 +38,8 @@ func (g gcDoc) read(ctx context.Context) (store.GC, store.PutOptions, error) {
 	if doc.Deleting == nil {
 		doc.Deleting = map[string]store.Mark{}
 	}
-	if doc.Holds == nil {
-		doc.Holds = map[string]store.Mark{}
+	if doc.Reserved == nil {
+		doc.Reserved = map[string]store.Mark{}
 	}
 	return doc, cond, nil
 }
@@ -52,44 +49,45 @@ func (g gcDoc) write(ctx context.Context, doc store.GC, cond store.PutOptions) (
 	return store.WriteDoc(ctx, g.objects, g.layout.GC(), doc, cond)
 }
 
-// reserve protects id from deletion. ErrDeleting: it is too late. epoch is the caller's term, 0 for an operator.
-func (g gcDoc) reserve(ctx context.Context, id, by string, now time.Time, epoch int64) error {
-	for range gcRounds {
+// change replaces the document by what change makes of it, which says whether it is another.
+func (g gcDoc) change(ctx context.Context, change func(*store.GC) (bool, error)) error {
+	return contend("gc.json", func() error {
 		doc, cond, err := g.read(ctx)
 		if err != nil {
 			return err
 		}
-		if epoch != 0 && doc.Epoch > epoch {
-			return fmt.Errorf("%w: gc.json is of epoch %d, ours is %d", ErrLeaseLost, doc.Epoch, epoch)
-		}
-		if _, ok := doc.Deleting[id]; ok {
-			return fmt.Errorf("%w: %s", ErrDeleting, id)
-		}
-		doc.Holds[id] = store.Mark{At: now.UTC(), By: by}
-		doc.Epoch = max(doc.Epoch, epoch)
-		if _, err = g.write(ctx, doc, cond); !errors.Is(err, store.ErrConflict) {
+		if changed, err := change(&doc); !changed || err != nil {
 			return err
 		}
-	}
-	return fmt.Errorf("gc.json kept changing: %w", store.ErrConflict)
+		_, err = g.write(ctx, doc, cond)
+		return err
+	})
+}
+
+// reserve protects id from deletion. ErrDeleting: it is too late. epoch is the caller's term, 0 for an operator.
+func (g gcDoc) reserve(ctx context.Context, id, by string, now time.Time, epoch int64) error {
+	return g.change(ctx, func(doc *store.GC) (bool, error) {
+		if epoch != 0 && doc.Epoch > epoch {
+			return false, fmt.Errorf("%w: gc.json is of epoch %d, ours is %d", ErrLeaseLost, doc.Epoch, epoch)
+		}
+		if _, ok := doc.Deleting[id]; ok {
+			return false, fmt.Errorf("%w: %s", ErrDeleting, id)
+		}
+		doc.Reserved[id] = store.Mark{At: now.UTC(), By: by}
+		doc.Epoch = max(doc.Epoch, epoch)
+		return true, nil
+	})
 }
 
 // release removes the caller's reservation, after the pointer names the snapshot.
 func (g gcDoc) release(ctx context.Context, id, by string, epoch int64) error {
-	for range gcRounds {
-		doc, cond, err := g.read(ctx)
-		if err != nil {
-			return err
+	return g.change(ctx, func(doc *store.GC) (bool, error) {
+		if doc.Reserved[id].By != by || (epoch != 0 && doc.Epoch > epoch) {
+			return false, nil
 		}
-		if doc.Holds[id].By != by || (epoch != 0 && doc.Epoch > epoch) {
-			return nil
-		}
-		delete(doc.Holds, id)
-		if _, err = g.write(ctx, doc, cond); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return fmt.Errorf("gc.json kept changing: %w", store.ErrConflict)
+		delete(doc.Reserved, id)
+		return true, nil
+	})
 }
 
 func (p *pass) gcDoc() gcDoc { return gcDoc{p.Objects, p.Layout, p.status.Deleting} }

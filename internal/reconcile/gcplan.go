@@ -96,9 +96,9 @@ func (v gcView) plan(r gcRules) gcPlan {
 	stale := v.staleReservations(r.grace)
 	// Of the reservations in a document that is gone nothing is known: they count as stale.
 	p.fence = len(stale) > 0 || v.cond.IfAbsent && p.gone > 0
-	p.doc.Deleting, p.doc.Holds = v.nextDeleting(r, fates), maps.Clone(v.doc.Holds)
+	p.doc.Deleting, p.doc.Reserved = v.nextDeleting(r, fates), maps.Clone(v.doc.Reserved)
 	for _, id := range stale {
-		delete(p.doc.Holds, id)
+		delete(p.doc.Reserved, id)
 	}
 	p.announce = p.fence || !maps.EqualFunc(p.doc.Deleting, v.doc.Deleting, func(a, b store.Mark) bool { return a == b })
 	switch {
@@ -201,7 +201,7 @@ func (v gcView) usedNow() map[string]string {
 			keep(b.Fetching, "fetched by "+b.ID)
 		}
 	}
-	for id, m := range v.doc.Holds {
+	for id, m := range v.doc.Reserved {
 		keep(id, "reserved by "+m.By)
 	}
 	return why
@@ -269,7 +269,7 @@ func (v gcView) pinned(id string) bool { return v.control.Pin != nil && v.contro
 // staleReservations are older than the grace: their owner died, or has to start over.
 func (v gcView) staleReservations(grace time.Duration) []string {
 	var out []string
-	for id, m := range v.doc.Holds {
+	for id, m := range v.doc.Reserved {
 		// One of the future was not dated by the store's clock, and would never grow old.
 		if age := v.now.Sub(m.At); age >= max(grace, reservedLeast) || age < -reservedLeast {
 			out = append(out, id)

@@ -36,10 +36,10 @@ func TestWhatACollectionDoes(t *testing.T) {
 		{"fetched", func(v *gcView, r *gcRules) { v.beats = []replica{beatOf(4, 2, time.Second)} }, "1", "1", "", false, true},
 		{"used by a replica that is silent", func(v *gcView, r *gcRules) { v.beats = []replica{beatOf(1, 0, time.Hour)} }, "1 2", "1 2", "", false, true},
 		{"a heartbeat that cannot be read", func(v *gcView, r *gcRules) { v.unclear = errors.New("torn") }, "", "", gcUnclear, false, false},
-		{"reserved", func(v *gcView, r *gcRules) { v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: short}} }, "2", "2", "", false, true},
-		{"reserved long ago", func(v *gcView, r *gcRules) { v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: long}} }, "2", "2", "", true, true},
+		{"reserved", func(v *gcView, r *gcRules) { v.doc.Reserved = map[string]store.Mark{snapshotID(1): {At: short}} }, "2", "2", "", false, true},
+		{"reserved long ago", func(v *gcView, r *gcRules) { v.doc.Reserved = map[string]store.Mark{snapshotID(1): {At: long}} }, "2", "2", "", true, true},
 		{"reserved in the future", func(v *gcView, r *gcRules) {
-			v.doc.Holds = map[string]store.Mark{snapshotID(1): {At: now.Add(time.Hour)}}
+			v.doc.Reserved = map[string]store.Mark{snapshotID(1): {At: now.Add(time.Hour)}}
 		}, "2", "2", "", true, true},
 		{"gc.json is gone, and with it whatever was reserved", func(v *gcView, r *gcRules) { v.cond.IfAbsent = true }, "1 2", "1 2", "", true, true},
 		{"gc.json is gone, and nothing goes", func(v *gcView, r *gcRules) { v.cond.IfAbsent, r.retain = true, 4 }, "", "", "", false, false},

@@ -512,7 +512,7 @@ func TestDeletionsUnderWayOutliveGCJSON(t *testing.T) {
 	})
 }
 
-func TestHoldsOfTheFutureGrowOld(t *testing.T) {
+func TestReservationsOfTheFutureGrowOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour

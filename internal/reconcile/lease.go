@@ -27,7 +27,7 @@ type lease struct {
 	ttl     time.Duration
 
 	mu     sync.Mutex
-	held   bool
+	ours   bool
 	record store.Lease // as last read or written
 	etag   string
 	sent   time.Duration // when the last renewal that took effect was sent
@@ -40,11 +40,11 @@ type lease struct {
 	passedAt time.Time // when the last pass ended
 }
 
-// epoch of the term that is held, 0 when none is.
+// epoch of our term, 0 when there is none.
 func (l *lease) epoch() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.held {
+	if !l.ours {
 		return 0
 	}
 	return l.record.Epoch
@@ -57,14 +57,14 @@ func (l *lease) holder() store.Lease {
 	return l.record
 }
 
-// check returns nil while work may go on: the lease is held and was renewed within 2/3 of its TTL. It is
+// check returns nil while work may go on: the lease is ours and was renewed within 2/3 of its TTL. It is
 // called before every mutating request, so that a process that was stopped and wakes up sends nothing
 // more; the one request already past this line meets an If-Match or an immutable key.
 func (l *lease) check() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.held {
-		return fmt.Errorf("%w: not held", ErrLeaseLost)
+	if !l.ours {
+		return fmt.Errorf("%w: not ours", ErrLeaseLost)
 	}
 	if age := l.clock.Elapsed() - l.sent; age >= l.ttl*2/3 {
 		return fmt.Errorf("%w: not renewed for %s of %s", ErrLeaseLost, age.Round(time.Millisecond), l.ttl)
@@ -130,7 +130,7 @@ func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (b
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.held, l.record, l.etag, l.sent, l.seen = true, next, info.ETag, sent, ""
+	l.ours, l.record, l.etag, l.sent, l.seen = true, next, info.ETag, sent, ""
 	l.doubt = map[string]time.Duration{}
 	return true, nil
 }
@@ -181,10 +181,10 @@ func (l *lease) passed(at time.Time) {
 // renew extends the term. ErrLeaseLost is final; any other error may be tried again while check allows.
 func (l *lease) renew(ctx context.Context) error {
 	l.mu.Lock()
-	held, unsure := l.held, len(l.doubt) > 0
+	ours, unsure := l.ours, len(l.doubt) > 0
 	l.mu.Unlock()
-	if !held {
-		return fmt.Errorf("%w: not held", ErrLeaseLost)
+	if !ours {
+		return fmt.Errorf("%w: not ours", ErrLeaseLost)
 	}
 	if unsure { // it may have taken effect, and its ETag is the one to replace
 		if err := l.confirm(ctx); err != nil {
@@ -210,7 +210,7 @@ func (l *lease) renew(ctx context.Context) error {
 	return nil
 }
 
-// believe takes a record for what is stored, and forgets the renewals before it. l.mu is held.
+// believe takes a record for what is stored, and forgets the renewals before it. l.mu is locked.
 func (l *lease) believe(record store.Lease, etag string, sent time.Duration) {
 	l.record, l.etag, l.sent = record, etag, max(l.sent, sent)
 	for nonce, at := range l.doubt {
@@ -231,7 +231,7 @@ func (l *lease) confirm(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil || found.Owner != l.owner || found.Epoch != l.record.Epoch || found.Released {
-		l.held = false
+		l.ours = false
 		return fmt.Errorf("%w: taken over", ErrLeaseLost)
 	}
 	l.etag = info.ETag
@@ -248,10 +248,10 @@ func (l *lease) yield(document string, epoch int64, owner string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	shared := epoch == l.record.Epoch && owner != "" && owner != l.owner
-	if l.held && epoch <= l.record.Epoch && !shared {
+	if l.ours && epoch <= l.record.Epoch && !shared {
 		return nil
 	}
-	l.held = false
+	l.ours = false
 	if shared {
 		return fmt.Errorf("%w: %s is of epoch %d like ours, but of %s", ErrLeaseLost, document, epoch, owner)
 	}
@@ -288,7 +288,7 @@ func (l *lease) keep(ctx context.Context, lost func(error)) {
 		}
 		if stale := l.check(); stale != nil {
 			l.mu.Lock()
-			l.held = false
+			l.ours = false
 			l.mu.Unlock()
 			lost(stale)
 			return
@@ -300,10 +300,10 @@ func (l *lease) keep(ctx context.Context, lost func(error)) {
 // what the next term counts from.
 func (l *lease) release(ctx context.Context) error {
 	l.mu.Lock()
-	held := l.held
-	l.held = false
+	ours := l.ours
+	l.ours = false
 	l.mu.Unlock()
-	if !held {
+	if !ours {
 		return nil
 	}
 	for range releaseTries {

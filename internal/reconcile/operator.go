@@ -232,16 +232,14 @@ func (o *Operator) lastStatus(ctx context.Context) (store.Status, error) {
 // enforce rewrites the pointer so that a promotion prepared before the intent fails. Without a pointer there is
 // nothing to fence: a first promotion that is under way may still land.
 func (o *Operator) enforce(ctx context.Context) error {
-	for range operatorRounds {
+	return contend("the pointer", func() error {
 		ptr, info, err := readPointerIfAny(ctx, o.Objects, o.Layout)
 		if ptr == nil || err != nil {
 			return err
 		}
-		if _, err = fenceWrite(ctx, o.Objects, o.Layout, *ptr, info.ETag, 0); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return fmt.Errorf("the pointer kept changing: %w", store.ErrConflict)
+		_, err = fenceWrite(ctx, o.Objects, o.Layout, *ptr, info.ETag, 0)
+		return err
+	})
 }
 
 // mayPromote refuses what the gate held, unless forced, and what is known to be damaged, always.
@@ -308,7 +306,7 @@ func (o *Operator) readControl(ctx context.Context) (store.Control, error) {
 
 // control changes control.json by CAS and returns what it was. A change that changes nothing writes nothing.
 func (o *Operator) control(ctx context.Context, change func(*store.Control)) (before store.Control, err error) {
-	for range operatorRounds {
+	err = contend("control.json", func() error {
 		c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
 		cond := store.PutOptions{IfMatch: info.ETag}
 		if errors.Is(err, store.ErrNotFound) {
@@ -318,19 +316,17 @@ func (o *Operator) control(ctx context.Context, change func(*store.Control)) (be
 			c = controlOf(s) // somebody deleted it: what was wanted there still holds
 		}
 		if err != nil {
-			return c, fmt.Errorf("read control: %w", err)
+			return fmt.Errorf("read control: %w", err)
 		}
 		before = c
-		change(&c)
-		if c == before {
-			return before, nil
+		if change(&c); c == before {
+			return nil
 		}
 		c.FormatVersion, c.Nonce = store.FormatVersion, store.NewNonce()
-		if _, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond); !errors.Is(err, store.ErrConflict) {
-			return before, err
-		}
-	}
-	return before, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+		_, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond)
+		return err
+	})
+	return before, err
 }
 
 func (o *Operator) intent(id, reason string) *store.Intent {

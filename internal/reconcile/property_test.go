@@ -26,7 +26,7 @@ func drawView(t *rapid.T) (v gcView, r gcRules) {
 		return time.Duration(rapid.IntRange(0, 7200).Draw(t, label)) * time.Second
 	}
 	v.now = now
-	v.doc = store.GC{Holds: map[string]store.Mark{}, Deleting: map[string]store.Mark{}}
+	v.doc = store.GC{Reserved: map[string]store.Mark{}, Deleting: map[string]store.Mark{}}
 	for i := range n {
 		v.found = append(v.found, store.SnapshotInfo{
 			ID: snapshotID(i), HasManifest: rapid.IntRange(0, 5).Draw(t, "manifest") > 0, Newest: now.Add(-age("age")),
@@ -50,8 +50,8 @@ func drawView(t *rapid.T) (v gcView, r gcRules) {
 	if rapid.Bool().Draw(t, "pinned") {
 		v.control.Pin = &store.Intent{ID: id.Draw(t, "pin")}
 	}
-	if rapid.Bool().Draw(t, "on hold") {
-		v.doc.Holds[id.Draw(t, "hold")] = store.Mark{At: now}
+	if rapid.Bool().Draw(t, "reserved") {
+		v.doc.Reserved[id.Draw(t, "hold")] = store.Mark{At: now}
 	}
 	return v, gcRules{held: id.Draw(t, "held"), retain: rapid.IntRange(1, store.HistoryLength).Draw(t, "retain"), grace: age("grace")}
 }
@@ -76,8 +76,8 @@ func TestCollectionNeverChoosesWhatIsInUse(t *testing.T) {
 		if v.control.Pin != nil {
 			inUse[v.control.Pin.ID] = "pinned"
 		}
-		for id := range v.doc.Holds {
-			inUse[id] = "on hold"
+		for id := range v.doc.Reserved {
+			inUse[id] = "reserved"
 		}
 		for _, b := range v.beats {
 			if b.age <= time.Minute {

@@ -112,12 +112,12 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		return stoppedNil(ctx, err)
 	}
 	for ctx.Err() == nil {
-		held, err := r.lease.acquire(ctx)
+		ours, err := r.lease.acquire(ctx)
 		switch {
 		case err != nil:
 			r.complain(ctx, "lease unavailable", err)
 			sleep(ctx, r.Clock.jitter(r.cfg.LeaseTTL/3))
-		case !held:
+		case !ours:
 			r.follow(nil)
 			sleep(ctx, r.Clock.jitter(r.cfg.LeaseTTL/3))
 		default:
@@ -146,8 +146,8 @@ func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 	answered := r.Clock.Elapsed()
 	deadline := answered + 2*r.cfg.LeaseTTL
 	for {
-		held, err := r.lease.acquire(ctx)
-		if held {
+		ours, err := r.lease.acquire(ctx)
+		if ours {
 			break
 		}
 		if err != nil && (hopeless(err) || r.Clock.Elapsed()-answered >= noAnswer) {
@@ -156,7 +156,7 @@ func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 		if err == nil {
 			answered = r.Clock.Elapsed()
 			h := r.lease.holder()
-			err = fmt.Errorf("the lease is held by %s (%s), epoch %d: %w", h.Host, h.Owner, h.Epoch, store.ErrConflict)
+			err = fmt.Errorf("the lease is with %s (%s), epoch %d: %w", h.Host, h.Owner, h.Epoch, store.ErrConflict)
 		}
 		if ctx.Err() != nil || r.Clock.Elapsed() >= deadline {
 			out := Outcome{Pass: store.Pass{Result: ResultFollower, Message: err.Error()}, ExitCode: ExitConflict, Err: err}
@@ -172,7 +172,7 @@ func (r *Reconciler) Once(ctx context.Context, o OnceOptions) (Outcome, error) {
 	return out, errors.Join(out.Err, err)
 }
 
-// reign runs passes while the lease is held.
+// reign runs passes while we lead.
 func (r *Reconciler) reign(ctx context.Context) error {
 	r.Log.InfoContext(ctx, "leading", "epoch", r.lease.epoch(), "owner", r.owner)
 	return r.term(ctx, func(ctx context.Context) error {

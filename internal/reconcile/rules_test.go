@@ -109,7 +109,7 @@ func TestSnapshotBeingDeletedIsNotAdopted(t *testing.T) {
 }
 
 // A deletion that is announced between a pass's choice and its hold is seen by the hold.
-func TestHoldComesTooLateForWhatIsBeingDeleted(t *testing.T) {
+func TestReservationComesTooLateForWhatIsBeingDeleted(t *testing.T) {
 	r := newRig(t)
 	r.catalogue(0, 3, "a")
 	r.want(r.once(), reconcile.ResultPromoted, 0)
@@ -163,7 +163,7 @@ func TestManifestsAreDeletedFirst(t *testing.T) {
 }
 
 // A hold that grew old may be of a promoter that only sleeps: the pointer that it read is moved before its hold goes.
-func TestStaleHoldIsFencedBeforeItGoes(t *testing.T) {
+func TestStaleReservationIsFencedBeforeItGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		ids := r.many(3)
@@ -171,7 +171,7 @@ func TestStaleHoldIsFencedBeforeItGoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		doc.Holds, doc.Nonce = map[string]store.Mark{ids[0]: {At: time.Now(), By: "sleeper"}}, store.NewNonce()
+		doc.Reserved, doc.Nonce = map[string]store.Mark{ids[0]: {At: time.Now(), By: "sleeper"}}, store.NewNonce()
 		r.put(r.layout.GC(), doc)
 		time.Sleep(r.cfg.RetainGrace + time.Hour)
 		looks, etag := 0, ""
@@ -187,8 +187,8 @@ func TestStaleHoldIsFencedBeforeItGoes(t *testing.T) {
 		})
 		r.gc()
 		doc, _, _ = store.ReadDoc[store.GC](t.Context(), r.mem, r.layout.GC(), store.GetOptions{})
-		if len(doc.Holds) != 0 || etag == "" {
-			t.Fatalf("holds %v, pointer read at %q", doc.Holds, etag)
+		if len(doc.Reserved) != 0 || etag == "" {
+			t.Fatalf("holds %v, pointer read at %q", doc.Reserved, etag)
 		}
 		if info, _ := r.mem.Head(t.Context(), r.layout.Pointer()); info.ETag == etag {
 			t.Error("the sleeper's promotion would still land")

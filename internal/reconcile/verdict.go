@@ -276,7 +276,7 @@ func (p *pass) writeVerdict(ctx context.Context, id string, v *store.Verdict) er
 // putVerdict replaces <id>/verdict.json, whatever it said.
 func putVerdict(ctx context.Context, o store.Objects, l store.Layout, id string, v store.Verdict, now time.Time) error {
 	v.FormatVersion, v.ID, v.At = store.FormatVersion, id, now.UTC()
-	for range gcRounds {
+	return contend("verdict", func() error {
 		_, info, err := store.ReadDoc[store.Verdict](ctx, o, l.Verdict(id), store.GetOptions{})
 		cond := store.PutOptions{IfMatch: info.ETag}
 		if errors.Is(err, store.ErrNotFound) {
@@ -284,9 +284,7 @@ func putVerdict(ctx context.Context, o store.Objects, l store.Layout, id string,
 		} else if err != nil && (!errors.Is(err, snapshot.ErrCorrupt) || info.ETag == "") {
 			return fmt.Errorf("read verdict: %w", err)
 		}
-		if _, err = store.WriteDoc(ctx, o, l.Verdict(id), v, cond); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return fmt.Errorf("verdict kept changing: %w", store.ErrConflict)
+		_, err = store.WriteDoc(ctx, o, l.Verdict(id), v, cond)
+		return err
+	})
 }

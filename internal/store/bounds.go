@@ -256,7 +256,7 @@ func (g GC) validate() error {
 	r := &rules{}
 	r.number("epoch", g.Epoch, 0, MaxEpoch)
 	marks(r, g.Deleting)
-	marks(r, g.Holds)
+	marks(r, g.Reserved)
 	return r.err
 }
 

@@ -187,7 +187,7 @@ type GC struct {
 	FormatVersion int              `json:"format_version"`
 	Epoch         int64            `json:"epoch"`
 	Deleting      map[string]Mark  `json:"deleting"`
-	Holds         map[string]Mark  `json:"holds"`
+	Reserved      map[string]Mark  `json:"holds"`
 	Nonce         string           `json:"nonce"`
 	Unknown       snapshot.Unknown `json:"-"`
 }

@@ -127,7 +127,7 @@ func gist(key string, data []byte) string {
 		Owner      string               `json:"owner"`
 		Result     string               `json:"result"`
 		Deleting   map[string]any       `json:"deleting"`
-		Holds      map[string]any       `json:"holds"`
+		Reserved   map[string]any       `json:"holds"`
 		Suspended  any                  `json:"suspended"`
 		Pin        *struct{ ID string } `json:"pin"`
 	}
@@ -140,7 +140,7 @@ func gist(key string, data []byte) string {
 	case strings.HasSuffix(key, "lease.json"):
 		return fmt.Sprintf(" epoch=%d released=%v", d.Epoch, d.Released)
 	case strings.HasSuffix(key, "gc.json"):
-		return fmt.Sprintf(" epoch=%d deleting=%v holds=%v", d.Epoch, keysOf(d.Deleting), keysOf(d.Holds))
+		return fmt.Sprintf(" epoch=%d deleting=%v holds=%v", d.Epoch, keysOf(d.Deleting), keysOf(d.Reserved))
 	case strings.HasSuffix(key, "control.json"):
 		return fmt.Sprintf(" suspended=%v pin=%v", d.Suspended != nil, d.Pin)
 	case strings.HasSuffix(key, "verdict.json"):
@@ -387,8 +387,8 @@ func (s *invariants) announced(p *proc, id string, prev store.GC) {
 	if s.pointer.ID == id {
 		s.w.violate("%s announced the deletion of the served %s", p.name, id)
 	}
-	if _, held := prev.Holds[id]; held {
-		s.w.violate("%s announced the deletion of %s, which is on hold", p.name, id)
+	if _, reserved := prev.Reserved[id]; reserved {
+		s.w.violate("%s announced the deletion of %s, which is reserved", p.name, id)
 	}
 	if s.intent.pin == id {
 		s.w.violate("%s announced the deletion of the pinned %s", p.name, id)

@@ -38,7 +38,7 @@ var mutants = []mutant{
 	{"the pointer's epoch is not looked at", blindToEpoch, byFrozenClock},
 	{"the manifest is not written last", manifestFirst, bySweep},
 	{"control is read before the pointer", controlFirst, bySuspension},
-	{"no holds", skipHolds, byHeldUp},
+	{"no reservations", skipReservations, byHeldUp},
 	{"heartbeats are not looked at", deafToHeartbeats, byStuckReplica},
 	{"the ledger is not flushed", skipFlush, bySweep},
 }
@@ -199,9 +199,9 @@ func controlFirst(p *proc, o store.Objects) store.Objects {
 	}}
 }
 
-// skipHolds pretends that a hold in gc.json was written. The document itself is there from the first one on: a collection
+// skipReservations pretends that a hold in gc.json was written. The document itself is there from the first one on: a collection
 // that finds none moves the pointer's ETag before it announces anything.
-func skipHolds(p *proc, o store.Objects) store.Objects {
+func skipReservations(p *proc, o store.Objects) store.Objects {
 	return alter{Objects: o, put: func(ctx context.Context, key string, data []byte, c store.PutOptions) (store.Info, error) {
 		if key != p.w.layout.GC() {
 			return o.Put(ctx, key, data, c)
@@ -210,7 +210,7 @@ func skipHolds(p *proc, o store.Objects) store.Objects {
 		now, there := decode[store.GC](p.w.mem.Data(key))
 		switch {
 		case !there:
-			next.Holds = nil
+			next.Reserved = nil
 			data, _ = json.Marshal(next)
 		case maps.Equal(next.Deleting, now.Deleting):
 			return store.Info{Key: key, ETag: "pretended", Date: time.Now()}, nil

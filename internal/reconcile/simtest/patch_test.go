@@ -35,7 +35,7 @@ var (
 var patches = []patch{
 	{"a stale reservation falls without a fence",
 		[]edit{{here + "/gc.go", "info, err := p.fence(ctx, v.pointer, v.etag, p.lease.epoch())", "info, err := store.Info{ETag: v.etag}, error(nil)"}},
-		here, "TestStaleHoldIsFencedBeforeItGoes"},
+		here, "TestStaleReservationIsFencedBeforeItGoes"},
 	{"a copy for old readers is written unconditionally",
 		[]edit{{here + "/copies.go", "_, err = store.WriteFile(ctx, p.Objects, key, path, f, cond)", "_, err = store.WriteFile(ctx, p.Objects, key, path, f, store.PutOptions{Metadata: cond.Metadata})"}},
 		here, "TestCopyThatSomebodyWroteMeanwhileStays"},
@@ -58,7 +58,7 @@ var patches = []patch{
 		[]edit{{here + "/gcplan.go", "case snapshot.FileManifest:\n\t\t\treturn 0", "case snapshot.FileManifest:\n\t\t\treturn 3"}},
 		here + "/simtest", "TestPromotionAgainstCollection"},
 	{"adoption ignores what is being deleted", []edit{adoptIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
-	{"a reservation ignores what is being deleted", []edit{reservationIgnoresDeleting}, here, "TestHoldComesTooLateForWhatIsBeingDeleted"},
+	{"a reservation ignores what is being deleted", []edit{reservationIgnoresDeleting}, here, "TestReservationComesTooLateForWhatIsBeingDeleted"},
 	{"adoption and reservation ignore what is being deleted", []edit{adoptIgnoresDeleting, reservationIgnoresDeleting}, here, "TestSnapshotBeingDeletedIsNotAdopted"},
 	{"what replicas fetch may be collected",
 		[]edit{{here + "/gcplan.go", `keep(b.Fetching, "fetched by "+b.ID)`, ""}},

@@ -87,8 +87,8 @@ func (s *schedule) garbage() string {
 		}
 	}
 	doc, _ := decode[store.GC](w.mem.Data(w.layout.GC()))
-	if len(doc.Holds) > 0 {
-		return fmt.Sprintf("reservations %v", doc.Holds)
+	if len(doc.Reserved) > 0 {
+		return fmt.Sprintf("reservations %v", doc.Reserved)
 	}
 	if len(doc.Deleting) > mostDeleting {
 		return fmt.Sprintf("%d ids in gc.json", len(doc.Deleting))
