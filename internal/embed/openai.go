@@ -16,8 +16,7 @@ import (
 // Limits of OpenAI's embeddings API (https://platform.openai.com/docs/api-reference/embeddings/create).
 const (
 	MaxBatchTexts  = 2048    // inputs a request
-	MaxBatchTokens = 300_000 // tokens a request
-	MaxTextTokens  = 8192    // tokens an input
+	maxBatchTokens = 300_000 // tokens a request
 )
 
 // openAIVersion is bumped when this client makes another vector of the same text: other cutting, other normalising.
@@ -83,7 +82,7 @@ func NewOpenAI(cfg OpenAIConfig) (*OpenAI, error) {
 	}
 	o.caps.now = o.features()
 	o.runner = NewRunner(RunnerConfig{
-		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cfg.BatchTexts, MaxBatchTexts), BatchTokens: MaxBatchTokens,
+		Dims: cfg.Dims, Concurrency: cfg.Concurrency, BatchTexts: min(cfg.BatchTexts, MaxBatchTexts), BatchTokens: maxBatchTokens,
 		TextTokens: cfg.TextTokens, CallTimeout: cfg.CallTimeout, MaxTries: cfg.MaxTries, MaxStall: cfg.MaxStall, Patience: cfg.Patience,
 		RetryBase: cfg.RetryBase, RetryMax: cfg.RetryMax, Observer: cfg.Observer,
 	})

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -141,8 +141,8 @@ func TestTheMeasuredEfIsInTheManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Index.EfSearch != recontest.TunedEf || p.Index != m.Index {
-		t.Errorf("manifest %+v, pointer %+v, want an ef of %d", m.Index, p.Index, recontest.TunedEf)
+	if m.Index.EfSearch != snapshottest.TunedEf || p.Index != m.Index {
+		t.Errorf("manifest %+v, pointer %+v, want an ef of %d", m.Index, p.Index, snapshottest.TunedEf)
 	}
 	r.indexes.Kind, r.cfg.IndexKind = "", "flat"
 	r.want(r.once(), reconcile.ResultPromoted, 0)

@@ -85,11 +85,10 @@ func stopped(ctx context.Context, err error) error {
 	return ctx.Err()
 }
 
-// Exit codes of the command line.
+// Exit codes of what an Operator or a pass was asked for; 2 is wrong usage, which no pass sees.
 const (
 	ExitDone     = 0
 	ExitFailed   = 1
-	ExitUsage    = 2
 	ExitHeld     = 3
 	ExitConflict = 4
 )

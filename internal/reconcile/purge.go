@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -431,15 +429,4 @@ func (o *Operator) removedFor(ctx context.Context, id string, err error) error {
 		return fmt.Errorf("it is gone for good: %w: %w", ErrErased, err)
 	}
 	return err
-}
-
-// CheckPurgeID refuses what cannot be an id, before anything is looked at.
-func CheckPurgeID(id string) error {
-	if strings.TrimSpace(id) == "" {
-		return errors.New("an id is empty")
-	}
-	if len(id) > 4096 {
-		return fmt.Errorf("an id of %s bytes", strconv.Itoa(len(id)))
-	}
-	return nil
 }

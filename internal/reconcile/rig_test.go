@@ -17,6 +17,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
 )
@@ -49,7 +50,7 @@ type rig struct {
 	objects store.Objects
 	layout  store.Layout
 	embed   *recontest.Embedder
-	indexes recontest.Indexes
+	indexes snapshottest.Indexes
 	cfg     reconcile.Config
 	reg     *prometheus.Registry
 	logs    *lines

@@ -64,6 +64,34 @@ func (h hooked) List(ctx context.Context, prefix string, each func(Info) error) 
 	return h.hook(ctx, OpList, prefix, func() error { return h.Objects.List(ctx, prefix, each) })
 }
 
+func (h hooked) ListVersions(ctx context.Context, prefix string, each func(Version) error) error {
+	return h.hook(ctx, OpListVersions, prefix, func() error { return ListVersions(ctx, h.Objects, prefix, each) })
+}
+
+func (h hooked) GetVersion(ctx context.Context, key, id string, o GetOptions) (body io.ReadCloser, info Info, err error) {
+	err = h.hook(ctx, OpGet, key, func() (err error) {
+		if v, ok := h.Objects.(Versioned); ok && id != "" {
+			body, info, err = v.GetVersion(ctx, key, id, o)
+		} else {
+			body, info, err = h.Objects.Get(ctx, key, o)
+		}
+		return err
+	})
+	if err != nil {
+		if body != nil {
+			body.Close()
+		}
+		return nil, Info{}, err
+	}
+	return body, info, nil
+}
+
+func (h hooked) DeleteVersion(ctx context.Context, key, id string) error {
+	return h.hook(ctx, OpDelete, key, func() error {
+		return DeleteVersion(ctx, h.Objects, Version{Key: key, ID: id})
+	})
+}
+
 func (h hooked) info(ctx context.Context, op, key string, call func() (Info, error)) (info Info, err error) {
 	err = h.hook(ctx, op, key, func() (err error) {
 		info, err = call()

@@ -221,7 +221,7 @@ func hashFile(ctx context.Context, path string, pause func()) (int64, string, er
 	return n, hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// localReader ends a long local copy when ctx does, and rests before each read.
+// localReader ends a long local copy when ctx does, and pauses before each read.
 type localReader struct {
 	ctx   context.Context
 	r     io.Reader

@@ -94,34 +94,3 @@ func (a atVersion) Get(ctx context.Context, key string, o GetOptions) (io.ReadCl
 	}
 	return v.GetVersion(ctx, key, a.id, o)
 }
-
-// ListVersions implements Versioned.
-func (h hooked) ListVersions(ctx context.Context, prefix string, each func(Version) error) error {
-	return h.hook(ctx, OpListVersions, prefix, func() error { return ListVersions(ctx, h.Objects, prefix, each) })
-}
-
-// GetVersion implements Versioned.
-func (h hooked) GetVersion(ctx context.Context, key, id string, o GetOptions) (body io.ReadCloser, info Info, err error) {
-	err = h.hook(ctx, OpGet, key, func() (err error) {
-		if v, ok := h.Objects.(Versioned); ok && id != "" {
-			body, info, err = v.GetVersion(ctx, key, id, o)
-		} else {
-			body, info, err = h.Objects.Get(ctx, key, o)
-		}
-		return err
-	})
-	if err != nil {
-		if body != nil {
-			body.Close()
-		}
-		return nil, Info{}, err
-	}
-	return body, info, nil
-}
-
-// DeleteVersion implements Versioned.
-func (h hooked) DeleteVersion(ctx context.Context, key, id string) error {
-	return h.hook(ctx, OpDelete, key, func() error {
-		return DeleteVersion(ctx, h.Objects, Version{Key: key, ID: id})
-	})
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
@@ -111,7 +112,7 @@ func TestFilesThatDoNotFitAreRefused(t *testing.T) {
 		"fewer vectors than the manifest says": func(_ string, m *store.Manifest) { m.Stats.Vectors++ },
 		"other dimensions":                     func(_ string, m *store.Manifest) { m.Spec.Embedding.Dims++ },
 		"fewer vectors than records": func(dir string, m *store.Manifest) {
-			if err := followtest.WriteIndex(filepath.Join(dir, snapshot.FileIndex), followtest.Dims, make([]float32, 4*followtest.Dims)); err != nil {
+			if err := snapshottest.WriteFile(filepath.Join(dir, snapshot.FileIndex), followtest.Dims, make([]float32, 4*followtest.Dims)); err != nil {
 				t.Fatal(err)
 			}
 			m.Stats.Vectors = 4

@@ -14,13 +14,11 @@ import (
 	"golang.org/x/term"
 )
 
-// Exit codes of both binaries.
+// Exit codes of both binaries. The indexer's others are reconcile's.
 const (
-	ExitDone     = 0
-	ExitFailed   = 1
-	ExitUsage    = 2
-	ExitHeld     = 3
-	ExitConflict = 4
+	ExitDone   = 0
+	ExitFailed = 1
+	ExitUsage  = 2
 )
 
 // Build is stamped by the linker into each main package.

@@ -20,6 +20,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
@@ -52,7 +53,7 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &World{t: t, Objects: d, Layout: store.NewLayout("vectorstore/prod", ""), Lineage: "lineage-1", WriteIndex: WriteIndex, Provider: "local"}
+	return &World{t: t, Objects: d, Layout: store.NewLayout("vectorstore/prod", ""), Lineage: "lineage-1", WriteIndex: snapshottest.WriteFile, Provider: "local"}
 }
 
 // Catalogue is the default one: names, kinds, scores, tags, a product each.
@@ -135,8 +136,7 @@ func (w *World) arrays(dir string) (files []snapshot.File) {
 	words, err := lexical.Build(docs.Len(), nil, func(i int) (snapshot.Words, error) {
 		id, name, raw, err := docs.Record(i)
 		w.must(err)
-		found, err := vendors.WordsOf(id, name, raw)
-		return snapshot.Words(found), err
+		return vendors.WordsOf(id, name, raw)
 	})
 	w.must(err)
 	for name, flat := range map[string][][]byte{snapshot.FileFilters: attrs.Arrays(), snapshot.FileWords: words.Arrays()} {

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -43,7 +43,7 @@ func (w *world) reconciler(p *proc, disk string) *reconcile.Reconciler {
 	cfg := w.cfg
 	cfg.Host, cfg.Dir = p.name, filepath.Join(w.dir, disk)
 	r, err := reconcile.New(reconcile.Deps{
-		Objects: p.objects(), Layout: w.layout, Embedder: w.embedder(), Indexes: recontest.Indexes{Kind: "hnsw"},
+		Objects: p.objects(), Layout: w.layout, Embedder: w.embedder(), Indexes: snapshottest.Indexes{Kind: "hnsw"},
 		Log: p.logger(), Clock: p.clock(),
 	}, cfg)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
-	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -153,7 +153,7 @@ func (r *replica) fetch(ctx context.Context, o store.Objects, d store.Pointer) e
 		return err
 	}
 	defer docs.Close()
-	x, err := recontest.Load(filepath.Join(dir, snapshot.FileIndex), false)
+	x, err := snapshottest.Load(filepath.Join(dir, snapshot.FileIndex), false)
 	if err != nil {
 		return err
 	}

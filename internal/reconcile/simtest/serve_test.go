@@ -17,8 +17,8 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/api"
 	"github.com/taksuehiro/vectorstore/internal/follow"
-	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
 
@@ -53,7 +53,7 @@ func (w *world) quietServer(name, disk string, poll time.Duration) *realServer {
 	cfg.PollInterval = poll
 	server, err := api.New(follow.Deps{
 		Objects: s.objects(), Layout: w.layout,
-		Indexes:     recontest.Indexes{},
+		Indexes:     snapshottest.Indexes{},
 		Embedder:    func(snapshot.Embedding) (view.Embedder, error) { return w.embed, nil },
 		MemoryLimit: func() int64 { return 1 << 40 },
 		MemoryUsed:  func() int64 { return 0 },
