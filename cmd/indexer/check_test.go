@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/text/encoding/japanese"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 )
@@ -96,7 +97,7 @@ func TestChecksAsJSON(t *testing.T) {
 			Format: "JSON", Encoding: "UTF-8", Read: 92, Records: 92, Repairs: []vendors.Repair{}}},
 		"indexer check -o json twice.json.gz": {File: "twice.json.gz", Accepted: true, Report: vendors.Report{
 			Format: "JSON", Encoding: "UTF-8", Gzip: true, Read: 92, Records: 92, Renamed: 1, Repairs: []vendors.Repair{{
-				Kind: "duplicate_id", Count: 1, IDs: []string{"V-003"}, Lines: 1,
+				Repair: snapshot.Repair{Kind: "duplicate_id", Count: 1, IDs: []string{"V-003"}}, Lines: 1,
 				Examples: []vendors.Example{{Line: 93, ID: "V-003", Done: "kept as V-003~2, the id is that of line 4"}}}}}},
 		"DUPLICATE_IDS=refuse indexer check -o json twice.json": {File: "twice.json", Report: vendors.Report{
 			Format: "JSON", Encoding: "UTF-8", Read: 92, Repairs: []vendors.Repair{}},

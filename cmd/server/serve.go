@@ -55,7 +55,7 @@ func (c serveCmd) config(log *slog.Logger, b wire.Build) api.Config {
 	cfg.AllowedOrigins, cfg.APIKeys, cfg.RateLimit = list(c.AllowedOrigins), list(c.APIKeys), c.RateLimit
 	cfg.StrictContentType = c.StrictContent
 	cfg.Cores = c.cores()
-	cfg.Build = api.Build{Version: b.Version, Commit: b.Commit, FAISS: vecindex.Version()}
+	cfg.Version, cfg.Commit, cfg.FAISS = b.Version, b.Commit, vecindex.Version()
 	cfg.Log = log
 	return cfg
 }

@@ -61,7 +61,7 @@ type facetsBody struct {
 
 // registerAPI adds the operations and the OpenAPI document.
 func (s *Server) registerAPI(mux *http.ServeMux) {
-	c := huma.DefaultConfig("Vendor search", s.cfg.Build.Version)
+	c := huma.DefaultConfig("Vendor search", s.cfg.Version)
 	c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", nil
 	c.Info.Description = "Searches a catalogue of vendors by meaning and by words. Every answer carries X-Snapshot-Id, the state of the catalogue it comes from, and X-Request-Id."
 	if len(s.keys) > 0 {
@@ -101,7 +101,7 @@ func (s *Server) registerAPI(mux *http.ServeMux) {
 
 // registerProbes adds /health and /ready to a mux of their own.
 func (s *Server) registerProbes(mux *http.ServeMux) {
-	c := huma.DefaultConfig("admin", s.cfg.Build.Version)
+	c := huma.DefaultConfig("admin", s.cfg.Version)
 	c.DocsPath, c.SchemasPath, c.OpenAPIPath, c.CreateHooks = "", "", "", nil
 	s.registerProbesOn(humago.New(mux, c))
 }

@@ -147,7 +147,7 @@ const docsCSP = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe
 
 // registerDocs serves Swagger UI from the binary: /docs works without any network.
 func (s *Server) registerDocs(mux *http.ServeMux) {
-	title := html.EscapeString("Vendor search " + s.cfg.Build.Version)
+	title := html.EscapeString("Vendor search " + s.cfg.Version)
 	index := fmt.Sprintf(`<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s – API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="/docs/favicon-32x32.png"><link rel="stylesheet" href="/docs/swagger-ui.css"></head>

@@ -13,9 +13,6 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/query"
 )
 
-// Build says what is running.
-type Build struct{ Version, Commit, FAISS string }
-
 // Config of a server. Start from Defaults.
 type Config struct {
 	follow.Config
@@ -31,8 +28,9 @@ type Config struct {
 	RateLimit      float64       // RATE_LIMIT: requests per second and client; 0 = off
 	// StrictContentType: STRICT_CONTENT_TYPE refuses a body that says it is something else than JSON.
 	StrictContentType bool
-	Build             Build
 	Log               *slog.Logger
+
+	Version, Commit, FAISS string // of what is running
 }
 
 // Defaults returns the documented defaults.

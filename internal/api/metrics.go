@@ -11,7 +11,7 @@ type metrics struct {
 	inFlight prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer, b Build) *metrics {
+func newMetrics(reg prometheus.Registerer, c Config) *metrics {
 	auto := promauto.With(reg)
 	m := &metrics{
 		requests: auto.NewCounterVec(prometheus.CounterOpts{Name: "vectorstore_search_requests_total", Help: "Answers of /search and /search/batch."}, []string{"code"}),
@@ -22,6 +22,6 @@ func newMetrics(reg prometheus.Registerer, b Build) *metrics {
 	}
 	auto.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "vectorstore_build_info", Help: "What is running, always 1.",
-	}, []string{"version", "commit", "faiss"}).WithLabelValues(b.Version, b.Commit, b.FAISS).Set(1)
+	}, []string{"version", "commit", "faiss"}).WithLabelValues(c.Version, c.Commit, c.FAISS).Set(1)
 	return m
 }

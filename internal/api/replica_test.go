@@ -51,7 +51,7 @@ func start(t testing.TB, w *followtest.World, change ...func(*follow.Deps, *Conf
 	cfg := Defaults()
 	cfg.ListenAddr, cfg.AdminAddr, cfg.LocalDir = "127.0.0.1:0", "127.0.0.1:0", r.local
 	cfg.PollInterval, cfg.StoreTimeout, cfg.DrainTime = 20*time.Millisecond, time.Second, 100*time.Millisecond
-	cfg.Build = Build{"v1.2.3", "abc", "1.0"}
+	cfg.Version, cfg.Commit, cfg.FAISS = "v1.2.3", "abc", "1.0"
 	cfg.Log = slog.New(slog.NewJSONHandler(&lockedWriter{w: r.log}, nil))
 	deps := follow.Deps{
 		Objects: w.Objects, Layout: w.Layout, Indexes: r.open,

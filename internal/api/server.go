@@ -66,7 +66,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, m: newMetrics(reg, cfg.Build), gatherer: reg,
+		cfg: cfg, log: cfg.Log, m: newMetrics(reg, cfg), gatherer: reg,
 		searcher: query.New(cfg.Limits, reg),
 		limit:    newLimiter(cfg.RateLimit),
 		packers:  newPackers(cfg.Cores),
@@ -81,7 +81,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 		return nil, err
 	}
 	deps.Recent, deps.Forget = s.searcher.Recent, s.searcher.Forget
-	s.follower = follow.New(deps, cfg.Config, cfg.Build.Version, cfg.Log, reg)
+	s.follower = follow.New(deps, cfg.Config, cfg.Version, cfg.Log, reg)
 	return s, nil
 }
 

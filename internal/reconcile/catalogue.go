@@ -31,7 +31,7 @@ type candidate struct {
 	spent      int                       // tokens counted by the provider
 	params     snapshot.IndexParams
 
-	repairs []store.Repair // what was put right in the catalogue
+	repairs []snapshot.Repair // what was put right in the catalogue
 
 	from    []int64 // where each record is in the served snapshot, -1 = nowhere; nil = nothing to carry over
 	carried int     // rows taken over from the served index

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
@@ -13,7 +13,7 @@ import (
 func (p *pass) noteRepairs(ctx context.Context, report vendors.Report) {
 	for _, r := range report.Repairs {
 		r.IDs = p.withoutErased(r.IDs)
-		one := store.Repair{Kind: r.Kind, Count: r.Count, IDs: r.IDs}
+		one := r.Repair
 		if r.Kind == vendors.RepairDuplicateID {
 			one.Renamed, one.Dropped = report.Renamed, report.Dropped
 		}
@@ -23,7 +23,7 @@ func (p *pass) noteRepairs(ctx context.Context, report vendors.Report) {
 }
 
 // catalogueRepairs is what was put right in the catalogue as this pass found it; known is false when the pass did not find out.
-func (p *pass) catalogueRepairs() (list []store.Repair, known bool) {
+func (p *pass) catalogueRepairs() (list []snapshot.Repair, known bool) {
 	switch {
 	case p.source.err != nil:
 	case p.files != nil && p.files.docs != nil:
@@ -61,7 +61,7 @@ func (p *pass) cleanCondition(c *conditions) {
 const maxShownID = 80
 
 // explainRepair says for people what was done.
-func explainRepair(r store.Repair) string {
+func explainRepair(r snapshot.Repair) string {
 	shown := make([]string, len(r.IDs))
 	for i, id := range r.IDs {
 		if runes := []rune(id); len(runes) > maxShownID {

@@ -12,7 +12,6 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/langchain"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
-	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 const repeating = `[{"id":"V-1","name":"甲"},{"id":"V-1","name":"乙"},{"id":"V-2","name":"丙"},{"id":"V-2","name":"丙"},{"title":"丁"}]`
@@ -50,7 +49,7 @@ func TestWhatIsPutRightIsSaid(t *testing.T) {
 	r.condition(reconcile.CatalogueClean, reconcile.True, "Clean")
 	r.put(r.layout.Source, []byte(strings.Replace(repeating, "[", `[{"id":"V-0","name":"甲"},`, 1)))
 	r.want(r.once(), reconcile.ResultPromoted, 0)
-	want := []store.Repair{
+	want := []snapshot.Repair{
 		{Kind: "duplicate_id", Count: 2, IDs: []string{"V-1", "V-2"}, Renamed: 1, Dropped: 1},
 		{Kind: "no_id", Count: 1, IDs: []string{"丁"}},
 	}

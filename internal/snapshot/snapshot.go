@@ -1,6 +1,6 @@
 // Package snapshot holds the words that the rooms share: what a snapshot is of (Spec), which files it has and how it is
-// called, what makes and searches its index of vectors (Indexes), and what a record is found by (Words). It does
-// nothing itself and imports no other room.
+// called, what makes and searches its index of vectors (Indexes), what a record is found by (Words), and what was put
+// right in the catalogue (Repair). It does nothing itself and imports no other room.
 //
 // A snapshot is one state of the catalogue, ready to be searched. Its records have positions 0..n-1, the order of the
 // catalogue; the rows of the index, the documents and the entries of every other file stand in the order of positions.
@@ -94,4 +94,15 @@ type Words struct {
 	Name     string   // counts more than Text
 	Text     string   // everything there is to read
 	Keywords []string // names of products, codes, ids: found first when they are the whole question
+}
+
+// Repair is one kind of thing that was put right in the catalogue.
+type Repair struct {
+	Kind  string   `json:"kind"` // duplicate_id, no_id, no_name, encoding, float_id
+	Count int      `json:"count"`
+	IDs   []string `json:"ids"` // the first ten
+
+	// Of repeated ids: records that got an id of their own, records that were left out.
+	Renamed int `json:"renamed,omitempty"`
+	Dropped int `json:"dropped,omitempty"`
 }

@@ -22,17 +22,6 @@ type Source struct {
 	Unknown   snapshot.Unknown `json:"-"`
 }
 
-// Repair is one kind of thing that was put right in the catalogue.
-type Repair struct {
-	Kind  string   `json:"kind"` // duplicate_id, no_id, no_name, encoding, float_id
-	Count int      `json:"count"`
-	IDs   []string `json:"ids"` // the first ten
-
-	// Of repeated ids: records that got an id of their own, records that were left out.
-	Renamed int `json:"renamed,omitempty"`
-	Dropped int `json:"dropped,omitempty"`
-}
-
 // Stats of a build, against the snapshot that was served when it was made.
 type Stats struct {
 	Vectors   int `json:"vectors"`
@@ -82,7 +71,7 @@ type Manifest struct {
 	Index         snapshot.IndexParams `json:"index"`
 	Files         []snapshot.File      `json:"files"`
 	Stats         Stats                `json:"stats"`
-	Repairs       []Repair             `json:"repairs,omitempty"` // none: the catalogue was clean
+	Repairs       []snapshot.Repair    `json:"repairs,omitempty"` // none: the catalogue was clean
 	Gate          *GateReport          `json:"gate,omitempty"`
 	Curve         *snapshot.Curve      `json:"curve,omitempty"` // none: scores are not calibrated
 	BuiltEpoch    int64                `json:"built_epoch"`

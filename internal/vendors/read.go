@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // What was put right in a catalogue: the values of Repair.Kind.
@@ -26,11 +27,9 @@ const (
 	maxExamples  = 10
 )
 
-// Repair is one kind of thing that was put right.
+// Repair is one kind of thing that was put right, with the lines. Its Renamed and Dropped are the Report's.
 type Repair struct {
-	Kind     string    `json:"kind"`
-	Count    int       `json:"count"` // ids that are repeated, records without an id; 1 for an encoding
-	IDs      []string  `json:"ids"`   // the first ten of them
+	snapshot.Repair
 	Lines    int       `json:"lines"` // records about which something was done
 	Examples []Example `json:"examples,omitempty"`
 }
@@ -130,7 +129,7 @@ func (c *catalogue) pass(begin func() error) (err error) {
 	c.count, c.report.Records, c.report.Renamed, c.report.Dropped = 0, 0, 0, 0
 	clear(c.repairs)
 	if c.shiftJIS {
-		c.repairs[RepairEncoding] = &Repair{Kind: RepairEncoding, Count: 1, IDs: []string{}}
+		c.repairs[RepairEncoding] = &Repair{Repair: snapshot.Repair{Kind: RepairEncoding, Count: 1, IDs: []string{}}}
 	}
 	if c.form == formCSV {
 		err = c.csv()
@@ -213,7 +212,7 @@ func (c *catalogue) hand(rec *found) error {
 func (c *catalogue) repaired(kind string, e Example) {
 	r := c.repairs[kind]
 	if r == nil {
-		r = &Repair{Kind: kind, IDs: []string{}}
+		r = &Repair{Repair: snapshot.Repair{Kind: kind, IDs: []string{}}}
 		c.repairs[kind] = r
 	}
 	if e.Done != "" {
