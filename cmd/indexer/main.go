@@ -45,6 +45,8 @@ type cli struct {
 	Diff   diffCmd   `cmd:"" group:"look" help:"Vendors added, removed and changed between two snapshots."`
 	Verify verifyCmd `cmd:"" group:"look" help:"Hash every byte of a snapshot again and record the verdict."`
 
+	Eval evalCmd `cmd:"" group:"look" help:"How well a snapshot answers golden queries, by mode; two snapshots side by side."`
+
 	Promote  promoteCmd  `cmd:"" group:"act" help:"Make a snapshot current; --force overrides the gate."`
 	Rollback rollbackCmd `cmd:"" group:"act" help:"Go back to the previous snapshot, or to <id>, and pin it."`
 	Pin      pinCmd      `cmd:"" group:"act" help:"Keep a snapshot current whatever the catalogue says."`

@@ -108,13 +108,13 @@ func TestTablesReadAsBefore(t *testing.T) {
 				if format == "json" && !json.Valid(got.Bytes()) {
 					t.Fatalf("not JSON: %s", got.Bytes())
 				}
-				golden(t, name+"."+format, got.Bytes())
+				goldenFile(t, name+"."+format, got.Bytes())
 			})
 		}
 	}
 }
 
-func golden(t *testing.T, name string, got []byte) {
+func goldenFile(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".golden")
 	if *update {

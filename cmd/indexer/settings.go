@@ -42,6 +42,8 @@ type building struct {
 	Grace   time.Duration `name:"retain-grace" env:"RETAIN_GRACE" default:"1h" help:"Nothing younger, or retired less long ago, is deleted."`
 	Removed float64       `name:"gate-max-removed" env:"GATE_MAX_REMOVED" default:"0.5" help:"Share of the served vendors that may be gone; above it the candidate is held."`
 	Recall  float64       `name:"gate-min-recall" env:"GATE_MIN_RECALL" default:"0.95" help:"Least recall@10 against exact search; below it the candidate is held."`
+	MinNDCG float64       `name:"gate-min-ndcg" env:"GATE_MIN_NDCG" default:"0" help:"nDCG@10 of the golden queries below which a build is held; 0 is off."`
+	MaxDrop float64       `name:"gate-max-ndcg-drop" env:"GATE_MAX_NDCG_DROP" default:"0" help:"How far that may fall below the served snapshot's; 0 is off."`
 }
 
 // Validate reports the first wrong setting; the command line's parser calls it.
@@ -79,6 +81,7 @@ func (s building) config(e embed.Embedder, build wire.Build, dir string) reconci
 	cfg.ResyncInterval, cfg.LeaseTTL = s.Resync, s.Lease
 	cfg.RetainSnapshots, cfg.RetainGrace = s.Retain, s.Grace
 	cfg.GateMaxRemoved, cfg.GateMinRecall = s.Removed, s.Recall
+	cfg.GateMinNDCG, cfg.GateMaxNDCGDrop = s.MinNDCG, s.MaxDrop
 	cfg.MaxEmbedTokens = s.MaxTokens
 	cfg.LegacyCopies = s.Legacy
 	if usd, known := embed.Price(e.Embedding().Model, 1_000_000); known {

@@ -29,6 +29,8 @@ type Config struct {
 
 	GateMaxRemoved float64 // share of the served snapshot's ids gone, above it a candidate is held
 	GateMinRecall  float64 // recall@10 floor, below it a candidate is held
+	// nDCG@10 of the golden queries: floor, and how much below the served snapshot's it may be; 0 = off.
+	GateMinNDCG, GateMaxNDCGDrop float64
 
 	LegacyCopies string // what old readers find under current/: CopiesL2, CopiesIP or CopiesOff
 
@@ -88,6 +90,10 @@ func (c Config) Validate() error {
 		return bad("GATE_MAX_REMOVED", "must be 0..1", c.GateMaxRemoved)
 	case !(c.GateMinRecall >= 0 && c.GateMinRecall <= 1):
 		return bad("GATE_MIN_RECALL", "must be 0..1", c.GateMinRecall)
+	case !(c.GateMinNDCG >= 0 && c.GateMinNDCG <= 1):
+		return bad("GATE_MIN_NDCG", "must be 0..1", c.GateMinNDCG)
+	case !(c.GateMaxNDCGDrop >= 0 && c.GateMaxNDCGDrop <= 1):
+		return bad("GATE_MAX_NDCG_DROP", "must be 0..1", c.GateMaxNDCGDrop)
 	case c.LegacyCopies != CopiesL2 && c.LegacyCopies != CopiesIP && c.LegacyCopies != CopiesOff:
 		return bad("LEGACY_COPIES", "must be l2, ip or off", c.LegacyCopies)
 	case c.EmbedWindow < 1 || c.EmbedWindow > window:
@@ -132,6 +138,10 @@ func (c Config) spec() snapshot.Spec {
 
 // gateSettings identifies the settings a verdict was reached under.
 func (c Config) gateSettings() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "gate/1 removed=%g recall=%g", c.GateMaxRemoved, c.GateMinRecall))
+	settings := fmt.Sprintf("gate/1 removed=%g recall=%g", c.GateMaxRemoved, c.GateMinRecall)
+	if c.GateMinNDCG > 0 || c.GateMaxNDCGDrop > 0 {
+		settings += fmt.Sprintf(" ndcg=%g drop=%g", c.GateMinNDCG, c.GateMaxNDCGDrop)
+	}
+	sum := sha256.Sum256([]byte(settings))
 	return hex.EncodeToString(sum[:8])
 }

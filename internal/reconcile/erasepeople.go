@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/taksuehiro/vectorstore/internal/golden"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/vendors"
@@ -121,19 +122,19 @@ func (l *peopleLook) catalogue(ctx context.Context, v store.Version) (string, er
 
 // golden reads a version of golden.json.
 func (l *peopleLook) golden(ctx context.Context, v store.Version) (string, error) {
-	if v.Size > goldenSize {
+	if v.Size > golden.MaxSize {
 		return "it is too large for golden.json, so it may hold one", nil
 	}
 	var b bytes.Buffer
 	if err := store.CopyVersion(ctx, l.objects, v, &b); err != nil {
 		return "", err
 	}
-	queries, err := parseGolden(b.Bytes())
+	queries, err := golden.Parse(b.Bytes())
 	if err != nil {
 		return "it cannot be read as golden.json, so it may hold one", nil
 	}
 	for i, q := range queries {
-		if namesAny(q.expect, l.named) {
+		if namesAny(q.Expect, l.named) {
 			return fmt.Sprintf("entry %d expects a purged record", i+1), nil
 		}
 	}

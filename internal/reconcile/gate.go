@@ -31,6 +31,7 @@ const (
 	CheckRecall     = "recall"
 	CheckRemoved    = "removed"
 	CheckGolden     = "golden"
+	CheckNDCG       = "ndcg"
 	CheckGoldenFile = "golden_file" // only when golden.json cannot be used
 	CheckSpec       = "spec"
 )

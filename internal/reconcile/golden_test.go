@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // What golden.json does not say as documented must never count as a test that passed.
@@ -98,4 +100,32 @@ func ids(from, to int) string {
 		out = append(out, fmt.Sprintf(`"V-%03d"`, i))
 	}
 	return strings.Join(out, ",")
+}
+
+// The gate can ask for graded quality: a floor, and no fall below what is served.
+func TestGradedQualityHolds(t *testing.T) {
+	text, err := vendors.TextOf([]byte(`{"id":"V-000","name":"vendor 0","description":"about 0 a"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	r.embed.Query = func(string) []float32 { return recontest.Vector(text, dims) } // finds V-000 of catalogue a
+	r.put(r.layout.Golden(), []byte(`[{"query":"q","grades":{"V-000":3},"k":30}]`))
+	r.cfg.GateMinNDCG, r.cfg.GateMaxNDCGDrop = 1, 0.05
+	r.catalogue(0, 30, "a")
+	r.want(r.once(), reconcile.ResultPromoted, reconcile.ExitDone)
+
+	r.cfg.GateMinNDCG = 0
+	r.catalogue(0, 30, "b") // V-000 lies elsewhere now
+	out := r.once()
+	r.want(out, reconcile.ResultHeld, reconcile.ExitHeld)
+	if !strings.Contains(out.Message, "nDCG@10 of the golden queries, 1.000 served") {
+		t.Error(out.Message)
+	}
+	r.cfg.GateMaxNDCGDrop = 0
+	r.want(r.once(), reconcile.ResultPromoted, reconcile.ExitDone)
+
+	r.cfg.GateMinNDCG = 0.99
+	r.catalogue(0, 30, "c")
+	r.want(r.once(), reconcile.ResultHeld, reconcile.ExitHeld)
 }

@@ -43,7 +43,7 @@ func (p *pass) judgeBuilt(ctx context.Context) error {
 			return err
 		}
 	}
-	p.chosen.m.Index, p.chosen.m.Gate = j.m.Index, j.report
+	p.chosen.m.Index, p.chosen.m.Curve, p.chosen.m.Gate = j.m.Index, j.m.Curve, j.report
 	if j.report.Result == VerdictFailed {
 		return failf(Verified, gateFailed, inputs, "gate: %s", explain(j.report))
 	}

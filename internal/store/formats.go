@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -58,6 +59,15 @@ type GateReport struct {
 	Baseline string           `json:"baseline,omitempty"` // the snapshot it was judged against
 	At       time.Time        `json:"at"`
 	Unknown  snapshot.Unknown `json:"-"`
+}
+
+// Check finds a check by its name.
+func (g *GateReport) Check(name string) (GateCheck, bool) {
+	i := slices.IndexFunc(g.Checks, func(c GateCheck) bool { return c.Name == name })
+	if i < 0 {
+		return GateCheck{}, false
+	}
+	return g.Checks[i], true
 }
 
 // Manifest describes one immutable snapshot. Written last: no manifest, no snapshot.

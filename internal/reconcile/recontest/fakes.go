@@ -17,6 +17,8 @@ type Embedder struct {
 	Before func(ctx context.Context, texts []string) error
 	// Query replaces the vector of a query.
 	Query func(text string) []float32
+	// RefuseQuery is the error that a query ends with, nil for none.
+	RefuseQuery func(text string) error
 	// Refuse says that a text itself is refused.
 	Refuse func(text string) bool
 
@@ -99,6 +101,11 @@ func (e *Embedder) EmbedQuery(_ context.Context, text string) ([]float32, error)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.queries++
+	if e.RefuseQuery != nil {
+		if err := e.RefuseQuery(text); err != nil {
+			return nil, err
+		}
+	}
 	if e.Query != nil {
 		return e.Query(text), nil
 	}
