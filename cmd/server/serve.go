@@ -35,6 +35,7 @@ type serveCmd struct {
 	MaxQueue       int           `name:"max-queue" env:"MAX_QUEUE" default:"256" help:"Searches waiting for a core; beyond it 503."`
 	SwapWhenTight  string        `name:"swap-when-tight" env:"SWAP_WHEN_TIGHT" default:"refuse" help:"When two indexes do not fit into memory: refuse the new one, or drop the old one first and answer 503 while loading."`
 	DefaultMode    string        `name:"default-mode" env:"DEFAULT_MODE" default:"hybrid" help:"Mode of a text query that names none: hybrid, semantic or lexical."`
+	AccessLog      string        `name:"access-log" env:"ACCESS_LOG" default:"off" help:"One line in the log for each request: off, on, or queries, with the text of the questions."`
 	AllowedOrigins string        `name:"allowed-origins" env:"ALLOWED_ORIGINS" placeholder:"ORIGIN,…" help:"Origins that browsers may call from (CORS); default none."`
 	APIKeys        string        `name:"api-keys" env:"API_KEYS" placeholder:"SHA256,…" help:"SHA-256 (hex) of each accepted bearer key; default none, which leaves the API open."`
 	RateLimit      float64       `name:"rate-limit" env:"RATE_LIMIT" default:"0" help:"Requests per second and client, 429 beyond; 0 is off."`
@@ -52,6 +53,7 @@ func (c serveCmd) config(log *slog.Logger, b wire.Build) api.Config {
 	cfg.PollInterval, cfg.DrainTime = c.PollInterval, c.DrainTime
 	cfg.TrustedProxies, cfg.MaxQueue = c.TrustedProxies, c.MaxQueue
 	cfg.SwapWhenTight, cfg.DefaultMode = c.SwapWhenTight, c.DefaultMode
+	cfg.AccessLog = c.AccessLog
 	cfg.AllowedOrigins, cfg.APIKeys, cfg.RateLimit = list(c.AllowedOrigins), list(c.APIKeys), c.RateLimit
 	cfg.StrictContentType = c.StrictContent
 	cfg.Cores = c.cores()

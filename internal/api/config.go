@@ -26,6 +26,7 @@ type Config struct {
 	AllowedOrigins []string      // ALLOWED_ORIGINS of CORS
 	APIKeys        []string      // API_KEYS: SHA-256 in hex of accepted bearer keys; none = open
 	RateLimit      float64       // RATE_LIMIT: requests per second and client; 0 = off
+	AccessLog      string        // ACCESS_LOG: AccessOff, AccessOn or AccessQueries
 	// StrictContentType: STRICT_CONTENT_TYPE refuses a body that says it is something else than JSON.
 	StrictContentType bool
 	Log               *slog.Logger
@@ -46,6 +47,7 @@ func Defaults() Config {
 		AdminAddr:   ":9090",
 		DrainTime:   15 * time.Second,
 		DefaultMode: query.Hybrid,
+		AccessLog:   AccessOff,
 		Log:         slog.Default(),
 	}
 }
@@ -71,6 +73,8 @@ func (c Config) Validate() error {
 		return badSetting("SWAP_WHEN_TIGHT", "must be refuse or drop, is %q", c.SwapWhenTight)
 	case !query.KnownMode(c.DefaultMode):
 		return badSetting("DEFAULT_MODE", "must be semantic, lexical or hybrid, is %q", c.DefaultMode)
+	case c.AccessLog != AccessOff && c.AccessLog != AccessOn && c.AccessLog != AccessQueries:
+		return badSetting("ACCESS_LOG", "must be off, on or queries, is %q", c.AccessLog)
 	case !(c.RateLimit >= 0 && c.RateLimit <= 1e6): // also refuses NaN
 		return badSetting("RATE_LIMIT", "must be 0 to 1000000, is %g", c.RateLimit)
 	}

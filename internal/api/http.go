@@ -32,7 +32,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("GET /panel", s.handlePanel)
 	mux.HandleFunc("GET /assets/", s.handleAsset)
 	mux.HandleFunc("/", s.notFound)
-	return s.wrap(func(w http.ResponseWriter, r *http.Request) {
+	return s.accessed(s.wrap(func(w http.ResponseWriter, r *http.Request) {
 		if s.cors(w, r) {
 			return
 		}
@@ -41,7 +41,7 @@ func (s *Server) publicHandler() http.Handler {
 			mux.ServeHTTP(w, r)
 		}
 		end()
-	})
+	}))
 }
 
 // adminHandler is for operators and scrapers; it is never behind the load balancer.
@@ -63,8 +63,7 @@ func (s *Server) adminHandler() http.Handler {
 func (s *Server) wrap(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		id := requestID(r)
-		h[headerRequest] = []string{id}
+		h[headerRequest] = []string{requestID(r)}
 		h[headerSnapshot] = []string{s.servedID()}
 		h["X-Content-Type-Options"] = []string{"nosniff"}
 		if s.draining.Load() {
@@ -78,7 +77,7 @@ func (s *Server) wrap(next http.HandlerFunc) http.Handler {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.log.Error("handler panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "request_id", id, "stack", string(debug.Stack()))
+			s.log.Error("handler panicked", append([]any{"path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack())}, ids(w, r)...)...)
 			problem(w, http.StatusInternalServerError, "internal error") // nothing if the answer had begun
 		}()
 		next(w, r)

@@ -187,7 +187,7 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 		if code == statusGone {
 			return code, err
 		}
-		s.log.Warn("page search failed", "status", code, "error", err, "request_id", w.Header().Get(headerRequest))
+		s.log.Warn("page search failed", append([]any{"status", code, "error", err}, ids(w, r)...)...)
 		return code, err
 	}
 	return http.StatusOK, nil

@@ -66,6 +66,7 @@ func (s *Server) handleSearch(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	s.handle(w, r, start, &s.searches, maxBody, func(body []byte) (answerFunc, error) {
 		q, err := parseSearch(body, s.cfg.DefaultMode)
+		noteQuery(w, q.Text)
 		return s.answerTo("body", q, contentWarnings(r), start), err
 	})
 }
@@ -77,6 +78,7 @@ func (s *Server) handleSearchURL(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	s.handle(w, r, start, &s.searches, noBody, func([]byte) (answerFunc, error) {
 		q, err := parseURL(r.URL.RawQuery, s.cfg.DefaultMode)
+		noteQuery(w, q.Text)
 		return s.answerTo("", q, nil, start), err
 	})
 }
@@ -257,12 +259,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, to *bytes.Buf
 	return nil
 }
 
-// fail answers err and returns its status. Only what is our fault is logged.
+// fail answers err and returns its status. Only what is our fault is logged, and pressure once a minute.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) int {
 	status, detail, fields := failure(r, err)
 	switch status {
 	case http.StatusInternalServerError, http.StatusBadGateway:
-		s.log.Error("search failed", "path", r.URL.Path, "status", status, "error", err, "request_id", w.Header().Get(headerRequest))
+		s.log.Error("search failed", append([]any{"path", r.URL.Path, "status", status, "error", err}, ids(w, r)...)...)
+	case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		s.refusals.note(status, append([]any{"path", r.URL.Path, "error", err}, ids(w, r)...)...)
 	}
 	problem(w, status, detail, fields...)
 	return status

@@ -48,6 +48,7 @@ type Server struct {
 	batches  slots // of /search/batch
 	answers  slots // bytes of large ones
 	packers  packers
+	refusals refusals
 
 	draining atomic.Bool
 	drain    chan struct{}
@@ -72,6 +73,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 		packers:  newPackers(cfg.Cores),
 		drain:    make(chan struct{}),
 	}
+	s.refusals.log = s.log
 	s.searches.most, s.batches.most, s.answers.most = maxSearches, maxBatches, maxAnswers
 	var err error
 	if s.keys, err = newKeyring(cfg.APIKeys); err != nil {
