@@ -130,7 +130,7 @@ kms_key() {
 }
 
 load_balancer() {
-	local name lb_arn lb_groups group https
+	local name lb_arn lb_groups group https key
 	name=$(param Present_LoadBalancerName)
 	[ -n "$name" ] || { row info "load balancer" "the stack makes $(param Project)-alb"; return; }
 	if ! ask elbv2 describe-load-balancers --names "$name"; then absent "load balancer" no; return; fi
@@ -171,6 +171,9 @@ load_balancer() {
 	else
 		row info "listener :443" "there already: to use it, set ExistingHttpsListenerArn to $FILL_ExistingHttpsListenerArn, and DomainName"
 	fi
+	for key in DomainName AllowedOrigins; do
+		case $(param "$key") in '<'*) row info "$key" "for you to fill in: $(param "$key")" ;; esac
+	done
 	if [ -n "$https" ]; then priority "$FILL_ExistingHttpsListenerArn"; else priority "$FILL_ExistingHttpListenerArn"; fi
 }
 

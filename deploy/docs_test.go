@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ var translated = map[string]string{
 	"../docs/DEPLOY.md":  "../docs/DEPLOY.ja.md",
 	"../docs/MODELS.md":  "../docs/MODELS.ja.md",
 	"../docs/RUNBOOK.md": "../docs/RUNBOOK.ja.md",
+	"../docs/COST.md":    "../docs/COST.ja.md",
 }
 
 var codeBlock = regexp.MustCompile("(?ms)^[ ]*```[a-z]*\n.*?^[ ]*```$")
@@ -205,4 +207,62 @@ func TestTheGuideShowsWhatTheScriptsPrint(t *testing.T) {
 	}
 	log = strings.NewReplacer("IN_PROGRESS, 2 of 2", "IN_PROGRESS, 3 of 2", "vectorstore-indexer: COMPLETED, 2 of 2", "vectorstore-indexer: COMPLETED, 1 of 1").Replace(log)
 	printed("deploy/deploy.sh --params deploy/params/mine.json", log)
+}
+
+// cells of the table under a heading, without its head.
+func cells(t *testing.T, path, heading string) (rows [][]string) {
+	t.Helper()
+	_, text, _ := strings.Cut(readFile(t, path), "\n## "+heading+"\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	for _, l := range strings.Split(text, "\n") {
+		if strings.HasPrefix(l, "| ") && !strings.HasPrefix(l, "|---") {
+			row := strings.Split(strings.Trim(l, "| "), " | ")
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) < 5 {
+		t.Fatalf("%s: no table under %s", path, heading)
+	}
+	return rows[1:]
+}
+
+func TestCostsAddUp(t *testing.T) {
+	const path, month = "../docs/COST.md", 730
+	price := map[string]float64{}
+	for _, r := range cells(t, path, "Prices") {
+		price[r[0]] = number(t, r[2])
+	}
+	cost := func(vcpu, gb float64, arm string) float64 {
+		return month * (vcpu*price["Fargate"+arm+", vCPU"] + gb*price["Fargate"+arm+", memory"] + price["public IPv4 address"])
+	}
+	same := func(what, said string, is float64) {
+		t.Helper()
+		if got := strings.Trim(said, "*"); got != fmt.Sprintf("%.2f", is) {
+			t.Errorf("%s: %s, it is %.2f", what, got, is)
+		}
+	}
+	for _, r := range cells(t, path, "Tasks") {
+		vcpu, gb := number(t, r[0]), number(t, r[1])
+		same("task "+r[0]+" "+r[1], r[2], cost(vcpu, gb, ""))
+		same("on arm64 "+r[0]+" "+r[1], r[3], cost(vcpu, gb, " on arm64"))
+	}
+	whole := cells(t, path, "A whole month")
+	monitoring := load(t, monitoringPath, nil)
+	alarms, filters := len(monitoring.ofType("AWS::CloudWatch::Alarm")), len(monitoring.ofType("AWS::Logs::MetricFilter"))
+	for col := 1; col <= 3; col++ {
+		var vcpu, gb float64
+		if _, err := fmt.Sscanf(whole[0][col], "%f vCPU, %f GB", &vcpu, &gb); err != nil {
+			t.Fatal(err)
+		}
+		sum := 0.0
+		for _, r := range whole[2 : len(whole)-1] {
+			sum += number(t, r[col])
+		}
+		same("three tasks", whole[2][col], 3*cost(vcpu, gb, ""))
+		same("load balancer", whole[3][col], month*(price["Application Load Balancer"]+price["load balancer capacity unit"]))
+		same("addresses", whole[4][col], 2*month*price["public IPv4 address"])
+		same(fmt.Sprint(alarms, " alarms"), whole[6][col], float64(alarms)*price["alarm"])
+		same(fmt.Sprint(filters, " metrics"), whole[7][col], float64(filters)*price["metric of one's own"])
+		same("sum", whole[len(whole)-1][col], sum)
+	}
 }

@@ -17,7 +17,7 @@ var facts = regexp.MustCompile(`\b(?:vpc|subnet|sg|vpce|eni|i|lb)-[0-9a-f]{8,17}
 const exampleAccount = "111122223333"
 
 // choices are parameters whose values say how to do it, not what somebody's account holds.
-var choices = []string{"Project", "TakeTraffic", "AssignPublicIp", "Prefix", "EmbeddingProvider", "LegacyCopies", "GitHubRepository", "Branch"}
+var choices = []string{"Project", "TakeTraffic", "AssignPublicIp", "Prefix", "EmbeddingProvider", "LegacyCopies", "ServerCpu", "ServerMemory", "IndexerCpu", "IndexerMemory", "GitHubRepository", "Branch"}
 
 // factsOf are the values of every real account's parameters file: its id, and each name and id in it.
 func factsOf(t *testing.T) (out []string) {

@@ -77,9 +77,14 @@ func beside(t *testing.T) (excuses map[string]bool) {
 	}
 	w := startWalk(t, "MOTO_ACCOUNT_ID="+p.AccountId)
 	w.params = "deploy/params/vendor0919.json"
-	core := scenarios["beside what exists"]
+	core := scenarios["on an existing listener with HTTPS"]
 	w.templates(core)
 	w.edit(w.settle)
+	w.before("deploy/lifecycle.sh", func() {
+		w.edit(func(_ string, _, p map[string]string) {
+			p["DomainName"], p["AllowedOrigins"] = "search.example.com", "https://main.example.com"
+		})
+	})
 	w.before("aws ecr list-images", func() { w.push(w.values["<repository>"], oldTag) })
 	w.before("curl -s <url>/health", func() {
 		w.register(oldTag)
@@ -100,7 +105,9 @@ func (w *walk) settle(account string, present, p map[string]string) {
 	group := w.aws("ec2", "create-security-group", "--group-name", "lb", "--description", "lb", "--vpc-id", vpc, "--query", "GroupId")
 	lb := w.aws("elbv2", "create-load-balancer", "--name", present["LoadBalancerName"], "--subnets", ids[0], ids[1], "--security-groups", group, "--query", "LoadBalancers[0].LoadBalancerArn")
 	old := w.aws("elbv2", "create-target-group", "--name", "old", "--protocol", "HTTP", "--port", "8080", "--vpc-id", vpc, "--target-type", "ip", "--query", "TargetGroups[0].TargetGroupArn")
-	w.aws("elbv2", "create-listener", "--load-balancer-arn", lb, "--protocol", "HTTP", "--port", "80", "--default-actions", "Type=forward,TargetGroupArn="+old)
+	certificate := w.aws("acm", "request-certificate", "--domain-name", "search.example.com", "--query", "CertificateArn")
+	w.aws("elbv2", "create-listener", "--load-balancer-arn", lb, "--protocol", "HTTP", "--port", "80", "--default-actions", `[{"Type":"redirect","RedirectConfig":{"Protocol":"HTTPS","Port":"443","StatusCode":"HTTP_301"}}]`)
+	w.aws("elbv2", "create-listener", "--load-balancer-arn", lb, "--protocol", "HTTPS", "--port", "443", "--certificates", "CertificateArn="+certificate, "--default-actions", "Type=forward,TargetGroupArn="+old)
 	w.found(present["LoadBalancerName"])
 	p["VpcId"], p["LoadBalancerSubnetIds"], p["TaskSubnetIds"] = vpc, subnets, subnets
 	p["ExistingLoadBalancerSecurityGroupId"], p["ExistingLoadBalancerDnsName"] = group, w.values["<url>"][len("http://"):]
