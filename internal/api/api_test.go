@@ -328,7 +328,7 @@ func TestVendorFacetsSnapshotHealth(t *testing.T) {
 
 func TestWithoutASnapshotSearchesAre503(t *testing.T) {
 	r := start(t, followtest.New(t))
-	eventually(t, "polled", func() bool { return r.follower.Status().Answered })
+	followtest.Eventually(t, "polled", func() bool { return r.follower.Status().Answered })
 	for method, path := range map[string]string{"GET": "/snapshot", "POST": "/search"} {
 		code, h, data := r.do(method, path, `{"query":"x"}`)
 		if code != 503 || h.Get("Retry-After") == "" || h.Get("Content-Type") != "application/problem+json" {

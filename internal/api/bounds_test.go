@@ -148,9 +148,9 @@ func TestAClientThatLeavesIs499InEveryPath(t *testing.T) {
 			gone, before := counted(r, "499"), asked.Load()
 			body := fmt.Sprintf(body, i)
 			c := r.dial(request(path, body, len(body)))
-			eventually(t, "the provider is asked", func() bool { return asked.Load() > before })
+			followtest.Eventually(t, "the provider is asked", func() bool { return asked.Load() > before })
 			leave(c)
-			eventually(t, path+" "+name+" is counted as 499", func() bool { return counted(r, "499") > gone })
+			followtest.Eventually(t, path+" "+name+" is counted as 499", func() bool { return counted(r, "499") > gone })
 			if name != "half closed" {
 				continue
 			}

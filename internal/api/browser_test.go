@@ -97,7 +97,7 @@ func read[T any](t *testing.T, ctx context.Context, expr string) T {
 // until waits for an expression to hold, navigations included.
 func until(t *testing.T, ctx context.Context, expr string) {
 	t.Helper()
-	eventually(t, expr, func() bool {
+	followtest.Eventually(t, expr, func() bool {
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expr+")"))
 		return err == nil && ok
 	})

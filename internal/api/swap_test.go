@@ -76,7 +76,7 @@ func TestSwapStorm(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
-	eventually(t, "old snapshots are freed", func() bool { return r.follower.ResidentBytes() == 4*40*followtest.Dims })
+	followtest.Eventually(t, "old snapshots are freed", func() bool { return r.follower.ResidentBytes() == 4*40*followtest.Dims })
 	t.Logf("%d queries through %d swaps", sent.Load(), versions-1)
 }
 
@@ -175,7 +175,7 @@ func TestSlowQueryKeepsItsSnapshotOpen(t *testing.T) {
 	if a := <-done; a.Snapshot != old.ID || len(a.Results) != 5 {
 		t.Errorf("%+v", a)
 	}
-	eventually(t, "the old one is freed", func() bool { return r.follower.ResidentBytes() == 4*3*followtest.Dims })
+	followtest.Eventually(t, "the old one is freed", func() bool { return r.follower.ResidentBytes() == 4*3*followtest.Dims })
 }
 
 func TestDrainKeepsServingThenEnds(t *testing.T) {

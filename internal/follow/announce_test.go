@@ -77,8 +77,8 @@ func TestNothingIsFetchedThatCouldNotBeAnnounced(t *testing.T) {
 			reads.id.Store(m.ID)
 			announced.Store(true)
 			w.Promote(m, digest)
-			eventually(t, "it gave up", func() bool { return x.refused.Load() > 0 && (x.op == store.OpGet || r.reason() == ReasonStore) })
-			eventually(t, "it tried again", func() bool { return x.refused.Load() > 2 })
+			followtest.Eventually(t, "it gave up", func() bool { return x.refused.Load() > 0 && (x.op == store.OpGet || r.reason() == ReasonStore) })
+			followtest.Eventually(t, "it tried again", func() bool { return x.refused.Load() > 2 })
 			if n := reads.n.Load(); n != 0 {
 				t.Errorf("%d reads of a snapshot that was not announced", n)
 			}
@@ -146,7 +146,7 @@ func TestWhatBecomesOfALoadThatThePointerLeft(t *testing.T) {
 			loading := w.Publish(followtest.Catalogue())
 			<-entered
 			c.leave(w, loading, third, digest)
-			eventually(t, "the move is seen", func() bool { return r.current().Desired.ID == third.ID })
+			followtest.Eventually(t, "the move is seen", func() bool { return r.current().Desired.ID == third.ID })
 			close(gate)
 			r.serving(third.ID)
 			published := false
@@ -169,12 +169,12 @@ func TestWhatWasOnlyDesiredBindsNobody(t *testing.T) {
 	m.ID = snapshot.NewID(time.Now(), w.Newest, "missing")
 	w.Generation = 10
 	w.Promote(m, good.ManifestSHA256) // somebody's mistake: there is no such snapshot
-	eventually(t, "refused", func() bool { return r.reason() == ReasonMissing })
+	followtest.Eventually(t, "refused", func() bool { return r.reason() == ReasonMissing })
 	w.Generation = 1 << 40
 	w.Promote(good.Manifest, good.ManifestSHA256) // and another: taken, it would bind this server for good
 	for range 2 {
 		at := r.current().LastPoll
-		eventually(t, "another poll", func() bool { return r.current().LastPoll.After(at) })
+		followtest.Eventually(t, "another poll", func() bool { return r.current().LastPoll.After(at) })
 	}
 	w.Generation = 1
 	next := w.Publish(followtest.Catalogue()) // the leader repaired it
@@ -204,7 +204,7 @@ func TestPointerThatCannotBeFollowedAtStart(t *testing.T) {
 			r.serving(good.ID)
 			local := r.local
 			w.Damage(w.Layout.Pointer(), change)
-			eventually(t, "noticed", func() bool { return r.current().PollErr != "" })
+			followtest.Eventually(t, "noticed", func() bool { return r.current().PollErr != "" })
 			if r.ServedID() != good.ID {
 				t.Error("a running server stopped serving")
 			}
@@ -219,7 +219,7 @@ func TestPointerThatCannotBeFollowedAtStart(t *testing.T) {
 				must(t, err)
 				return data
 			})
-			eventually(t, "it follows again", func() bool { return r.health().Source == "dir/current" })
+			followtest.Eventually(t, "it follows again", func() bool { return r.health().Source == "dir/current" })
 		})
 	}
 }
@@ -245,7 +245,7 @@ func TestEmbeddingOfANewerReleaseIsRefused(t *testing.T) {
 	must(t, err)
 	w.Damage(w.Layout.Manifest(m.ID), func([]byte) []byte { return data })
 	w.Promote(m, store.ManifestDigest(data))
-	eventually(t, "refused", func() bool { return r.reason() == ReasonEmbedding })
+	followtest.Eventually(t, "refused", func() bool { return r.reason() == ReasonEmbedding })
 	if r.ServedID() != good.ID {
 		t.Error("the old one is not served any more")
 	}

@@ -35,7 +35,7 @@ func TestStoreDownAtStartServesTheCacheThenConverges(t *testing.T) {
 	}
 	r.search()
 	o.down.Store(false)
-	eventually(t, "confirmed", func() bool { return r.health().Source == "dir/current" })
+	followtest.Eventually(t, "confirmed", func() bool { return r.health().Source == "dir/current" })
 	if n := r.open.Opened.Load(); n != 1 {
 		t.Errorf("opened %d times", n)
 	}
@@ -65,7 +65,7 @@ func TestDamagedCacheIsNotServed(t *testing.T) {
 	var o outage
 	o.down.Store(true)
 	r := start(t, w, o.on, func(_ *Deps, c *Config) { c.LocalDir, c.StoreTimeout = local, 50*time.Millisecond })
-	eventually(t, "start ended", func() bool { return r.current().PollErr != "" })
+	followtest.Eventually(t, "start ended", func() bool { return r.current().PollErr != "" })
 	time.Sleep(200 * time.Millisecond)
 	if h := r.health(); h.Source != "none" {
 		t.Errorf("%+v", h)
@@ -108,7 +108,7 @@ func TestCacheKeepsCurrentAndPreviousOnly(t *testing.T) {
 		slices.Sort(found)
 		return found
 	}
-	eventually(t, "pruned", func() bool { return slices.Equal(dirs(), ids[2:]) })
+	followtest.Eventually(t, "pruned", func() bool { return slices.Equal(dirs(), ids[2:]) })
 }
 
 // TestADiskForTwoSnapshotsTakesAThird: while the files of the one before the served one are there, writing fails.
@@ -139,14 +139,14 @@ func TestADiskForTwoSnapshotsTakesAThird(t *testing.T) {
 	if full.Load() == 0 {
 		t.Error("the disk was never full")
 	}
-	eventually(t, "committed", func() bool { return len(r.cache.pointers()) == 2 })
+	followtest.Eventually(t, "committed", func() bool { return len(r.cache.pointers()) == 2 })
 	if got := r.cache.pointers(); got[0].ID != third.ID || got[1].ID != second.ID {
 		t.Errorf("kept %s and %s", got[0].ID, got[1].ID)
 	}
 	// When even the served one is in the way, it stays, and says why.
 	previous.Store(&third.ID)
 	w.Publish(followtest.Catalogue()[:2])
-	eventually(t, "refused for the disk", func() bool { return r.reason() == ReasonDisk })
+	followtest.Eventually(t, "refused for the disk", func() bool { return r.reason() == ReasonDisk })
 	if r.search().Records != len(followtest.Catalogue()) {
 		t.Error("what was served is not any more")
 	}

@@ -49,7 +49,7 @@ func TestPurgedRecordsLeaveTheLocalCache(t *testing.T) {
 	with, without := followtest.Catalogue()[:4], followtest.Catalogue()[:2]
 	r.serving(w.Publish(with).ID)
 	r.serving(w.Publish(with[:3]).ID)
-	eventually(t, "two copies", func() bool { return len(holding(t, r.local, purgedName)) > 1 })
+	followtest.Eventually(t, "two copies", func() bool { return len(holding(t, r.local, purgedName)) > 1 })
 	if h := r.heartbeat(w); h.Erased != "" {
 		t.Errorf("it says %q", h.Erased)
 	}
@@ -62,17 +62,17 @@ func TestPurgedRecordsLeaveTheLocalCache(t *testing.T) {
 	w.Erased = "aa"
 	clean := w.Publish(without)
 	r.serving(clean.ID)
-	eventually(t, "said", func() bool { return r.heartbeat(w).Erased == "aa" })
+	followtest.Eventually(t, "said", func() bool { return r.heartbeat(w).Erased == "aa" })
 	if left := holding(t, r.local, purgedName); len(left) > 0 {
 		t.Errorf("left in %v", left)
 	}
 	// From now on there is a previous one again.
 	r.serving(w.Publish(followtest.Catalogue()[:1]).ID)
-	eventually(t, "two copies again", func() bool { return len(r.cache.pointers()) == 2 })
+	followtest.Eventually(t, "two copies again", func() bool { return len(r.cache.pointers()) == 2 })
 	// A mark on the snapshot that is served already counts as well: nothing is loaded for it.
 	w.Erased = "bb"
 	r.serving(w.Publish(followtest.Catalogue()[:1]).ID)
-	eventually(t, "said again", func() bool { return r.heartbeat(w).Erased == "bb" })
+	followtest.Eventually(t, "said again", func() bool { return r.heartbeat(w).Erased == "bb" })
 	if n := len(r.cache.pointers()); n != 1 {
 		t.Errorf("%d copies", n)
 	}
@@ -90,7 +90,7 @@ func TestAMarkOfTheServedSnapshotEmptiesTheCache(t *testing.T) {
 	}
 	w.Erased = "aa"
 	w.Promote(m, digest)
-	eventually(t, "said", func() bool { return r.heartbeat(w).Erased == "aa" })
+	followtest.Eventually(t, "said", func() bool { return r.heartbeat(w).Erased == "aa" })
 	if left := holding(t, r.local, purgedName); len(left) > 0 {
 		t.Errorf("left in %v", left)
 	}

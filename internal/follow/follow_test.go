@@ -42,7 +42,7 @@ func TestNewGenerationIsServedAndSaysRebuilt(t *testing.T) {
 	w := followtest.New(t)
 	w.Publish(followtest.Catalogue()[:3])
 	r := start(t, w)
-	eventually(t, "served", r.ready)
+	followtest.Eventually(t, "served", r.ready)
 	if got := r.health().Source; got != "dir/current" {
 		t.Errorf("at start %q", got)
 	}
@@ -51,7 +51,7 @@ func TestNewGenerationIsServedAndSaysRebuilt(t *testing.T) {
 	if h := r.health(); h.Source != "rebuilt->dir/current" || h.Generation != 2 || h.Vectors != 5 {
 		t.Errorf("after the swap %+v", h)
 	}
-	eventually(t, "both swaps are in the history", func() bool {
+	followtest.Eventually(t, "both swaps are in the history", func() bool {
 		s := r.current().Swaps
 		return len(s) == 2 && s[0].ID == p.ID
 	})
@@ -60,7 +60,7 @@ func TestNewGenerationIsServedAndSaysRebuilt(t *testing.T) {
 func TestFirstSnapshotEverSaysRebuilt(t *testing.T) {
 	w := followtest.New(t)
 	r := start(t, w)
-	eventually(t, "polled", func() bool { return r.current().Answered })
+	followtest.Eventually(t, "polled", func() bool { return r.current().Answered })
 	p := w.Publish(followtest.Catalogue())
 	r.serving(p.ID)
 	if got := r.health().Source; got != "rebuilt->dir/current" {
@@ -75,7 +75,7 @@ func TestSameSnapshotUnderANewGenerationIsNotLoadedAgain(t *testing.T) {
 	r := start(t, w)
 	r.serving(m.ID)
 	w.Promote(m, digest)
-	eventually(t, "generation 2", func() bool { return r.health().Generation == 2 })
+	followtest.Eventually(t, "generation 2", func() bool { return r.health().Generation == 2 })
 	if n := r.open.Opened.Load(); n != 1 {
 		t.Errorf("opened %d times", n)
 	}
@@ -91,7 +91,7 @@ func TestDamagedSnapshotsAreRefusedAndTakenOnceRepaired(t *testing.T) {
 			m, digest := w.Build(followtest.Catalogue())
 			w.Damage(w.Layout.File(m.ID, file), followtest.Flip)
 			w.Promote(m, digest)
-			eventually(t, "refused", func() bool { return r.reason() == ReasonHash })
+			followtest.Eventually(t, "refused", func() bool { return r.reason() == ReasonHash })
 			if a := r.search(); a.Snapshot != good.ID {
 				t.Errorf("answers from %s", a.Snapshot)
 			}
@@ -119,7 +119,7 @@ func TestRefusalIsReportedInTheHeartbeat(t *testing.T) {
 	m, digest := w.Build(followtest.Catalogue())
 	w.Damage(w.Layout.File(m.ID, snapshot.FileIndex), func(b []byte) []byte { return b[:len(b)-4] })
 	w.Promote(m, digest)
-	eventually(t, "heartbeat with the rejection", func() bool {
+	followtest.Eventually(t, "heartbeat with the rejection", func() bool {
 		h, _, err := store.ReadDoc[store.Heartbeat](context.Background(), w.Objects, w.Layout.Replica(r.id), store.GetOptions{})
 		return err == nil && h.Using == good.ID && h.Rejected != nil && h.Rejected.ID == m.ID && h.Rejected.ManifestSHA256 == digest && h.Rejected.Reason == ReasonHash
 	})
@@ -160,7 +160,7 @@ func TestPointerToNothingKeepsTheOldSnapshot(t *testing.T) {
 	m := good.Manifest
 	m.ID = snapshot.NewID(time.Now(), w.Newest, "missing")
 	w.Promote(m, good.ManifestSHA256)
-	eventually(t, "refused", func() bool { return r.reason() == ReasonMissing })
+	followtest.Eventually(t, "refused", func() bool { return r.reason() == ReasonMissing })
 	if a := r.search(); a.Snapshot != good.ID {
 		t.Errorf("answers from %s", a.Snapshot)
 	}
@@ -179,7 +179,7 @@ func TestManifestCopiedOverThePointerIsIgnored(t *testing.T) {
 	must(t, err)
 	_, err = w.Objects.Put(context.Background(), w.Layout.Pointer(), data, store.PutOptions{IfMatch: info.ETag})
 	must(t, err)
-	eventually(t, "noticed", func() bool { return strings.Contains(r.current().PollErr, "pointer") })
+	followtest.Eventually(t, "noticed", func() bool { return strings.Contains(r.current().PollErr, "pointer") })
 	if r.ServedID() != good.ID {
 		t.Error("no longer served")
 	}
@@ -195,7 +195,7 @@ func TestOlderGenerationIsNotFollowed(t *testing.T) {
 	w.Put(old)
 	for range 3 {
 		at := polls()
-		eventually(t, "another poll", func() bool { return polls().After(at) })
+		followtest.Eventually(t, "another poll", func() bool { return polls().After(at) })
 	}
 	if r.ServedID() != p.ID || r.health().Generation != 2 {
 		t.Errorf("went back to %+v", r.health())
@@ -208,7 +208,7 @@ func TestNewLineageIsFollowedAfterTwoEqualPolls(t *testing.T) {
 		w.Publish(followtest.Catalogue()[:2])
 	}
 	r := start(t, w)
-	eventually(t, "served", r.ready)
+	followtest.Eventually(t, "served", r.ready)
 	first := r.ServedID()
 	w.Lineage, w.Generation, w.History = "lineage-2", 0, nil
 	p := w.Publish(followtest.Catalogue())
@@ -253,7 +253,7 @@ func TestOutageOfARunningServerIsNotFelt(t *testing.T) {
 	r := start(t, w, o.on)
 	r.serving(p.ID)
 	o.down.Store(true)
-	eventually(t, "poll error", func() bool { return r.current().PollErr != "" })
+	followtest.Eventually(t, "poll error", func() bool { return r.current().PollErr != "" })
 	for range 20 {
 		if a := r.search(); a.Snapshot != p.ID {
 			t.Fatal(a.Snapshot)
@@ -278,7 +278,7 @@ func TestUnloadablePointerAtStartFallsBackToHistory(t *testing.T) {
 	if h := r.health(); !h.Fallback || h.Source != "dir/previous" {
 		t.Errorf("%+v", h)
 	}
-	eventually(t, "the refusal", func() bool { return r.reason() == ReasonHash })
+	followtest.Eventually(t, "the refusal", func() bool { return r.reason() == ReasonHash })
 	w.Damage(w.Layout.File(m.ID, snapshot.FileIndex), followtest.Flip)
 	r.serving(m.ID)
 	if h := r.health(); h.Fallback {
@@ -302,7 +302,7 @@ func TestSnapshotOfAForeignEmbedderIsRefused(t *testing.T) {
 	r.serving(good.ID)
 	refuse.Store(true)
 	w.Publish(followtest.Catalogue())
-	eventually(t, "refused", func() bool { return r.reason() == ReasonEmbedding })
+	followtest.Eventually(t, "refused", func() bool { return r.reason() == ReasonEmbedding })
 }
 
 func TestLoadThatWasRolledBackMeanwhileIsNotPublished(t *testing.T) {
@@ -326,9 +326,9 @@ func TestLoadThatWasRolledBackMeanwhileIsNotPublished(t *testing.T) {
 	bad := w.Publish(followtest.Catalogue())
 	<-entered
 	w.Promote(m, digest) // the operator takes it back while it is being opened
-	eventually(t, "the rollback is seen", func() bool { return r.current().Desired.Generation == 3 })
+	followtest.Eventually(t, "the rollback is seen", func() bool { return r.current().Desired.Generation == 3 })
 	close(gate)
-	eventually(t, "the load has ended", func() bool { return r.health().Generation == 3 && r.m.residentBytes() == 4*3*followtest.Dims })
+	followtest.Eventually(t, "the load has ended", func() bool { return r.health().Generation == 3 && r.m.residentBytes() == 4*3*followtest.Dims })
 	for _, s := range r.current().Swaps {
 		if s.ID == bad.ID {
 			t.Error("the snapshot that was taken back was served")

@@ -58,7 +58,7 @@ func TestMemoryStaysFlatThroughSwaps(t *testing.T) {
 		side := sides[i%2]
 		w.Promote(side.m, side.digest)
 		r.serving(side.m.ID)
-		eventually(t, "the old one is freed", func() bool { return r.m.residentBytes() == one })
+		followtest.Eventually(t, "the old one is freed", func() bool { return r.m.residentBytes() == one })
 		r.search()
 		if i == early {
 			debug.FreeOSMemory()

@@ -103,20 +103,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// eventually polls cond until it holds; the time is a bound for hopelessness, not an expectation.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if cond() {
-			return
-		}
-	}
-	t.Fatalf("never happened: %s", what)
-}
-
 func (r *replica) serving(id string) {
 	r.t.Helper()
-	eventually(r.t, "serving "+id, func() bool { return r.ServedID() == id })
+	followtest.Eventually(r.t, "serving "+id, func() bool { return r.ServedID() == id })
 }
 
 func (r *replica) ready() bool { return r.ServedID() != "" }

@@ -61,25 +61,25 @@ func TestOnlySignedSnapshotsAreServed(t *testing.T) {
 	w := followtest.New(t)
 	first := signed(t, w, ours, followtest.Catalogue())
 	r := start(t, w, trusting(ours, next))
-	eventually(t, "the snapshot is served or refused", func() bool { return r.serves(first.ID) })
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool { return r.serves(first.ID) })
 
 	unsigned := w.Publish(followtest.Catalogue()[:3])
-	eventually(t, "the snapshot is served or refused", func() bool { return strings.Contains(r.status(), "unsigned") })
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool { return strings.Contains(r.status(), "unsigned") })
 	forged := signed(t, w, attacker, followtest.Catalogue()[:2])
-	eventually(t, "the snapshot is served or refused", func() bool {
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool {
 		return strings.Contains(r.status(), forged.ID) && strings.Contains(r.status(), "unsigned")
 	})
 	copied, digest := w.Build(followtest.Catalogue()[:1])
 	p := w.Promote(copied, digest)
 	p.Signature = first.Signature // the signature of another manifest
 	w.Put(p)
-	eventually(t, "the snapshot is served or refused", func() bool { return strings.Contains(r.status(), p.ID) && strings.Contains(r.status(), "unsigned") })
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool { return strings.Contains(r.status(), p.ID) && strings.Contains(r.status(), "unsigned") })
 	if !r.serves(first.ID) {
 		t.Errorf("something else than %s is served after %s, %s and %s", first.ID, unsigned.ID, forged.ID, p.ID)
 	}
 
 	second := signed(t, w, next, followtest.Catalogue()[:4])
-	eventually(t, "the snapshot is served or refused", func() bool { return r.serves(second.ID) })
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool { return r.serves(second.ID) })
 }
 
 // Without keys a server takes what is not signed; with keys it starts from its cache while the store is away.
@@ -88,7 +88,7 @@ func TestTheCacheIsCheckedToo(t *testing.T) {
 	w := followtest.New(t)
 	p := signed(t, w, ours, followtest.Catalogue())
 	r := start(t, w)
-	eventually(t, "the snapshot is served or refused", func() bool { return r.serves(p.ID) })
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool { return r.serves(p.ID) })
 	local := r.local
 	r.close()
 	gone := func(d *Deps, c *Config) {
@@ -99,10 +99,10 @@ func TestTheCacheIsCheckedToo(t *testing.T) {
 		c.StoreTimeout = 50 * time.Millisecond
 	}
 	again := start(t, w, gone, trusting(ours))
-	eventually(t, "the snapshot is served or refused", func() bool { return again.serves(p.ID) })
+	followtest.Eventually(t, "the snapshot is served or refused", func() bool { return again.serves(p.ID) })
 	again.close()
 	stranger := start(t, w, gone, trusting(signer(t)))
-	eventually(t, "the cached snapshot is refused", func() bool {
+	followtest.Eventually(t, "the cached snapshot is refused", func() bool {
 		log := stranger.log.String()
 		return strings.Contains(log, "cached snapshot not usable") && strings.Contains(log, store.ErrUnsigned.Error())
 	})
@@ -126,10 +126,10 @@ func TestTheSignatureBesideTheManifestCounts(t *testing.T) {
 			p.Signature = copied
 			w.Put(p)
 			r := start(t, w, trusting(ours))
-			eventually(t, "the snapshot is served", func() bool { return r.serves(p.ID) })
+			followtest.Eventually(t, "the snapshot is served", func() bool { return r.serves(p.ID) })
 			p.Nonce = store.NewNonce() // fenced by a leader
 			w.Put(p)
-			eventually(t, "the pointer is confirmed", func() bool {
+			followtest.Eventually(t, "the pointer is confirmed", func() bool {
 				kept := r.cache.pointers()
 				return len(kept) > 0 && kept[0].Nonce == p.Nonce
 			})
@@ -145,7 +145,7 @@ func TestTheSignatureBesideTheManifestCounts(t *testing.T) {
 				})
 				c.LocalDir, c.StoreTimeout = local, 50*time.Millisecond
 			})
-			eventually(t, "the cached snapshot is served", func() bool { return again.serves(p.ID) })
+			followtest.Eventually(t, "the cached snapshot is served", func() bool { return again.serves(p.ID) })
 			if n := asked.Load(); n != 0 {
 				t.Errorf("a store that is away was asked %d times for what the cache holds", n)
 			}

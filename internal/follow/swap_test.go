@@ -22,7 +22,7 @@ func TestSnapshotThatDoesNotFitIsRefused(t *testing.T) {
 	limit.Store(100 << 10)
 	used.Store(90 << 10)
 	next := w.Publish(followtest.Catalogue())
-	eventually(t, "refused", func() bool { return r.reason() == ReasonMemory })
+	followtest.Eventually(t, "refused", func() bool { return r.reason() == ReasonMemory })
 	r.search()
 	limit.Store(1 << 30)
 	r.serving(next.ID)
@@ -39,7 +39,7 @@ func TestSnapshotThatDoesNotFitReplacesTheOldWhenAsked(t *testing.T) {
 		d.MemoryUsed = func() int64 { return 24<<10 + r.m.residentBytes() }
 	})
 	_ = old
-	eventually(t, "served", r.ready)
+	followtest.Eventually(t, "served", r.ready)
 	next := w.Publish(followtest.Versioned(1, 60))
 	r.serving(next.ID)
 	r.close()

@@ -213,3 +213,14 @@ func Versioned(v, n int) []string {
 	}
 	return out
 }
+
+// Eventually polls cond until it holds; the time is a bound for hopelessness, not an expectation.
+func Eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if cond() {
+			return
+		}
+	}
+	t.Fatalf("never happened: %s", what)
+}

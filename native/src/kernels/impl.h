@@ -244,18 +244,28 @@ inline __attribute__((always_inline)) void gather4(
     }
 }
 
-void ip_gather(const float* q, const float* const* rows, size_t n, size_t d, float* out) {
+// Rows anywhere in fours: four(r, those behind) for rows r to r+3, then one(r) for each that is left.
+template <class T, class Four, class One>
+inline __attribute__((always_inline)) void in_fours(
+        const T* const* rows, size_t n, Four&& four, One&& one) {
     size_t r = 0;
     for (; r + 4 <= n; r += 4) {
-        const float* ahead[4];
+        const T* ahead[4];
         for (size_t b = 0; b < 4; b++) {
             ahead[b] = rows[r + 4 + b < n ? r + 4 + b : r + b];
         }
-        gather4(q, rows + r, ahead, d, out + r);
+        four(r, ahead);
     }
     for (; r < n; r++) {
-        tile<1, 1>(&q, rows + r, d, out + r, 0);
+        one(r);
     }
+}
+
+void ip_gather(const float* q, const float* const* rows, size_t n, size_t d, float* out) {
+    in_fours(
+            rows, n,
+            [&](size_t r, const float* const* ahead) { gather4(q, rows + r, ahead, d, out + r); },
+            [&](size_t r) { tile<1, 1>(&q, rows + r, d, out + r, 0); });
 }
 
 void ip_rows(const float* q, const float* rows, size_t n, size_t d, float* out) {

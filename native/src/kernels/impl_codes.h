@@ -36,25 +36,20 @@ inline __attribute__((always_inline)) void u8_gather4(
 }
 
 void u8_gather(const int8_t* w, const uint8_t* const* rows, size_t n, size_t d, int32_t* out) {
-    size_t r = 0;
-    for (; r + 4 <= n; r += 4) {
-        const uint8_t* ahead[4];
-        for (size_t b = 0; b < 4; b++) {
-            ahead[b] = rows[r + 4 + b < n ? r + 4 + b : r + b];
-        }
-        u8_gather4(w, rows + r, ahead, d, out + r);
-    }
-    for (; r < n; r++) {
-        CV acc = code_zero();
-        size_t i = 0;
-        for (; i + CW <= d; i += CW) {
-            acc = code_step(acc, code_load(rows[r] + i), code_weights(w + i));
-        }
-        if (i < d) {
-            acc = code_step(acc, code_load_tail(rows[r] + i, d - i), code_weights(w + i));
-        }
-        out[r] = code_sum(acc);
-    }
+    in_fours(
+            rows, n,
+            [&](size_t r, const uint8_t* const* ahead) { u8_gather4(w, rows + r, ahead, d, out + r); },
+            [&](size_t r) {
+                CV acc = code_zero();
+                size_t i = 0;
+                for (; i + CW <= d; i += CW) {
+                    acc = code_step(acc, code_load(rows[r] + i), code_weights(w + i));
+                }
+                if (i < d) {
+                    acc = code_step(acc, code_load_tail(rows[r] + i, d - i), code_weights(w + i));
+                }
+                out[r] = code_sum(acc);
+            });
 }
 
 // out[a*ld + b] for NQ queries and four rows held in registers. First: the rows
