@@ -69,6 +69,14 @@ void check(const char* what, size_t d, double got, double want) {
     }
 }
 
+void same(const char* what, size_t d, float got, float want) {
+    compared++;
+    if (got != want) {
+        std::fprintf(stderr, "%s, length %zu: %.9g is not %.9g\n", what, d, got, want);
+        std::exit(1);
+    }
+}
+
 template <class F>
 double sum(size_t d, F f) {
     double s = 0;
@@ -172,6 +180,42 @@ void rows(const vs::Kernels& k, size_t d, size_t slack) {
     }
 }
 
+// A row has one score, to the last bit: beside whichever rows it lies, for however many queries at once.
+void one_score(const vs::Kernels& k, size_t d, size_t slack) {
+    constexpr size_t n = 11, most = 9;
+    Guarded data(n * d, slack), q(most * d, slack), out(most * n, slack), one(n, slack);
+    data.fill(unsigned(d * 17), n * d);
+    q.fill(unsigned(d), most * d);
+    std::vector<const float*> at(n);
+    for (size_t i = 0; i < n; i++) {
+        at[i] = data.get() + i * d;
+    }
+    std::vector<float> want(most * n);
+    for (size_t j = 0; j < most; j++) {
+        for (size_t i = 0; i < n; i++) {
+            k.ip_gather(q.get() + j * d, &at[i], 1, d, one.get());
+            want[j * n + i] = one[0];
+        }
+    }
+    for (size_t from = 0; from < 5; from++) {
+        const size_t m = n - from;
+        for (size_t nq = 1; nq <= most; nq++) {
+            k.ip_block(q.get(), nq, at[from], m, d, out.get(), n);
+            for (size_t j = 0; j < nq; j++) {
+                for (size_t i = 0; i < m; i++) {
+                    same("ip_block beside ip_gather", d, out[j * n + i], want[j * n + from + i]);
+                }
+            }
+        }
+        k.ip_rows(q.get(), at[from], m, d, out.get());
+        k.ip_gather(q.get(), at.data() + from, m, d, one.get());
+        for (size_t i = 0; i < m; i++) {
+            same("ip_rows beside ip_gather", d, out[i], want[from + i]);
+            same("ip_gather beside itself", d, one[i], want[from + i]);
+        }
+    }
+}
+
 // Codes against 8-bit weights: integers, so equal to the last bit.
 void codes(const vs::Kernels& k, size_t d, size_t slack) {
     for (size_t n : {0, 1, 3, 4, 5, 9}) {
@@ -256,6 +300,7 @@ int main() {
             arrays(d, x.get(), y.get(), out);
         }
         rows(k, d, d % 4);
+        one_score(k, d, d % 4);
         codes(k, d, d % 3);
         transposed(d);
     }
