@@ -141,7 +141,7 @@ rd:
   atomic { if :: epoch > reign -> reign = epoch :: else fi };
 #endif
   if :: pin != 0 -> cand = pin; if :: cand == id -> goto note :: else -> goto hold_it fi :: else fi;
-  /* @ reconcile pass.adopt: something whole that is not being deleted and, under an erasure, holds nothing erased */
+  /* @ reconcile view.adopt: something whole that is not being deleted and, under an erasure, holds nothing erased */
   atomic { del = gDel };
   if
   :: (files & bit(1)) && id != 1 && !(del & bit(1)) && !erase -> cand = 1
