@@ -44,8 +44,9 @@ func compileKernelTest(t *testing.T) string {
 	program := filepath.Join(t.TempDir(), "kernels_test")
 	args := []string{"-std=c++17", "-O1", "-fopenmp", "-I../../native/src", "-o", program,
 		"../../native/test/kernels_test.cpp"}
-	args = append(args, strings.Fields(os.Getenv("CGO_LDFLAGS"))...)
-	out, err := exec.Command("g++", append(args, "-lfaiss_c")...).CombinedOutput()
+	// What the library needs, such as -lubsan, comes behind it.
+	args = append(append(args, "-lfaiss_c"), strings.Fields(os.Getenv("CGO_LDFLAGS"))...)
+	out, err := exec.Command("g++", args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
