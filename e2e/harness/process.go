@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Patience bounds every wait for something that must happen; generous, because machines are slow and noisy.
-const Patience = 60 * time.Second
+// Patience bounds every wait for something that must happen; generous: ten tests may want the two cores that one of them would have.
+const Patience = 3 * time.Minute
 
 // Root is the repository's folder.
 func Root() string {
