@@ -59,6 +59,7 @@ type Process struct {
 	lines []Line
 	raw   []string
 	err   error
+	last  string // msg at which the process is killed
 }
 
 // Start runs bin/<name> with args; env entries override the test's own environment, which is not inherited but
@@ -129,6 +130,9 @@ func (p *Process) read(r io.Reader) {
 		p.raw = append(p.raw, s.Text())
 		if l != nil {
 			p.lines = append(p.lines, l)
+			if p.last != "" && l.Msg() == p.last {
+				p.Signal(syscall.SIGKILL)
+			}
 		}
 		p.mu.Unlock()
 	}
@@ -208,6 +212,19 @@ func (p *Process) Wait(t testing.TB) int {
 func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)
 	<-p.done
+}
+
+// KillAt ends the process with SIGKILL as soon as it logs msg, or at once when it has.
+func (p *Process) KillAt(msg string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = msg
+	for _, l := range p.lines {
+		if l.Msg() == msg {
+			p.Signal(syscall.SIGKILL)
+			return
+		}
+	}
 }
 
 // Eventually calls check until it returns nil, failing the test with its last error after Patience.

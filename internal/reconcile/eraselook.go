@@ -332,6 +332,9 @@ func (w *eraseLook) oldVersions(ctx context.Context) error {
 	if w.old > 0 {
 		w.leaves("%d older versions from before %s", w.old, w.out.CleanAt.Format(time.RFC3339))
 	}
+	if n := store.DropInterrupted(w.Objects); n > 0 {
+		w.leaves("%d writes that were cut off a moment ago", n)
+	}
 	return w.markers(ctx)
 }
 

@@ -560,24 +560,32 @@ func (d *Dir) createTmp() (*os.File, error) {
 // tmpAge is older than the moment between creating and locking a temporary file.
 const tmpAge = time.Minute
 
-// cleanTmp removes temporary files that nobody holds. What it cannot remove stays for another time.
-func (d *Dir) cleanTmp(now time.Time) {
+// cleanTmp removes temporary files that nobody holds, and returns how many it left for another time.
+func (d *Dir) cleanTmp(now time.Time) (left int) {
 	names, _ := filepath.Glob(filepath.Join(d.root, dirTmp, "write-*"))
 	for _, name := range names {
 		st, err := os.Lstat(name)
-		if err != nil || now.Sub(st.ModTime()) < tmpAge {
+		if err != nil {
+			continue // it has its name by now
+		}
+		if now.Sub(st.ModTime()) < tmpAge {
+			left++ // not to be locked: its writer is about to
 			continue
 		}
 		f, err := os.Open(name)
 		if err != nil {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			os.Remove(name)
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && os.Remove(name) != nil {
+			left++
 		}
 		f.Close()
 	}
+	return left
 }
+
+// DropInterrupted implements Interruptible.
+func (d *Dir) DropInterrupted() (left int) { return d.cleanTmp(time.Now()) }
 
 // writeMeta stores the metadata of the file that is about to be renamed to key. Written before the rename: a crash in
 // between leaves metadata that matches no file, which counts as none.

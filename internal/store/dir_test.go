@@ -170,6 +170,19 @@ func TestDirRemovesLeftoversOfCrashedWritersOnly(t *testing.T) {
 			t.Errorf("%s there: %v, want %v", filepath.Base(path), err == nil, want)
 		}
 	}
+	// Asked for later on: what was young then is told from a writer's now, and the young are counted.
+	d := openDir(t, root)
+	make("write-younger", time.Now())
+	if err := os.Chtimes(fresh, old, old); err != nil {
+		t.Fatal(err)
+	}
+	hooked := store.Hooked(d, func(_ context.Context, _, _ string, call func() error) error { return call() })
+	if left := store.DropInterrupted(hooked); left != 1 {
+		t.Errorf("%d left, want the younger one", left)
+	}
+	if _, err := os.Stat(fresh); err == nil {
+		t.Error("what a killed writer left is still there")
+	}
 }
 
 func TestDirWriteWaitsForTheLockOnlyAsLongAsItsContext(t *testing.T) {

@@ -92,6 +92,9 @@ func (h hooked) DeleteVersion(ctx context.Context, key, id string) error {
 	})
 }
 
+// DropInterrupted implements Interruptible.
+func (h hooked) DropInterrupted() (left int) { return DropInterrupted(h.Objects) }
+
 func (h hooked) info(ctx context.Context, op, key string, call func() (Info, error)) (info Info, err error) {
 	err = h.hook(ctx, op, key, func() (err error) {
 		info, err = call()

@@ -72,6 +72,21 @@ func DropLoneMarkers(ctx context.Context, objects Objects, prefix string, match 
 	return dropped, err
 }
 
+// Interruptible is an Objects in which writers that were killed leave bytes that no listing shows. S3 has the like, uploads
+// of parts, which not every server can list: a lifecycle rule ends those.
+type Interruptible interface {
+	// DropInterrupted removes them, and returns how many are too young to be told from those of a writer that lives.
+	DropInterrupted() (left int)
+}
+
+// DropInterrupted removes what killed writers left, where that can be told.
+func DropInterrupted(objects Objects) (left int) {
+	if i, ok := objects.(Interruptible); ok {
+		return i.DropInterrupted()
+	}
+	return 0
+}
+
 // CopyVersion writes the bytes of a version that ListVersions found to w. ErrNotFound: it went meanwhile.
 func CopyVersion(ctx context.Context, objects Objects, v Version, w io.Writer) error {
 	if _, ok := objects.(Versioned); ok && v.ID != "" {
