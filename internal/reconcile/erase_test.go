@@ -471,28 +471,60 @@ func TestReplicasThatWereNotSeenSinceAreUnproven(t *testing.T) {
 
 // A leader of the past wakes up and stores what it had bought, and the snapshot it was about to complete.
 func TestWhatASupersededLeaderStillWritesIsRemoved(t *testing.T) {
-	e := newErasing(t)
-	ids := e.history()
-	kept := map[string][]byte{}
-	for _, key := range append(e.mem.Keys(e.layout.Snapshot(ids[2])), e.mem.Keys(e.layout.Ledger())...) {
-		kept[key] = e.mem.Data(key)
+	for name, prefixes := range map[string]func(e *erasing, id string) []string{
+		"a snapshot and vectors": func(e *erasing, id string) []string { return []string{e.layout.Snapshot(id), e.layout.Ledger()} },
+		"vectors alone":          func(e *erasing, _ string) []string { return []string{e.layout.Ledger()} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newErasing(t)
+			ids := e.history()
+			kept := map[string][]byte{}
+			for _, prefix := range prefixes(e, ids[2]) {
+				for _, key := range e.mem.Keys(prefix) {
+					kept[key] = e.mem.Data(key)
+				}
+			}
+			e.forget()
+			_, err := e.purge(reconcile.PurgeOptions{PeopleFiles: true}, personID)
+			must(t, err)
+			e.until(store.ErasureErased)
+			for key, data := range kept {
+				e.put(key, data)
+			}
+			e.once()
+			e.catalogue(0, 7, "a") // whatever makes a pass collect
+			e.once()
+			e.until(store.ErasureErased)
+			for _, place := range e.found() {
+				t.Errorf("still in %s", place)
+			}
+			if _, err := e.operator().Rollback(t.Context(), ids[2]); !errors.Is(err, reconcile.ErrErased) {
+				t.Errorf("rollback: %v", err)
+			}
+		})
 	}
-	e.forget()
+}
+
+// A snapshot without the person is built anew all the same when its index grew out of one that held them.
+func TestNothingOfAPurgedRecordIsCarriedOver(t *testing.T) {
+	e := newErasing(t)
+	e.indexes.Kind = "hnsw"
+	without := catalogue(0, 100, "a")
+	e.put(e.layout.Source, bytes.Replace(without, []byte("["), fmt.Appendf(nil, `[{"id":%q,"name":%q,"description":"wrote the first program"},`, personID, personName), 1))
+	e.want(e.once(), reconcile.ResultPromoted, 0)
+	e.put(e.layout.Source, without)
+	e.want(e.once(), reconcile.ResultPromoted, 0)
+	e.wantCarried(100, 1)
 	_, err := e.purge(reconcile.PurgeOptions{PeopleFiles: true}, personID)
 	must(t, err)
-	e.until(store.ErasureErased)
-	for key, data := range kept {
-		e.put(key, data)
+	e.want(e.once(), reconcile.ResultPromoted, 0)
+	e.wantCarried(0, 0)
+	if p := e.pointer(); p.Reason != reconcile.ReasonErased {
+		t.Errorf("promoted because %q", p.Reason)
 	}
-	e.once()
-	e.catalogue(0, 7, "a") // whatever makes a pass collect
-	e.once()
 	e.until(store.ErasureErased)
 	if places := e.found(); len(places) > 0 {
 		t.Errorf("still in %v", places)
-	}
-	if _, err := e.operator().Rollback(t.Context(), ids[2]); !errors.Is(err, reconcile.ErrErased) {
-		t.Errorf("rollback: %v", err)
 	}
 }
 
