@@ -111,6 +111,8 @@ func direct(path string) string {
 
 func (e *emulator) templates(given map[string]string) {
 	e.t.Helper()
+	given = maps.Clone(given)
+	given["WeeklyRebuild"] = "no" // its rule names the pipeline
 	for _, path := range templates {
 		e.template(path, load(e.t, path, given))
 	}

@@ -50,6 +50,26 @@ func TestPipelineStagesAndProviders(t *testing.T) {
 	}
 }
 
+// Packages of Debian that were mended since the last push reach the image once a week.
+func TestTheImageIsMadeAnewEveryWeek(t *testing.T) {
+	tp := load(t, pipelinePath, nil)
+	rule := tp.ofType("AWS::Events::Rule")["Weekly"]
+	if rule["ScheduleExpression"] != "cron(0 18 ? * SUN *)" || dig(t, rule, "Targets", 0, "RoleArn") != "<WeeklyRole.Arn>" {
+		t.Errorf("%v", rule)
+	}
+	pipeline := "arn:aws:codepipeline:ap-northeast-1:111122223333:<Pipeline>"
+	if got := dig(t, rule, "Targets", 0, "Arn"); got != pipeline {
+		t.Errorf("starts %v", got)
+	}
+	want := map[string]map[string]any{"Start": allow([]any{pipeline}, "codepipeline:StartPipelineExecution")}
+	if d := cmp.Diff(want, statements(t, tp, "WeeklyRole")); d != "" {
+		t.Error(d)
+	}
+	if got := load(t, pipelinePath, map[string]string{"WeeklyRebuild": "no"}); len(got.ofType("AWS::Events::Rule")) > 0 || got.ofType("AWS::IAM::Role")["WeeklyRole"] != nil {
+		t.Error("it cannot be turned off")
+	}
+}
+
 // The pipeline is one more place from which deploy.sh is run: with the same lock, and with the image that was just built.
 func TestThePipelineDeploysAsPeopleDo(t *testing.T) {
 	t.Parallel()
@@ -163,12 +183,24 @@ func TestBuildspecTestsThenBuildsThenPushes(t *testing.T) {
 		}
 		return i
 	}
-	order := []int{at("$(date +%Y%m%d%H%M)"), at("docker login"), at("make test"), at("docker build"), at("CODEBUILD_BUILD_SUCCEEDING"), at("docker push"), at("> imagedefinitions.json")}
+	order := []int{at("$(date +%Y%m%d%H%M)"), at("docker login"), at("docker pull"), at("BASE_DIGEST=$("), at("make test"), at("docker build"), at("CODEBUILD_BUILD_SUCCEEDING"), at("docker push"), at("> imagedefinitions.json")}
 	if !slices.IsSorted(order) {
 		t.Errorf("order %v", order)
 	}
 	if build := all[at("docker build")]; !strings.Contains(build, "VERSION=") || !strings.Contains(build, `"$REPO_URI:$COMMIT"`) {
 		t.Errorf("version or commit is not stamped: %s", build)
+	}
+	// Every image that is not ours comes from the mirror that nobody limits.
+	pulled := all[at("docker pull")]
+	bases := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(readFile(t, "../Dockerfile"), -1)
+	bases = append(bases, regexp.MustCompile(`(\S+) make test`).FindAllStringSubmatch(all[at("make test")], -1)...)
+	for _, m := range bases {
+		if !strings.Contains(pulled, " "+m[1]+" ") && !strings.Contains(pulled, " "+m[1]+";") {
+			t.Errorf("%s comes from Docker Hub", m[1])
+		}
+	}
+	if len(bases) < 3 {
+		t.Errorf("bases %v", bases)
 	}
 	for _, c := range all {
 		if strings.Contains(c, "\n") || strings.Contains(c, `\ `) {
