@@ -32,15 +32,12 @@ func NewOperator(o store.Objects, l store.Layout, by string) *Operator {
 	return &Operator{Objects: o, Layout: l, By: by, Poll: time.Second, Clock: SystemClock()}
 }
 
-// operatorRounds of CAS against the leader and other operators.
-const operatorRounds = 10
-
 // undoTime is how long a command that failed, or was interrupted, tries to take its pin back.
 const undoTime = 10 * time.Second
 
 // Suspend stops builds, promotions and garbage collection. ErrConflict: another operator resumed meanwhile.
 func (o *Operator) Suspend(ctx context.Context, reason string) error {
-	if _, err := o.control(ctx, func(c *store.Control) { c.Suspended = o.intent("", reason) }); err != nil {
+	if _, err := o.control(ctx, func(c *store.Control) error { c.Suspended = o.intent("", reason); return nil }); err != nil {
 		return err
 	}
 	if err := o.enforce(ctx); err != nil {
@@ -55,13 +52,13 @@ func (o *Operator) Suspend(ctx context.Context, reason string) error {
 
 // Resume ends Suspend.
 func (o *Operator) Resume(ctx context.Context) error {
-	_, err := o.control(ctx, func(c *store.Control) { c.Suspended = nil })
+	_, err := o.control(ctx, func(c *store.Control) error { c.Suspended = nil; return nil })
 	return err
 }
 
 // Unpin ends a pin: the next pass serves the current source again.
 func (o *Operator) Unpin(ctx context.Context) error {
-	_, err := o.control(ctx, func(c *store.Control) { c.Pin = nil })
+	_, err := o.control(ctx, func(c *store.Control) error { c.Pin = nil; return nil })
 	return err
 }
 
@@ -128,7 +125,13 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 		return fmt.Errorf("promote %s: %w", id, ErrDeleting)
 	}
 	pin := o.intent(id, m.reason)
-	before, err := o.pinUnlessErased(ctx, manifest, pin, &m)
+	// What is purged and the pin stand in one document, so of an erasure and a pin on what it erases only one is ever written.
+	before, err := o.control(ctx, func(c *store.Control) error {
+		if m.pin = m.pin || c.Pin != nil; m.pin { // there is one pin, and it moves along
+			c.Pin = pin
+		}
+		return o.clears(ctx, *c, manifest)
+	})
 	if errors.Is(err, ErrErased) || errors.Is(err, ErrNoEraseKey) {
 		return err // nothing was written
 	}
@@ -163,10 +166,11 @@ func (o *Operator) takeBack(ctx context.Context, pin, before *store.Intent) erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime) // also after Ctrl-C
 	defer cancel()
 	found := false
-	_, err := o.control(ctx, func(c *store.Control) {
+	_, err := o.control(ctx, func(c *store.Control) error {
 		if found = c.Pin != nil && c.Pin.ID == pin.ID && c.Pin.By == pin.By && c.Pin.At.Equal(pin.At); found {
 			c.Pin = before
 		}
+		return nil
 	})
 	if err == nil && found {
 		err = o.enforce(ctx)
@@ -179,7 +183,7 @@ func (o *Operator) takeBack(ctx context.Context, pin, before *store.Intent) erro
 
 // point moves the pointer to the snapshot, or fences it when it is there already.
 func (o *Operator) point(ctx context.Context, manifest store.Manifest, sha string, m move) error {
-	for range operatorRounds {
+	for range rounds {
 		ptr, info, err := readPointerIfAny(ctx, o.Objects, o.Layout)
 		if err = cmp.Or(o.stands(ctx, manifest.ID, m.pin), err); err != nil { // after the pointer, as passes do
 			return err
@@ -304,8 +308,8 @@ func (o *Operator) readControl(ctx context.Context) (store.Control, error) {
 	return c, nil
 }
 
-// control changes control.json by CAS and returns what it was. A change that changes nothing writes nothing.
-func (o *Operator) control(ctx context.Context, change func(*store.Control)) (before store.Control, err error) {
+// control changes control.json by CAS and returns what it was. A change that changes nothing, or fails, writes nothing.
+func (o *Operator) control(ctx context.Context, change func(*store.Control) error) (before store.Control, err error) {
 	err = contend("control.json", func() error {
 		c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
 		cond := store.PutOptions{IfMatch: info.ETag}
@@ -319,8 +323,8 @@ func (o *Operator) control(ctx context.Context, change func(*store.Control)) (be
 			return fmt.Errorf("read control: %w", err)
 		}
 		before = c
-		if change(&c); c == before {
-			return nil
+		if err := change(&c); err != nil || c == before {
+			return err
 		}
 		c.FormatVersion, c.Nonce = store.FormatVersion, store.NewNonce()
 		_, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond)

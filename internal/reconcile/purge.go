@@ -66,10 +66,11 @@ func (o *Operator) Purge(ctx context.Context, ids []string, opts PurgeOptions) (
 		if err := o.mayPurge(ctx, ids, c.Erase, people, opts); err != nil {
 			return report, err
 		}
-		if c, err = o.state(ctx, ids); err != nil {
+		erased, err := o.state(ctx, ids)
+		if err != nil {
 			return report, err
 		}
-		report.Records = len(c.Erase.Records)
+		report.Records = len(erased.Records)
 	}
 	if c.Suspended != nil {
 		report.Suspended = c.Suspended.By
@@ -223,33 +224,24 @@ func (o *Operator) seen(ctx context.Context, look peopleLook, found map[[16]byte
 
 // state writes the intent and fences the pointer. A pin on a snapshot that holds one of the records would keep the
 // erasure waiting for ever, so it is refused; and control.json is what both change, so that only one of them succeeds.
-func (o *Operator) state(ctx context.Context, ids []string) (store.Control, error) {
-	for range operatorRounds {
-		c, cond, err := o.controlNow(ctx)
+func (o *Operator) state(ctx context.Context, ids []string) (*store.Erasure, error) {
+	var next *store.Erasure
+	_, err := o.control(ctx, func(c *store.Control) error {
+		known, err := o.erasureOf(ctx, *c)
 		if err != nil {
-			return c, err
+			return err
 		}
-		next, added, err := o.withRecords(c.Erase, ids)
-		if err != nil {
-			return c, err
+		var added int
+		if next, added, err = o.withRecords(known, ids); err != nil || added == 0 {
+			return err
 		}
-		if added == 0 {
-			return c, o.enforce(ctx)
-		}
-		if err := o.pinAllows(ctx, c, next); err != nil {
-			return c, err
-		}
-		c.Erase, c.FormatVersion, c.Nonce = next, store.FormatVersion, store.NewNonce()
-		_, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond)
-		if errors.Is(err, store.ErrConflict) {
-			continue
-		}
-		if err == nil {
-			err = o.enforce(ctx)
-		}
-		return c, err
+		c.Erase = next
+		return o.pinAllows(ctx, *c, next)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return store.Control{}, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+	return next, o.enforce(ctx)
 }
 
 func (o *Operator) pinAllows(ctx context.Context, c store.Control, next *store.Erasure) error {
@@ -273,26 +265,13 @@ func (o *Operator) pinAllows(ctx context.Context, c store.Control, next *store.E
 	return nil
 }
 
-// controlNow reads control.json with the condition for replacing exactly it. One that is older than what the leader
-// remembers of erasures, or gone, is read as the leader will put it right.
-func (o *Operator) controlNow(ctx context.Context) (store.Control, store.PutOptions, error) {
-	c, info, err := store.ReadDoc[store.Control](ctx, o.Objects, o.Layout.Control(), store.GetOptions{})
-	cond, gone := store.PutOptions{IfMatch: info.ETag}, errors.Is(err, store.ErrNotFound)
-	if err != nil && !gone {
-		return c, cond, fmt.Errorf("read control: %w", err)
-	}
+// erasureOf is what c asks to be erased, or what the leader remembers when that is later: c is of an earlier day then.
+func (o *Operator) erasureOf(ctx context.Context, c store.Control) (*store.Erasure, error) {
 	s, err := o.lastStatus(ctx)
-	if err != nil {
-		return c, cond, err
+	if known := controlOf(s).Erase; c.Erase.Older(known) {
+		return known, err
 	}
-	known := controlOf(s)
-	switch {
-	case gone:
-		return known, store.PutOptions{IfAbsent: true}, nil
-	case c.Erase.Older(known.Erase):
-		c.Erase = known.Erase
-	}
-	return c, cond, nil
+	return c.Erase, err
 }
 
 // Lift lets records come back, and with them the snapshots and older versions that hold them, if any are left.
@@ -300,25 +279,21 @@ func (o *Operator) Lift(ctx context.Context, ids []string) (int, error) {
 	if o.EraseKey == nil {
 		return 0, ErrNoEraseKey
 	}
-	for range operatorRounds {
-		c, cond, err := o.controlNow(ctx)
+	left := 0
+	_, err := o.control(ctx, func(c *store.Control) error {
+		known, err := o.erasureOf(ctx, *c)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		if !o.EraseKey.Opens(c.Erase) {
-			return 0, fmt.Errorf("ERASE_KEY is %s, and what was purged is named by %s: give this command that key", o.EraseKey.ID(), c.Erase.Key)
+		if !o.EraseKey.Opens(known) {
+			return fmt.Errorf("ERASE_KEY is %s, and what was purged is named by %s: give this command that key", o.EraseKey.ID(), known.Key)
 		}
-		next, err := o.without(c.Erase, ids)
-		if err != nil {
-			return 0, err
+		if c.Erase, err = o.without(known, ids); err == nil {
+			left = len(c.Erase.Records)
 		}
-		c.Erase, c.FormatVersion, c.Nonce = next, store.FormatVersion, store.NewNonce()
-		_, err = store.WriteDoc(ctx, o.Objects, o.Layout.Control(), c, cond)
-		if !errors.Is(err, store.ErrConflict) {
-			return len(next.Records), err
-		}
-	}
-	return 0, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
+		return err
+	})
+	return left, err
 }
 
 func (o *Operator) without(e *store.Erasure, ids []string) (*store.Erasure, error) {
@@ -391,33 +366,6 @@ func (o *Operator) clears(ctx context.Context, c store.Control, m store.Manifest
 		return fmt.Errorf("promote %s: %w, or may: `indexer purge --lift` lets it come back", m.ID, ErrErased)
 	}
 	return nil
-}
-
-// pinUnlessErased writes the pin of a move, if there is to be one. What is purged and the pin stand in one document, so
-// of an erasure and a pin on what it erases only one is ever written.
-func (o *Operator) pinUnlessErased(ctx context.Context, manifest store.Manifest, pin *store.Intent, m *move) (store.Control, error) {
-	for range operatorRounds {
-		seen, err := o.readControl(ctx)
-		if err != nil {
-			return seen, err
-		}
-		if err := o.clears(ctx, seen, manifest); err != nil {
-			return seen, err
-		}
-		raced := false
-		before, err := o.control(ctx, func(c *store.Control) {
-			if raced = c.Erase.Mark() != seen.Erase.Mark(); raced {
-				return
-			}
-			if m.pin = m.pin || c.Pin != nil; m.pin { // there is one pin, and it moves along
-				c.Pin = pin
-			}
-		})
-		if !raced {
-			return before, err
-		}
-	}
-	return store.Control{}, fmt.Errorf("control.json kept changing: %w", store.ErrConflict)
 }
 
 // removedFor says of a snapshot that is not there whether it went because of what it held.

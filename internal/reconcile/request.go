@@ -52,8 +52,9 @@ func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.
 	if err != nil {
 		return store.Handled{}, err
 	}
-	_, err = o.control(ctx, func(c *store.Control) {
+	_, err = o.control(ctx, func(c *store.Control) error {
 		c.Request = &store.Request{Token: token, Verb: verb, Force: force, Against: against, At: o.Clock.Now().UTC()}
+		return nil
 	})
 	if err != nil {
 		return store.Handled{}, err
@@ -84,10 +85,11 @@ func (o *Operator) Request(ctx context.Context, verb string, force bool) (store.
 
 // withdraw takes a request back that nobody answered, unless another replaced it.
 func (o *Operator) withdraw(ctx context.Context, token string) error {
-	_, err := o.control(ctx, func(c *store.Control) {
+	_, err := o.control(ctx, func(c *store.Control) error {
 		if c.Request != nil && c.Request.Token == token {
 			c.Request = nil
 		}
+		return nil
 	})
 	return err
 }
