@@ -24,6 +24,7 @@ type reply struct {
 	query.Answer
 	view   *view.View
 	facets []byte // as JSON
+	found  []byte // conditions, as JSON; nil for none
 	odd    []string
 	marks  *marker // of the question's words; nil unless asked for
 }
@@ -44,6 +45,9 @@ func replyTo(q searchRequest, v *view.View, a query.Answer) reply {
 	if q.Facets != nil {
 		p.facets = appendFacets(nil, q.Facets, a.Facets)
 	}
+	if len(a.Found) > 0 {
+		p.found, _ = json.Marshal(a.Found) // strings, numbers and booleans
+	}
 	if q.highlight {
 		p.marks = newMarker(q.Text)
 	}
@@ -59,7 +63,7 @@ const (
 // size is how many bytes the reply takes at most. It looks at both ends of every line before one is copied: lines lie
 // anywhere in a mapped file, and come in side by side like this.
 func (p *reply) size() (int, error) {
-	size := tailSize + len(p.facets)
+	size := tailSize + len(p.facets) + len(p.found)
 	for _, w := range p.odd {
 		size += 6*len(w) + 8
 	}
@@ -69,6 +73,9 @@ func (p *reply) size() (int, error) {
 			return 0, fmt.Errorf("record %d: %w", h.Pos, snapshot.ErrCorrupt)
 		}
 		size += len(line) + hitOverhead
+		if h.Beyond {
+			size += len(`,"beyond_conditions":true`)
+		}
 		if p.marks != nil {
 			size += snippetSize
 		}
@@ -92,6 +99,9 @@ func (p *reply) append(b []byte) ([]byte, error) {
 	b = strconv.AppendInt(b, int64(p.Total), 10)
 	if p.facets != nil {
 		b = append(append(b, `,"facets":`...), p.facets...)
+	}
+	if p.found != nil {
+		b = append(append(b, `,"filters_found":`...), p.found...)
 	}
 	if p.Degraded {
 		b = append(b, `,"degraded":"lexical"`...)
@@ -131,6 +141,9 @@ func (p *reply) appendHit(b []byte, h query.Hit) ([]byte, error) {
 	if h.HasSimilarity {
 		b = append(b, `,"similarity":`...)
 		b = strconv.AppendFloat(b, float64(h.Similarity), 'f', -1, 32)
+	}
+	if h.Beyond {
+		b = append(b, `,"beyond_conditions":true`...)
 	}
 	if p.marks != nil {
 		b = append(b, `,"highlight":`...)
@@ -280,9 +293,10 @@ func appendBatch(b []byte, v *view.View, all []reply, warnings []string, since t
 type result struct {
 	ID         string   `json:"id" example:"V-001"`
 	Text       string   `json:"text" doc:"Name and description"`
-	Score      float32  `json:"score" minimum:"0" maximum:"1" doc:"Best first, unless sorted: cosine similarity in semantic mode, fused rank score in the others, 1 without a query"`
+	Score      float32  `json:"score" minimum:"0" maximum:"1" doc:"Best first, unless sorted: cosine similarity in semantic mode, relevance in the others (above 0.5 fits, below 0.3 is merely the nearest), 1 without a query"`
 	Similarity *float32 `json:"similarity,omitempty" minimum:"-1" maximum:"1" doc:"Cosine similarity, in hybrid mode, and in lexical mode where the model is in the server"`
 	Highlight  string   `json:"highlight,omitempty" doc:"With highlight: a part of the text as HTML, the words of the question in mark elements"`
+	Beyond     bool     `json:"beyond_conditions,omitempty" doc:"The record does not meet the conditions in the question, filters_found"`
 	Metadata   record   `json:"metadata" doc:"The vendor's record, or those of its fields that were asked for"`
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/swaggest/swgui/v5/static"
 
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/query"
 )
@@ -29,13 +30,14 @@ type searchBody struct {
 	Filter map[string]any `json:"filter,omitempty" doc:"Dotted path of a record's field to a value, a list of values (any of), or operators: {\"gt\"|\"gte\"|\"lt\"|\"lte\": a number, a date or a string}, {\"ne\": value}, {\"nin\": [values]}, {\"exists\": boolean}, {\"elem\": filter} for one object of a list; \"$and\": [filters], \"$or\": [filters], \"$not\": filter at any level. Strings are compared without case and width; a string in a record that is wholly a number compares with numbers too"`
 	Vector vectorDoc      `json:"vector,omitempty" doc:"Replaces query: numbers, or base64 of little-endian float32"`
 
-	SimilarTo string   `json:"similar_to,omitempty" maxLength:"1024" doc:"Replaces query: the id of a vendor; those most like it are found, without itself" example:"V-001"`
-	Offset    int      `json:"offset,omitempty" minimum:"0" maximum:"10000" doc:"Results left out before the first one: the next page is at offset + k"`
-	MinScore  float32  `json:"min_score,omitempty" minimum:"0" maximum:"1" doc:"Leaves out results that score less, even of fewer than k; total stays as it is"`
-	Sort      *sortDoc `json:"sort,omitempty" doc:"Orders by a field in place of the score: all that match the filter or, where something is asked, the best 100 that score at least 0.3 and min_score. Records without a value come last, equal ones in catalogue order"`
-	Fields    []string `json:"fields,omitempty" nullable:"true" maxItems:"64" doc:"Dotted paths: metadata holds just these"`
-	Facets    []string `json:"facets,omitempty" nullable:"true" maxItems:"16" doc:"Dotted paths of fields whose values are counted over all that match the filter"`
-	Highlight bool     `json:"highlight,omitempty" doc:"Adds to each result a part of its text in which the words of the query are marked"`
+	SimilarTo  string   `json:"similar_to,omitempty" maxLength:"1024" doc:"Replaces query: the id of a vendor; those most like it are found, without itself" example:"V-001"`
+	Offset     int      `json:"offset,omitempty" minimum:"0" maximum:"10000" doc:"Results left out before the first one: the next page is at offset + k"`
+	MinScore   float32  `json:"min_score,omitempty" minimum:"0" maximum:"1" doc:"Leaves out results that score less, even of fewer than k; total stays as it is"`
+	Sort       *sortDoc `json:"sort,omitempty" doc:"Orders by a field in place of the score: all that match the filter or, where something is asked, the best 100 that score at least 0.3 and min_score. Records without a value come last, equal ones in catalogue order"`
+	Fields     []string `json:"fields,omitempty" nullable:"true" maxItems:"64" doc:"Dotted paths: metadata holds just these"`
+	Facets     []string `json:"facets,omitempty" nullable:"true" maxItems:"16" doc:"Dotted paths of fields whose values are counted over all that match the filter"`
+	AutoFilter *bool    `json:"auto_filter,omitempty" default:"true" doc:"Whether conditions are looked for in the question (面談済みの会社, 従業員100人以上): records that meet them come first, the others after them. filters_found in the answer says which. Not in semantic mode"`
+	Highlight  bool     `json:"highlight,omitempty" doc:"Adds to each result a part of its text in which the words of the query are marked"`
 }
 
 // sortDoc documents an order.
@@ -72,6 +74,7 @@ type FoundBody struct {
 	Results  []result                       `json:"results" nullable:"false" doc:"Best first, or as sorted"`
 	Total    int                            `json:"total" doc:"Records that match the filter, whatever they score"`
 	Facets   map[string][]filter.FacetCount `json:"facets,omitempty" doc:"With facets: the values of each field, those of most records first, 200 at most"`
+	Found    []conditions.Condition         `json:"filters_found,omitempty" nullable:"false" doc:"Conditions found in the question, with the words that say them and how many records meet each"`
 	Degraded string                         `json:"degraded,omitempty" enum:"lexical" doc:"The embedding provider failed: a hybrid query was answered by its words"`
 	Warnings []string                       `json:"warnings,omitempty" nullable:"false" doc:"What was odd about the request, as a field that no record has"`
 }

@@ -155,7 +155,7 @@ func (s *bodyReader) mistyped(at, want string) error {
 
 // query reads one search object. Of a repeated key the last counts. null is like absent.
 func (s *bodyReader) query(at, defaultMode string) (searchRequest, error) {
-	var q searchRequest
+	q := searchRequest{Query: query.Query{AutoFilter: true}}
 	var counts [len(countNames)]int
 	err := s.members(at, func(key string) (err error) {
 		if s.Peek() == 'n' {
@@ -187,6 +187,8 @@ func (s *bodyReader) query(at, defaultMode string) (searchRequest, error) {
 			q.Facets, err = s.paths(here(), query.MaxFacets)
 		case "highlight":
 			q.highlight, err = s.flag(here())
+		case "auto_filter":
+			q.AutoFilter, err = s.flag(here())
 		default:
 			_, err = s.Value(maxDepth)
 		}
@@ -246,7 +248,7 @@ func parseURL(raw, defaultMode string) (searchRequest, error) {
 	if err != nil {
 		return searchRequest{}, wrong("query", "is not a valid query string")
 	}
-	q := searchRequest{Query: query.Query{Text: params.Get("q"), Mode: params.Get("mode")}}
+	q := searchRequest{Query: query.Query{Text: params.Get("q"), Mode: params.Get("mode"), AutoFilter: true}}
 	switch {
 	case !utf8.ValidString(q.Text):
 		return q, wrong("query.q", "is not UTF-8")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
@@ -119,10 +120,12 @@ type answer struct {
 		Score      float64
 		Similarity *float64
 		Highlight  string
+		Beyond     bool `json:"beyond_conditions"`
 		Metadata   json.RawMessage
 	}
 	Total    int
 	Facets   map[string][]filter.FacetCount
+	Found    []conditions.Condition `json:"filters_found"`
 	Degraded string
 	Warnings []string
 	Snapshot string

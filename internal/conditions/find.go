@@ -158,6 +158,13 @@ func (f *Finder) Find(text string) []Condition {
 	return out
 }
 
+// Outside leaves out what was found in the words of a name: 上場 in the question 上場支援会計は is no condition when a company
+// is called so.
+func Outside(found []Condition, name string) []Condition {
+	letters := string(compact([]rune(spelling.Fold(name))))
+	return slices.DeleteFunc(found, func(c Condition) bool { return strings.Contains(letters, c.Words) })
+}
+
 // ending is how many characters at a place exclude what stands before, or make it a condition.
 func (q *question) ending(at int) (without, ending int) {
 	if at > 0 && q.text[at-1] == '済' && q.hasAt(at, "み") {

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/view"
@@ -43,6 +44,8 @@ type Query struct {
 	MinScore float32  // results below it are left out
 	Sort     *Sort    // in place of the order by score
 	Facets   []string // fields whose values are counted
+	// AutoFilter looks for conditions in the text: records that meet them come before the others. Not by meaning alone.
+	AutoFilter bool
 
 	degraded bool // the provider failed: answer by the words
 }
@@ -66,10 +69,11 @@ const (
 // Answer is what is found.
 type Answer struct {
 	Hits     []Hit
-	Total    int                   // records that match the filter, whatever they score
-	Facets   [][]filter.FacetCount // of those, for each field of the query
-	Unknown  []string              // paths of the query that no record has
-	Degraded bool                  // by words alone, because the embedding provider failed
+	Total    int                    // records that match the filter, whatever they score
+	Facets   [][]filter.FacetCount  // of those, for each field of the query
+	Unknown  []string               // paths of the query that no record has
+	Degraded bool                   // by words alone, because the embedding provider failed
+	Found    []conditions.Condition // in the question; records that do not meet them all come last
 }
 
 // Hit is one result: a position in the view.
@@ -78,6 +82,7 @@ type Hit struct {
 	Score         float32 // 0..1
 	Similarity    float32 // cosine, when HasSimilarity
 	HasSimilarity bool
+	Beyond        bool // it does not meet the conditions in the question
 }
 
 // ErrUnknownRecord: no record has the id of Query.Similar.

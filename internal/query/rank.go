@@ -6,6 +6,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/relevance"
 	"github.com/taksuehiro/vectorstore/internal/view"
@@ -18,6 +19,7 @@ type question struct {
 	queue *queue
 	allow *roaring.Bitmap // nil for all
 	own   int             // the record whose neighbours are wanted, -1 for none
+	found []conditions.Condition
 }
 
 // answer answers an embedded query.
@@ -35,6 +37,12 @@ func (r *Searcher) answer(ctx context.Context, v *view.View, q Query) (Answer, e
 		if at.allow == nil || at.allow.ContainsInt(at.own) {
 			a.Total--
 		}
+	}
+	if q.AutoFilter && q.Text != "" && q.Mode != Semantic {
+		if err := at.findConditions(); err != nil {
+			return a, err
+		}
+		a.Found = at.found
 	}
 	if err := at.count(ctx, &a); err != nil || a.Total == 0 {
 		return a, err
@@ -148,6 +156,9 @@ func (q *question) ranked(ctx context.Context, n int) ([]Hit, error) {
 	if q.Mode == Semantic || q.Text == "" {
 		near, err := q.byMeaning(ctx, n)
 		return q.withUnembedded(near, n), err
+	}
+	if len(q.found) > 0 {
+		return q.byConditions(ctx, n)
 	}
 	return q.byRelevance(ctx, n)
 }

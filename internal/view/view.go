@@ -15,6 +15,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/taksuehiro/vectorstore/internal/arrays"
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
@@ -40,6 +41,7 @@ type View struct {
 	mapped   []*arrays.File // that filters and words are views of
 	fields   []string
 	sample   []float32 // rows of the index, for Cosines
+	finder   *conditions.Finder
 }
 
 // Open opens the files of m in dir, whose digests were checked, and checks that they belong together.
@@ -87,6 +89,7 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_
 	if v.sample, err = sampleRows(v.index); err != nil {
 		return nil, err
 	}
+	v.finder = conditions.New(v.filters, v.Len(), v.docs.Metadata, nil)
 	return v, nil
 }
 
@@ -175,6 +178,9 @@ func (v *View) Words(query string, k int, allow *roaring.Bitmap) (pos []int64, s
 
 // Select returns the positions of the records that match f. The bitmap is the caller's.
 func (v *View) Select(f filter.Filter) *roaring.Bitmap { return v.filters.Select(f) }
+
+// Conditions finds in a question what it asks of single fields.
+func (v *View) Conditions(question string) []conditions.Condition { return v.finder.Find(question) }
 
 // Unknown, Has, Facets and Sorted are those of [filter.Attributes].
 func (v *View) Unknown(f filter.Filter) []string { return v.filters.Unknown(f) }
