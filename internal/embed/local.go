@@ -25,14 +25,16 @@ const (
 	// localBatch texts are handed over at a time: 64 texts of 512 components are 128 KiB.
 	localBatch = 64
 
-	// makeWay is the nice value of threads that embed catalogues: searches on the same machine go first.
-	makeWay = 10
+	// makeWay is the nice value of threads that embed catalogues for long: of a core that they share with a search, the
+	// search gets three quarters.
+	makeWay = 5
 )
 
 // Local embeds in this process, without network: by a multilingual sentence model (NewSentence), or by n-grams.
 type Local struct {
 	embedding snapshot.Embedding
-	batch     int // texts, handed over at a time
+	batch     int  // texts, handed over at a time
+	slow      bool // enough for searches beside it to feel
 	fresh     func() (encoder, error)
 	idle      sync.Pool // encoders
 	queries   chan struct{}
@@ -150,8 +152,10 @@ func (l *Local) Embed(ctx context.Context, texts []string, done func(first int, 
 	ready := make(chan localResult)
 	for range workers {
 		wg.Go(func() {
-			runtime.LockOSThread() // for good: the thread ends with the goroutine, and its priority with it
-			_ = unix.Setpriority(unix.PRIO_PROCESS, 0, makeWay)
+			if l.slow {
+				runtime.LockOSThread() // for good: the thread ends with the goroutine, and its priority with it
+				_ = unix.Setpriority(unix.PRIO_PROCESS, 0, makeWay)
+			}
 			e, err := l.take()
 			if err != nil {
 				return // not after Ready

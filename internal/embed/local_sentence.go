@@ -19,13 +19,15 @@ const sentenceBatch = 32
 // needed; while they are missing, every call is refused with what to do.
 func NewSentence(dir string) *Local {
 	spec := snapshot.Embedding{Provider: "local", Model: sentence.Name, Dims: sentence.Dims, Version: sentence.Version}
-	return newLocal(spec, sentenceBatch, func() (encoder, error) {
+	l := newLocal(spec, sentenceBatch, func() (encoder, error) {
 		m, err := sentence.Open(dir)
 		if err != nil {
 			return nil, &MissingModelError{sentence.Name, err}
 		}
 		return sentenceEncoder{m.NewEncoder()}, nil
 	})
+	l.slow = true
+	return l
 }
 
 // SentenceInstalled tells whether dir has the model's weights.
