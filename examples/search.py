@@ -39,8 +39,17 @@ def call(path: str, body: dict | None = None, tries: int = 3) -> dict:
 
 
 def search(query: str = "", k: int = 5, **more) -> list[dict]:
-    """more: mode, filter, vector, as /docs describes them."""
+    """more: mode, filter, sort, fields, offset and so on, as /docs describes them."""
     return call("/search", {"query": query, "k": k, **more})["results"]
+
+
+def everything(page: int = 50, **question):
+    """All results of a question, page by page."""
+    for offset in range(0, 10_001, page):
+        results = search(k=page, offset=offset, **question)
+        yield from results
+        if len(results) < page:
+            return
 
 
 if __name__ == "__main__":
@@ -50,6 +59,8 @@ if __name__ == "__main__":
     print("SaaS with at least 7 points:")
     for hit in search(k=3, filter={"type": ["SaaS"], "score_num": {"gte": 7}}):
         print(f"{hit['id']}\t{hit['metadata']['score_num']}")
+    names = [hit["metadata"]["name"] for hit in everything(filter={}, sort={"field": "name"}, fields=["name"])]
+    print(len(names), "vendors in all, from", names[0], "to", names[-1])
     try:
         search(question, k=101)
     except ProblemError as err:

@@ -8,12 +8,19 @@ export interface Hit {
   text: string;
   /** 0..1, best first */
   score: number;
-  /** the vendor's whole record */
+  /** with highlight: HTML, the words of the question in mark elements */
+  highlight?: string;
+  /** the vendor's record, or those of its fields that were asked for */
   metadata: Record<string, unknown>;
 }
 
 export interface Answer {
   results: Hit[];
+  /** records that match the filter */
+  total: number;
+  facets?: Record<string, { value: string | number | boolean | null; count: number }[]>;
+  /** the embedding provider failed: answered by the words alone */
+  degraded?: "lexical";
   /** id of the snapshot that all results come from */
   snapshot: string;
   took_ms: number;
@@ -22,7 +29,14 @@ export interface Answer {
 
 export interface Question {
   query?: string;
+  similar_to?: string;
   k?: number;
+  offset?: number;
+  min_score?: number;
+  sort?: { field: string; order?: "asc" | "desc" };
+  fields?: string[];
+  facets?: string[];
+  highlight?: boolean;
   mode?: "hybrid" | "semantic" | "lexical";
   filter?: Record<string, unknown>;
 }
@@ -58,6 +72,8 @@ console.log("SaaS with at least 7 points:");
 for (const hit of (await search({ k: 3, filter: { type: ["SaaS"], score_num: { gte: 7 } } })).results) {
   console.log(`${hit.id}\t${hit.metadata.score_num}`);
 }
+const types = await search({ k: 1, filter: {}, facets: ["type"] });
+console.log(`${types.total} vendors: ${types.facets?.type?.map((t) => `${t.count} ${t.value}`).join(", ")}`);
 try {
   await search({ query: question, k: 101 });
 } catch (err) {

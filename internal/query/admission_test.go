@@ -130,18 +130,55 @@ func TestGraphSearchesAndFilteredOnesRunAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, c := range map[string]struct {
 			shares bool
+			k      int
 			allow  *roaring.Bitmap
-		}{"hnsw": {false, nil}, "filtered": {true, roaring.BitmapOf(1)}} {
+		}{"hnsw": {false, 1, nil}, "filtered": {true, 1, roaring.BitmapOf(1)}, "deep": {true, maxDepth + 1, nil}} {
 			x := &slowIndex{}
 			q := newQueue(x, c.shares, newAdmission(2, 256))
 			var wg sync.WaitGroup
 			for range 6 {
-				wg.Go(func() { _, _, _ = q.search(t.Context(), []float32{1, 0}, 1, c.allow) })
+				wg.Go(func() { _, _, _ = q.search(t.Context(), []float32{1, 0}, c.k, c.allow) })
 			}
 			wg.Wait()
 			if x.calls.Load() != 6 || x.most.Load() != 2 {
 				t.Errorf("%s: %d calls, %d at a time", name, x.calls.Load(), x.most.Load())
 			}
+		}
+	})
+}
+
+// Other work waits for a core as searches do, and ends with them when its caller leaves.
+func TestOtherWorkTakesACore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(2, 8)
+		q := newQueue(&slowIndex{}, true, a)
+		var running, most, done atomic.Int64
+		work := func() {
+			most.Store(max(most.Load(), running.Add(1)))
+			time.Sleep(time.Second)
+			running.Add(-1)
+			done.Add(1)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if err := q.compute(t.Context(), work); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := q.compute(impatient, func() { t.Error("the work of a caller who left was done") }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		wg.Wait()
+		if most.Load() != 2 || done.Load() != 4 {
+			t.Errorf("%d done, %d at a time", done.Load(), most.Load())
+		}
+		if err := q.compute(t.Context(), func() { panic("a bug") }); !errors.Is(err, errPanicked) {
+			t.Errorf("a panic became %v", err)
 		}
 	})
 }
