@@ -493,7 +493,9 @@ func (l logs) Handle(_ context.Context, r slog.Record) error {
 			fmt.Fprintf(&b, " %s", a)
 		}
 		r.Attrs(func(a slog.Attr) bool {
-			fmt.Fprintf(&b, " %s", a)
+			if a.Key != "request_id" { // another one each time
+				fmt.Fprintf(&b, " %s", a)
+			}
 			return true
 		})
 		return b.String()
