@@ -3,7 +3,8 @@
 // A pass is level-based: it reads what is desired (the catalogue, the spec, the operator's intent) and what is
 // there (the pointer, the snapshots, the ledger), acts on the difference and remembers nothing that it could not
 // read again. What it saw is one value (view); what to do, or what to look at next, is decided by one pure function of it
-// (plan.go); then it is done (pass.go). Before that the pointer is looked at, doubted and put right (pointer.go). Garbage collection is another such round (gcplan.go, gc.go). The steps, in order:
+// (plan.go); then it is done (pass.go). Before that the pointer is looked at, doubted and put right (pointer.go); garbage
+// collection is another such round (gcplan.go, gc.go). The steps, in order:
 //
 //	 1  hold the lease (lease.go), or be a follower
 //	 2  read the pointer, raising its epoch when it is not ours (the fence); then control.json; now and then the
