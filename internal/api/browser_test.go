@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -192,6 +193,39 @@ func TestPageInABrowser(t *testing.T) {
 			}
 		}
 		shot(t, ctx, "page-filter")
+	})
+	t.Run("conditions in the question are shown, and can be ignored", func(t *testing.T) {
+		do(t, ctx, chromedp.Navigate(r.url+"/?q="+url.QueryEscape("面談済みで在庫管理をやっている会社")+"&k=50"), chromedp.WaitVisible(css(".found .chips")))
+		if got := read[string](t, ctx, "document.querySelector('.found .chips').textContent"); !strings.Contains(got, "面談済") {
+			t.Errorf("the chips say %q", got)
+		}
+		// Those that meet it come first, the others behind a heading.
+		if got := read[int](t, ctx, "[...document.querySelectorAll('.hits > li')].findIndex(l => l.classList.contains('beyond'))"); got < 1 {
+			t.Errorf("the heading stands at %d", got)
+		}
+		shot(t, ctx, "page-conditions")
+		do(t, ctx, chromedp.Click(css(".found button")))
+		until(t, ctx, "location.search.includes('auto=0') && !document.querySelector('.found .chips') && !document.querySelector('.beyond')")
+		do(t, ctx, chromedp.Click(css(".pages button")))
+		until(t, ctx, "location.search.includes('offset=50') && location.search.includes('auto=0')")
+		do(t, ctx, chromedp.Click(css(".found button")))
+		until(t, ctx, "document.querySelector('.found .chips')")
+	})
+	t.Run("the next page goes on where this one ends", func(t *testing.T) {
+		do(t, ctx, chromedp.Navigate(r.url+"/?q="+url.QueryEscape("在庫管理")), chromedp.WaitVisible(css(".pages button")))
+		seen := read[[]string](t, ctx, "[...document.querySelectorAll('.hit .id')].map(e => e.textContent)")
+		do(t, ctx, chromedp.Click(css(".pages button")))
+		until(t, ctx, "location.search.includes('offset=10')")
+		for _, id := range read[[]string](t, ctx, "[...document.querySelectorAll('.hit .id')].map(e => e.textContent)") {
+			if slices.Contains(seen, id) {
+				t.Errorf("%s is on both pages", id)
+			}
+		}
+		if got := read[string](t, ctx, "document.querySelector('.summary').textContent"); !strings.Contains(got, "11") || !strings.Contains(got, "20") {
+			t.Errorf("the summary says %q", got)
+		}
+		do(t, ctx, chromedp.Click(css(".pages button")))
+		until(t, ctx, "location.search.includes('offset=0')")
 	})
 	t.Run("a swap is seen live, without reloading", func(t *testing.T) {
 		do(t, ctx, chromedp.Evaluate[chromedp.Void]("window.same = true; undefined"))

@@ -90,6 +90,9 @@ type (
 		Modes, Counts        []choice
 		Facets               []facetView
 		Chosen               int
+		Found                []string // conditions found in the question
+		Ignored              bool     // conditions are not looked for
+		Before, Next         string   // offsets; "" for none
 		ClearURL, Summary    string
 		Terms                *marker
 		Hits                 []hitView
@@ -115,7 +118,7 @@ type (
 	}
 	hitView struct {
 		ID, Name, Description, URL, Score, Similarity string
-		Scored                                        bool
+		Scored, FirstBeyond                           bool
 		Chips                                         []string
 		Fields                                        []field
 	}
@@ -125,7 +128,8 @@ type (
 // pageQuery is what the visitor asked.
 type pageQuery struct {
 	text, mode, key string
-	k               int
+	k, offset       int
+	auto            bool
 	chosen          map[string][]string // by path
 }
 
@@ -180,7 +184,7 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 	d.facets(snap, q)
 	found, err := s.pageAnswer(r.Context(), snap, q)
 	if err == nil {
-		err = d.results(snap, q, found.Hits, start)
+		err = d.results(snap, q, found, start)
 	}
 	if err != nil {
 		code, _, _ := failure(r, err)
@@ -203,7 +207,7 @@ func (s *Server) pageAnswer(ctx context.Context, snap *follow.Snapshot, q pageQu
 	if err != nil {
 		return query.Answer{}, wrong("filter", "%v", err)
 	}
-	sq := query.Query{Text: strings.TrimSpace(q.text), K: q.k, Mode: q.mode}
+	sq := query.Query{Text: strings.TrimSpace(q.text), K: q.k, Offset: q.offset, Mode: q.mode, AutoFilter: q.auto}
 	if len(q.chosen) > 0 || sq.Text == "" {
 		sq.Filter = &conditions
 	}
@@ -215,12 +219,15 @@ func (s *Server) pageAnswer(ctx context.Context, snap *follow.Snapshot, q pageQu
 
 // pageQueryOf reads the form; what is not understood falls back to the default.
 func pageQueryOf(f url.Values, defaultMode string) pageQuery {
-	q := pageQuery{text: f.Get("q"), mode: f.Get("mode"), key: f.Get("key"), k: pageK, chosen: map[string][]string{}}
+	q := pageQuery{text: f.Get("q"), mode: f.Get("mode"), key: f.Get("key"), k: pageK, auto: f.Get("auto") != "0", chosen: map[string][]string{}}
 	if !query.KnownMode(q.mode) {
 		q.mode = defaultMode
 	}
 	if k, err := strconv.Atoi(f.Get("k")); err == nil && k >= 1 && k <= maxK {
 		q.k = k
+	}
+	if n, err := strconv.Atoi(f.Get("offset")); err == nil && n >= 1 && n <= query.MaxOffset {
+		q.offset = n
 	}
 	for name, values := range f {
 		if p, ok := strings.CutPrefix(name, "f."); ok && p != "" {
@@ -290,16 +297,28 @@ func (d *pageData) facets(snap *follow.Snapshot, q pageQuery) {
 }
 
 // results lays out the hits.
-func (d *pageData) results(snap *follow.Snapshot, q pageQuery, hits []query.Hit, start time.Time) error {
+func (d *pageData) results(snap *follow.Snapshot, q pageQuery, a query.Answer, start time.Time) error {
+	hits := a.Hits
 	took := strconv.FormatFloat(float64(time.Since(start).Microseconds())/1000, 'f', 1, 64)
 	switch {
 	case !d.Asked:
 		d.Summary = fmt.Sprintf(d.T.Browse, snap.Len())
 	case len(q.chosen) > 0:
-		d.Summary = fmt.Sprintf(d.T.FoundFiltered, len(hits), took)
+		d.Summary = fmt.Sprintf(d.T.FoundFiltered, a.Total, q.offset+1, q.offset+len(hits), took)
 	default:
-		d.Summary = fmt.Sprintf(d.T.Found, len(hits), took)
+		d.Summary = fmt.Sprintf(d.T.Found, a.Total, q.offset+1, q.offset+len(hits), took)
 	}
+	for _, c := range a.Found {
+		d.Found = append(d.Found, fmt.Sprintf(d.T.Condition, label(d.Lang, c.Path), c.Words, c.Count))
+	}
+	if q.offset > 0 {
+		d.Before = strconv.Itoa(max(0, q.offset-q.k))
+	}
+	if next := q.offset + q.k; next < a.Total && next <= query.MaxOffset && len(hits) == q.k {
+		d.Next = strconv.Itoa(next)
+	}
+	d.Ignored = !q.auto
+	beyond := false
 	scored := strings.TrimSpace(q.text) != ""
 	for _, h := range hits {
 		doc, err := snap.Doc(h.Pos)
@@ -311,6 +330,7 @@ func (d *pageData) results(snap *follow.Snapshot, q pageQuery, hits []query.Hit,
 			Score: strconv.FormatFloat(float64(h.Score), 'f', 3, 32), Fields: fieldsOf(doc.Metadata),
 			Chips: chips(snap.Fields(), doc.Metadata),
 		}
+		v.FirstBeyond, beyond = h.Beyond && !beyond, beyond || h.Beyond
 		v.Description = strings.TrimSpace(strings.TrimPrefix(doc.Text, doc.Name))
 		if h.HasSimilarity {
 			v.Similarity = strconv.FormatFloat(float64(h.Similarity), 'f', 3, 32)

@@ -2,19 +2,21 @@ package api
 
 // pageText is every text of the page in one language.
 type pageText struct {
-	Title, Skip, Language, Query, Placeholder, Search, Mode, Count, Key        string
-	Hybrid, HybridHint, Semantic, SemanticHint, Lexical, LexicalHint           string
-	Filters, Clear, Apply, More, Results, Nothing, Start, Browse               string
-	Found, FoundFiltered                                                       string // formats: results, milliseconds
-	Score, Similarity, Attributes, Record                                      string
-	Snapshot, SnapshotID, Generation, Vendors, Age, Source, Model, Index       string
-	Details, WhyHash, WhyMissing, WhyMemory, WhyEmbedding, WhyDisk, WhyOpen    string
-	WhyUnsigned                                                                string
-	Refused, PollError, History, Swapped                                       string
-	Serving, ServingCache, ServingFallback, ServingStale, Draining, NoSnapshot string
-	Seconds, Minutes, Hours, Days                                              string // formats: a number
-	ProblemTitle, Unavailable, Busy, Provider, Timeout, Invalid, Unauthorized  string
-	TooMany, Internal                                                          string
+	Title, Skip, Language, Query, Placeholder, Search, Mode, Count, Key                string
+	Hybrid, HybridHint, Semantic, SemanticHint, Lexical, LexicalHint                   string
+	Filters, Clear, Apply, More, Results, Nothing, Start, Browse                       string
+	Found, FoundFiltered                                                               string // formats: in all, from, to, milliseconds
+	Conditions, WithoutConditions, WithConditions, Beyond, Pages, PageBefore, PageNext string
+	Condition                                                                          string // format: field, words, records
+	Score, Similarity, Attributes, Record                                              string
+	Snapshot, SnapshotID, Generation, Vendors, Age, Source, Model, Index               string
+	Details, WhyHash, WhyMissing, WhyMemory, WhyEmbedding, WhyDisk, WhyOpen            string
+	WhyUnsigned                                                                        string
+	Refused, PollError, History, Swapped                                               string
+	Serving, ServingCache, ServingFallback, ServingStale, Draining, NoSnapshot         string
+	Seconds, Minutes, Hours, Days                                                      string // formats: a number
+	ProblemTitle, Unavailable, Busy, Provider, Timeout, Invalid, Unauthorized          string
+	TooMany, Internal                                                                  string
 }
 
 // languages of the page, the default first.
@@ -36,7 +38,9 @@ func japanese() pageText {
 		Filters: "絞り込み", Clear: "解除", Apply: "絞り込む", More: "さらに表示", Results: "検索結果",
 		Nothing: "条件に合うベンダーは見つかりませんでした。言葉を変えるか、絞り込みを減らしてください。",
 		Start:   "探したい内容を文章で入力してください。", Browse: "登録順に表示しています（全 %d 件）",
-		Found: "%d 件（%s ミリ秒）", FoundFiltered: "絞り込みに合う %d 件（%s ミリ秒）",
+		Found: "全 %d 件を関連度順に並べた %d〜%d 件目（%s ミリ秒）", FoundFiltered: "絞り込みに合う %d 件のうち %d〜%d 件目（%s ミリ秒）",
+		Conditions: "質問から読み取った条件", WithoutConditions: "条件として扱わない", WithConditions: "質問から条件を読み取る", Beyond: "条件に合わないもの", Condition: "%s：%s（%d 件）",
+		Pages: "ページ", PageBefore: "前へ", PageNext: "次へ",
 		Score: "スコア", Similarity: "類似度", Attributes: "属性", Record: "登録内容を見る",
 		Snapshot: "配信中のデータ", SnapshotID: "スナップショット", Generation: "世代", Vendors: "ベンダー数",
 		Age: "作成から", Source: "取得元", Model: "埋め込みモデル", Index: "インデックス",
@@ -64,7 +68,9 @@ func english() pageText {
 		Filters: "Filters", Clear: "Clear", Apply: "Apply", More: "More", Results: "Results",
 		Nothing: "No vendor matches. Try other words or fewer filters.",
 		Start:   "Describe what you are looking for.", Browse: "In catalogue order (%d in all)",
-		Found: "%d results (%s ms)", FoundFiltered: "%d results within the filters (%s ms)",
+		Found: "All %d by relevance, %d to %d (%s ms)", FoundFiltered: "%d within the filters, %d to %d (%s ms)",
+		Conditions: "Conditions in your question", WithoutConditions: "Ignore them", WithConditions: "Look for conditions in the question",
+		Beyond: "Not meeting the conditions", Condition: "%s: %s (%d)", Pages: "Pages", PageBefore: "Previous", PageNext: "Next",
 		Score: "Score", Similarity: "similarity", Attributes: "Attributes", Record: "Show the record",
 		Snapshot: "Served data", SnapshotID: "Snapshot", Generation: "Generation", Vendors: "Vendors",
 		Age: "Built", Source: "Source", Model: "Embedding model", Index: "Index",
