@@ -31,9 +31,11 @@ type erasure struct {
 	mark    string                 // "" = there are none
 	blind   string                 // why their names mean nothing here, "" = they do
 	named   func(id [16]byte) bool // whether it is one of them
+	from    string                 // Erasing.From
 	proven  bool                   // status.json has the proof of exactly these
 	dirty   string                 // why the served snapshot must be replaced, "" = it need not
 	within  map[string]bool        // snapshots in which one stands, or may stand
+	stray   bool                   // after the proof, vectors turned up that nobody here stored
 	read    int                    // records that were left out of the catalogue by this pass
 	removed []string               // snapshots that this pass deleted for them
 	deleted int                    // objects of these
@@ -50,10 +52,16 @@ func (e *erasure) collected(key string, l store.Layout) {
 	}
 }
 
+// lookedAt is a snapshot that was looked at.
+type lookedAt struct {
+	holds bool // one of the records stands in it, or may
+	grown bool // its index took over rows of the one before
+}
+
 // erasedMemory is what passes remember of stored things that never change: a cache.
 type erasedMemory struct {
 	mark      string
-	snapshots map[string]bool // by id: one of the records stands in it, or may
+	snapshots map[string]lookedAt
 	people    map[string]bool // versions of people's files, by key and version
 	ledger    map[string]bool // segments that hold nothing but what was kept; nil: not looked at
 }
@@ -65,12 +73,18 @@ func (p *pass) readErasure(ctx context.Context) error {
 	e.asked, e.mark = p.control.Erase, p.control.Erase.Mark()
 	e.named = func([16]byte) bool { return false }
 	if e.mark != p.erased.mark {
-		p.Reconciler.erased = erasedMemory{mark: e.mark, snapshots: map[string]bool{}, people: map[string]bool{}}
+		p.Reconciler.erased = erasedMemory{mark: e.mark, snapshots: map[string]lookedAt{}, people: map[string]bool{}}
 	}
 	if e.mark == "" {
 		return nil
 	}
 	e.proven = p.status.Erasing.Proves(e.asked)
+	if s := p.status.Erasing; s != nil && s.Mark == e.mark {
+		e.from = s.From
+	}
+	if e.from == "" && p.pointer != nil && p.pointer.Erased == e.mark {
+		e.from = p.pointer.ID
+	}
 	switch {
 	case p.EraseKey == nil:
 		e.blind = "ERASE_KEY is not set, so it cannot be told whether a record of the catalogue was purged"
@@ -104,14 +118,22 @@ func (p *pass) holdsErased(ctx context.Context, m store.Manifest) (bool, error) 
 	if p.erase.blind != "" {
 		return true, nil
 	}
-	if holds, known := p.erased.snapshots[m.ID]; known {
+	if holds, known := p.knownErased(m.ID); known {
 		return holds, nil
 	}
 	holds, err := standsIn(ctx, p.Objects, p.Layout, m, p.erase.named)
-	if err == nil {
-		p.erased.snapshots[m.ID] = holds
+	if err != nil {
+		return holds, err
 	}
-	return holds, err
+	p.erased.snapshots[m.ID] = lookedAt{holds, m.Stats.Carried > 0}
+	holds, _ = p.knownErased(m.ID)
+	return holds, nil
+}
+
+// knownErased is holdsErased of a snapshot that was looked at before.
+func (p *pass) knownErased(id string) (holds, known bool) {
+	s, known := p.erased.snapshots[id]
+	return s.holds || s.grown && id < p.erase.from, known
 }
 
 // standsIn says whether any record of a snapshot is named, or its ids cannot be told.
@@ -158,20 +180,24 @@ func (p *pass) erasedAmong(ctx context.Context, found []store.SnapshotInfo) (map
 		return nil, nil
 	}
 	var err error
-	p.erase.within, err = erasedIn(ctx, p.Objects, p.Layout, found, !p.erase.proven, p.erased.snapshots, p.holdsErased)
+	p.erase.within, err = erasedIn(ctx, p.Objects, p.Layout, found, !p.erase.proven, p.knownErased, p.holdsErased)
 	return p.erase.within, err
 }
 
-// erasedIn says of each snapshot whether it holds a purged record, or may; known need not be looked at. An upload without
+// erasedIn says of each snapshot whether it holds a purged record, or may; known ones need not be looked at. An upload without
 // a manifest may hold anything, so it counts until the proof is there: nobody but a leader of the past can be writing it.
 func erasedIn(
-	ctx context.Context, o store.Objects, l store.Layout, found []store.SnapshotInfo, uploads bool, known map[string]bool,
+	ctx context.Context, o store.Objects, l store.Layout, found []store.SnapshotInfo, uploads bool, known func(id string) (holds, known bool),
 	holds func(context.Context, store.Manifest) (bool, error),
 ) (map[string]bool, error) {
 	within := map[string]bool{}
 	for _, s := range found {
-		if held, ok := known[s.ID]; ok || !s.HasManifest {
-			within[s.ID] = held || !s.HasManifest && uploads
+		if !s.HasManifest {
+			within[s.ID] = uploads
+			continue
+		}
+		if held, ok := known(s.ID); ok {
+			within[s.ID] = held
 			continue
 		}
 		m, _, err := store.ReadManifest(ctx, o, l, s.ID, "")

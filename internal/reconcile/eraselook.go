@@ -77,7 +77,7 @@ func (p *pass) eraseDue() bool {
 	case s == nil, s.Mark != p.erase.mark, p.opts.asked:
 		return true
 	case s.State == store.ErasureErased:
-		return p.erase.dirty != "" || p.erase.read > 0 || slices.Contains(slices.Collect(maps.Values(p.erase.within)), true)
+		return p.erase.dirty != "" || p.erase.read > 0 || p.erase.stray || slices.Contains(slices.Collect(maps.Values(p.erase.within)), true)
 	}
 	return p.fresh || p.promoted
 }
@@ -98,6 +98,7 @@ func (p *pass) erasingSoFar() store.Erasing {
 		// Snapshots that were removed for another set of records stay named: rollback says why they are gone.
 		out = store.Erasing{Mark: p.erase.mark, State: store.ErasureErasing, Removed: out.Removed, Unknown: out.Unknown}
 	}
+	out.From = p.erase.from
 	out.Records, out.Since = len(p.erase.asked.Records), p.erase.asked.Since()
 	for _, id := range p.erase.removed {
 		if !slices.Contains(out.Removed, id) {
@@ -158,6 +159,9 @@ func (w *eraseLook) pointerMarked(ctx context.Context) error {
 		return err
 	}
 	w.pointer, w.pointerETag = &next, info.ETag
+	if w.erase.from == "" {
+		w.erase.from, w.out.From = next.ID, next.ID
+	}
 	return nil
 }
 
@@ -230,6 +234,7 @@ func (p *pass) recheckLedger(ctx context.Context) error {
 	if !p.strange(stored) {
 		return nil
 	}
+	p.erase.stray = true
 	w := &eraseLook{pass: p, clean: true}
 	return w.ledgerErased(ctx)
 }

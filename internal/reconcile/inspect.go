@@ -379,8 +379,9 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 	rules := gcRules{layout: o.Layout, retain: retain, grace: grace, held: s.Held, by: o.By}
 	if asked := v.control.Erase; asked.Mark() != "" && o.EraseKey != nil && o.EraseKey.Opens(asked) {
 		named := asked.Matcher(o.EraseKey)
-		rules.erased, err = erasedIn(ctx, o.Objects, o.Layout, v.found, !s.Erasing.Proves(asked), nil, func(ctx context.Context, m store.Manifest) (bool, error) {
-			return standsIn(ctx, o.Objects, o.Layout, m, named)
+		rules.erased, err = erasedIn(ctx, o.Objects, o.Layout, v.found, !s.Erasing.Proves(asked), func(string) (bool, bool) { return false, false }, func(ctx context.Context, m store.Manifest) (bool, error) {
+			holds, err := standsIn(ctx, o.Objects, o.Layout, m, named)
+			return holds || s.Erasing.Grown(asked, m), err
 		})
 	}
 	return v.plan(rules).lines, err

@@ -210,7 +210,7 @@ func (p *pass) stillHeld(err error) string {
 	if p.plan.converges && err == nil || p.pointer != nil && p.pointer.ID == p.status.Held {
 		return ""
 	}
-	if p.erased.snapshots[p.status.Held] { // it goes, and could not be promoted
+	if holds, _ := p.knownErased(p.status.Held); holds { // it goes, and could not be promoted
 		return ""
 	}
 	return p.status.Held

@@ -115,6 +115,9 @@ func (p *pass) promote(ctx context.Context) error {
 	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
 	p.pointer, p.pointerETag, p.broken, p.erase.dirty = &next, info.ETag, nil, ""
 	p.lease.saw(heightOf(next))
+	if p.erase.from == "" && p.erase.mark != "" {
+		p.erase.from = next.ID
+	}
 	p.result, p.message = ResultPromoted, next.Reason
 	p.promoted = true
 	return p.sayEmbedded(ctx)

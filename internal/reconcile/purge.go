@@ -252,8 +252,8 @@ func (o *Operator) pinAllows(ctx context.Context, c store.Control, next *store.E
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	holds := true
-	if err == nil {
+	holds := m.Stats.Carried > 0
+	if err == nil && !holds {
 		holds, err = standsIn(ctx, o.Objects, o.Layout, m, next.Matcher(o.EraseKey))
 	}
 	if err != nil {
@@ -362,7 +362,7 @@ func (o *Operator) clears(ctx context.Context, c store.Control, m store.Manifest
 	if err != nil {
 		return err
 	}
-	if holds {
+	if holds || s.Erasing.Grown(c.Erase, m) {
 		return fmt.Errorf("promote %s: %w, or may: `indexer purge --lift` lets it come back", m.ID, ErrErased)
 	}
 	return nil

@@ -173,6 +173,9 @@ type Erasing struct {
 	State   string    `json:"state"`
 	Records int       `json:"records"`
 	Since   time.Time `json:"since"`
+	// From is the first snapshot that was promoted with it: an index that grew over earlier ones may go back to one that
+	// held a record.
+	From string `json:"from,omitempty"`
 	// CleanAt: by the store's clock, when everything of ours that a read finds was free of the records. Older versions
 	// from before must go.
 	CleanAt time.Time `json:"clean_at,omitzero"`
@@ -187,6 +190,11 @@ type Erasing struct {
 	Deleted int              `json:"deleted"`           // objects and versions, as far as was counted
 	Proof   *Proof           `json:"proof,omitempty"`
 	Unknown snapshot.Unknown `json:"-"`
+}
+
+// Grown says whether the index of a snapshot may go back to one that held a record that was asked for.
+func (e *Erasing) Grown(asked *Erasure, m Manifest) bool {
+	return e != nil && e.Mark == asked.Mark() && m.Stats.Carried > 0 && m.ID < e.From
 }
 
 // Proves says whether everything that is asked for was found to be gone.
@@ -218,6 +226,7 @@ type Proof struct {
 func (e Erasing) rules(r *rules) {
 	r.text("erasure.mark", e.Mark, maxToken)
 	r.text("erasure.state", e.State, maxToken)
+	r.id("erasure.from", e.From, true)
 	for name, n := range map[string]int{
 		"left": len(e.Left), "people": len(e.People), "unproven_replicas": len(e.Unproven), "removed": len(e.Removed),
 	} {
