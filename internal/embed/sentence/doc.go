@@ -1,6 +1,6 @@
 // Package sentence turns texts into vectors that stand for what they say, in this process: Universal Sentence Encoder
 // Multilingual v3 (Google, Apache License 2.0), which learned from questions and answers, translations and paraphrases in
-// sixteen languages, Japanese and English among them.
+// sixteen languages, Japanese and English among them. docs/MODELS.md measures what it finds, beside other models.
 //
 // The weights lie in one file that tools/weights makes of a package; it is mapped, so that processes on one machine share
 // it and memory pressure may drop it. The network is small: an embedding table of 128,010 rows in 6 bits, two layers of
