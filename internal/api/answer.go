@@ -20,7 +20,7 @@ import (
 
 // reply is an answered search: what was asked, what was found, and what was odd about it.
 type reply struct {
-	searchRequest
+	*searchRequest
 	query.Answer
 	view   *view.View
 	facets []byte // as JSON
@@ -29,7 +29,7 @@ type reply struct {
 	marks  *marker // of the question's words; nil unless asked for
 }
 
-func replyTo(q searchRequest, v *view.View, a query.Answer) reply {
+func replyTo(q *searchRequest, v *view.View, a query.Answer) reply {
 	p := reply{searchRequest: q, Answer: a, view: v}
 	unknown := a.Unknown
 	for _, path := range q.fields {

@@ -36,11 +36,16 @@ func (s *Server) publicHandler() http.Handler {
 		if s.cors(w, r) {
 			return
 		}
-		w, end := s.transferOf(w, r)
+		t := s.transferOf(w, r)
+		if t != nil {
+			w = t
+		}
 		if !guarded(r.URL.Path) || s.admit(w, r) {
 			mux.ServeHTTP(w, r)
 		}
-		end()
+		if t != nil {
+			t.end()
+		}
 	}))
 }
 

@@ -104,7 +104,7 @@ func (s *Server) answerTo(at string, q searchRequest, warnings []string, start t
 		if err != nil {
 			return 0, nil, err
 		}
-		p := replyTo(q, snap.View, found)
+		p := replyTo(&q, snap.View, found)
 		size, err := p.size()
 		return size, func(b []byte) ([]byte, error) { return appendAnswer(b, &p, warnings, start) }, err
 	}
@@ -129,7 +129,7 @@ func (s *Server) handleBatch(w http.ResponseWriter, r *http.Request) {
 			}
 			replies := make([]reply, len(all))
 			for i := range replies {
-				replies[i] = replyTo(all[i], snap.View, found[i])
+				replies[i] = replyTo(&all[i], snap.View, found[i])
 				n, err := replies[i].size()
 				if err != nil {
 					return 0, nil, err

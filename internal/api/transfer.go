@@ -50,22 +50,17 @@ type transfer struct {
 	dropped bool // 304: what is written is not sent
 }
 
-// transferOf wraps w where the request asks for something; most searches don't.
-func (s *Server) transferOf(w http.ResponseWriter, r *http.Request) (_ http.ResponseWriter, end func()) {
-	t := &transfer{ResponseWriter: w, packers: s.packers}
-	switch r.Method {
-	case http.MethodGet:
+// transferOf wraps w where the request asks for something, which most searches don't; nil elsewhere.
+func (s *Server) transferOf(w http.ResponseWriter, r *http.Request) *transfer {
+	known, gzip := "", r.Method != http.MethodHead && takesGzip(r.Header)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		known = r.Header.Get("If-None-Match")
 		w.Header().Add("Vary", "Accept-Encoding")
-		t.gzip, t.known = takesGzip(r.Header), r.Header.Get("If-None-Match")
-	case http.MethodHead:
-		t.known = r.Header.Get("If-None-Match")
-	default:
-		t.gzip = takesGzip(r.Header)
 	}
-	if !t.gzip && t.known == "" {
-		return w, func() {}
+	if !gzip && known == "" {
+		return nil
 	}
-	return t, t.end
+	return &transfer{ResponseWriter: w, packers: s.packers, gzip: gzip, known: known}
 }
 
 // Unwrap is for http.ResponseController.
