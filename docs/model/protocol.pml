@@ -318,7 +318,7 @@ out: atomic { etag = 0; gen = 0; gt = 0; del = 0; at = 0; pin = 0; rounds = 0; r
 
 #ifdef ERASE
 proctype Eraser() {
-  /* Refused while a pin holds the record; then the intent, then a fence */
+  /* @ reconcile Operator.state: refused while a pin holds the record; then the intent, then a fence */
   atomic { if :: cPin == 0 -> cErase = 1; ack = 0 :: else fi };
   atomic { if :: pId != 0 && cErase -> settle(0) :: else fi };
   running--
