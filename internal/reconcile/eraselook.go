@@ -472,8 +472,7 @@ func (w *eraseLook) prove(ctx context.Context) {
 	}
 }
 
-// storeClock is the store's time now, after all that this pass wrote; far in the future when it does not say, so that no
-// older version counts as newer.
+// storeClock is the store's time now, after all that this pass wrote; as the pass saw it last when it does not say.
 func (w *eraseLook) storeClock(ctx context.Context) time.Time {
 	if info, err := w.Objects.Head(ctx, w.Layout.Pointer()); err == nil && !info.Date.IsZero() {
 		return info.Date.UTC()
