@@ -73,6 +73,8 @@ var invariantText = map[string]string{
 	"rest":               "when everything has converged and nothing is edited, nothing is built, promoted or bought",
 	"verdict":            "a leader promotes by itself only what passed the gate",
 	"releases":           "a document of a later format is not written over; unknown members survive a rewrite; a fence changes nothing else",
+	"plan":               "a pass moves the pointer only as it had decided",
+	"dry run":            "when all is settled, a dry run decides as a pass does",
 	"purchases":          "texts bought again are at most those in flight or unflushed at interruptions",
 	"swap":               "a replica takes only whole snapshots, never an older generation, and loses none under it",
 	"answer":             "every answer is of one snapshot, the one in its header",
