@@ -43,19 +43,22 @@ absent() {
 }
 
 network() {
-	local id vpc seen=''
+	local id vpc seen='' unseen=''
 	vpc=$(param VpcId)
 	if ask ec2 describe-vpcs --vpc-ids "$vpc" && [ "$(get '.Vpcs | length')" = 1 ]; then row ok "VPC" "$vpc $(get '.Vpcs[0].CidrBlock')"; else absent "VPC" no; fi
 	TASK_CIDRS=''
 	for id in $(param LoadBalancerSubnetIds | tr , '\n') $(param TaskSubnetIds | tr , '\n'); do
 		case " $seen " in *" $id "*) continue ;; esac
 		seen="$seen $id"
-		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then absent "subnet" no
+		if ! ask ec2 describe-subnets --subnet-ids "$id" || [ "$(get '.Subnets | length')" != 1 ]; then
+			absent "subnet" no
+			unseen=yes
 		elif [ "$(get '.Subnets[0].VpcId')" = "$vpc" ]; then
 			row ok "subnet" "$id $(get '.Subnets[0] | "\(.AvailabilityZone) \(.CidrBlock)"')"
 			case ",$(param TaskSubnetIds)," in *",$id,"*) TASK_CIDRS="$TASK_CIDRS $(get '.Subnets[0].CidrBlock')" ;; esac
 		else row differs "subnet" "$id belongs to $(get '.Subnets[0].VpcId')"; fi
 	done
+	[ -z "$unseen" ] || TASK_CIDRS=unknown
 	if ask ec2 describe-vpc-endpoints --filters "Name=vpc-id,Values=$vpc"; then
 		row info "VPC endpoints" "$(get '.VpcEndpoints | length') there, shared: nothing here touches them"
 		endpoints "$(get '.VpcEndpoints[] | select(.VpcEndpointType == "Interface" and .PrivateDnsEnabled)
@@ -81,14 +84,14 @@ endpoints() {
 		case $needed in *",$service,"*) ;; *) continue ;; esac
 		# shellcheck disable=SC2086 # one word each
 		if ! ask ec2 describe-security-groups --group-ids ${ids//,/ }; then absent "endpoint $service" no
-		elif [ "$(jq --arg cidrs "$TASK_CIDRS" --arg groups "$task" '
+		elif [ "$(jq --arg cidrs "${TASK_CIDRS#unknown}" --arg groups "$task" '
 			def parts: capture("(?<a>\\d+)\\.(?<b>\\d+)\\.(?<c>\\d+)\\.(?<d>\\d+)/(?<n>\\d+)") | map_values(tonumber) | .ip = ((.a * 256 + .b) * 256 + .c) * 256 + .d;
 			def within($net): parts as $x | ($net | parts) as $y | $x.n >= $y.n and (($x.ip / pow(2; 32 - $y.n) | floor) == ($y.ip / pow(2; 32 - $y.n) | floor));
 			[.SecurityGroups[].IpPermissions[] | select(.IpProtocol == "-1" or (.IpProtocol == "tcp" and .FromPort <= 443 and .ToPort >= 443))] as $rules
 			| any($rules[].UserIdGroupPairs[]?.GroupId; . as $g | $groups | split(",") | index($g))
 			  or ($cidrs | split(" ") | map(select(. != "")) | length > 0 and all(.[]; . as $c | any($rules[].IpRanges[]?.CidrIp; . as $net | $c | within($net))))' <<<"$ANSWER")" = true ]; then
 			row ok "endpoint $service" "$ids admits the tasks"
-		else
+		elif [ "$TASK_CIDRS" != unknown ]; then # else it may admit the subnet that could not be looked at
 			row differs "endpoint $service" "$ids admits neither the subnets nor a group of the tasks, and would keep them from $service: name a group that it admits in ExtraSecurityGroupIds, or have its owner admit TaskSecurityGroupId of the core stack on port 443"
 		fi
 	done <<<"$1"
