@@ -63,9 +63,9 @@ func (c evalCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	dir, release, err := a.store.Scratch("eval")
+	dir, release, err := a.scratch("eval")
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	defer release()
 	x := evaluator{a: a, objects: o.Objects, layout: o.Layout, provider: c.Provider, dir: dir, queries: queries}
@@ -157,7 +157,7 @@ func (x evaluator) evaluate(id string) (*evaluation, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	dir, err := os.MkdirTemp(x.dir, id+"-*")
+	dir, err := os.MkdirTemp(x.dir, "")
 	if err != nil {
 		return nil, err
 	}

@@ -446,11 +446,11 @@ func (c importCmd) vectors(a *app, old *folder) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "vectorstore-import-")
+	dir, release, err := a.scratch("import")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer release()
 	s := old.embedder.Embedding()
 	vectors, err := ledger.Open(a.ctx, o.Objects, o.Layout, dir, s, old.embedder.Endpoint())
 	if err != nil {

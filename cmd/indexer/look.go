@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -105,11 +104,11 @@ func (c diffCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "vectorstore-diff-")
+	dir, release, err := a.scratch("diff")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer release()
 	d, err := o.Diff(a.ctx, c.From, c.To, dir)
 	if err != nil {
 		return a.unknown(err, c.From, c.To)

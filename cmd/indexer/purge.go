@@ -49,11 +49,13 @@ func (c purgeCmd) Run(a *app) error {
 	if c.Lift {
 		return c.lift(a, o)
 	}
-	_, release, err := a.store.Scratch("indexer") // what commands that were killed here left goes
-	if err != nil {
-		return err
+	for _, name := range []string{"indexer", commandScratch} { // what processes that were killed here left goes
+		_, release, err := a.store.Scratch(name)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
-	defer release()
 	report, err := o.Purge(a.ctx, c.IDs, reconcile.PurgeOptions{PeopleFiles: c.PeopleFiles, Unknown: c.Yes})
 	if err != nil {
 		return coded(err)

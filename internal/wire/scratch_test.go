@@ -23,7 +23,7 @@ func left(t *testing.T, dir string) (names []string) {
 func TestScratchOfProcessesThatWereKilledGoes(t *testing.T) {
 	s := Store{LocalDir: t.TempDir()}
 	dir := filepath.Join(s.LocalDir, "indexer")
-	for _, name := range []string{"scratch/source", "plan-1/source", "diff-1/x/documents.jsonl", "private-1/scratch/source", "ledger/aa/1.seg", "theirs/file"} {
+	for _, name := range []string{"scratch/source", "plan-1/source", "diff-1/x/documents.jsonl", "eval-1/x/documents.jsonl", "import-1/segment", "private-1/scratch/source", "ledger/aa/1.seg", "theirs/file"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)

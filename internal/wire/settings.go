@@ -157,7 +157,7 @@ func dropAbandoned(dir string, owned bool) error {
 	if !owned {
 		return err
 	}
-	for _, pattern := range []string{"scratch", "plan-*", "diff-*", "fresh-*"} {
+	for _, pattern := range []string{"scratch", "plan-*", "diff-*", "eval-*", "import-*", "fresh-*"} {
 		found, gerr := filepath.Glob(filepath.Join(dir, pattern))
 		err = errors.Join(err, gerr)
 		for _, d := range found {
