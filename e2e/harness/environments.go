@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,4 +88,11 @@ func made(name string) (string, error) {
 		return "", fmt.Errorf("tools/%s/build: %w: %s", name, err, stderr.Bytes())
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// Missing ends a test for want of a program that scripts/deps.sh installs: skipped, and failed with TEST_STRICT set, as
+// in CI.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	wanted(t, "", errors.New(what+" is not installed: make deps-test"))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"github.com/taksuehiro/vectorstore/e2e/harness"
 	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -37,7 +38,7 @@ func browser(t *testing.T) (context.Context, *complaints) {
 		}
 	}
 	if path == "" {
-		t.Skip("no Chromium on this machine")
+		harness.Missing(t, "chromium")
 	}
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,

@@ -127,7 +127,7 @@ func TestMetadataKeepsKeysValuesAndKinds(t *testing.T) {
 func python(t *testing.T) string {
 	path, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("python3 is not installed")
+		harness.Missing(t, "python3")
 	}
 	return path
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/taksuehiro/vectorstore/e2e/harness"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
@@ -319,7 +320,7 @@ func TestOpenRefusesAnotherIndexThanTheParametersSay(t *testing.T) {
 func TestDebiansFAISSReadsTheFilesAndFindsTheSame(t *testing.T) {
 	const python = "/usr/bin/python3"
 	if err := exec.Command(python, "-c", "import faiss").Run(); err != nil {
-		t.Skip("python3-faiss is not installed")
+		harness.Missing(t, "python3-faiss")
 	}
 	const n, dims, k = 2000, 32, 5
 	rows := vectors(n, dims, 1)
