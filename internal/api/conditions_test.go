@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
+	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
 func TestConditionsInTheQuestionOrderTheAnswer(t *testing.T) {
@@ -101,4 +102,19 @@ func anyBeyond(a answer) bool {
 		}
 	}
 	return false
+}
+
+func TestPeoplesSynonymsAreConditions(t *testing.T) {
+	w := followtest.New(t)
+	p := w.Publish(sample(t))
+	_, err := w.Objects.Put(t.Context(), w.Layout.Synonyms(), []byte(`{"engagement.status":{"見送り":["お断り"]},"delivery.is_scratch":{"true":["フルスクラッチ"]},"nowhere":{"x":["会社"]}}`), store.PutOptions{})
+	must(t, err)
+	r := start(t, w)
+	r.serving(p.ID)
+	for question, path := range map[string]string{"お断りの会社": "engagement.status", "フルスクラッチで作る会社": "delivery.is_scratch"} {
+		a := r.search(fmt.Sprintf(`{"query":%q,"k":3}`, question))
+		if len(a.Found) != 1 || a.Found[0].Path != path || a.Found[0].Count == 0 {
+			t.Errorf("%s: found %+v", question, a.Found)
+		}
+	}
 }

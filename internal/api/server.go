@@ -82,7 +82,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 	if s.page, err = newPage(); err != nil {
 		return nil, err
 	}
-	deps.Recent, deps.Forget = s.searcher.Recent, s.searcher.Forget
+	deps.Recent, deps.Forget, deps.Synonyms = s.searcher.Recent, s.searcher.Forget, s.searcher.SetSynonyms
 	s.follower = follow.New(deps, cfg.Config, cfg.Version, cfg.Log, reg)
 	return s, nil
 }

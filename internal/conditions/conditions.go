@@ -2,6 +2,7 @@ package conditions
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -67,6 +68,7 @@ func ParseSynonyms(raw []byte) (Synonyms, error) {
 // Finder finds conditions on the fields of one catalogue. Immutable and safe for concurrent use.
 type Finder struct {
 	attributes *filter.Attributes
+	own        []*word          // for the catalogue's values
 	words      map[rune][]*word // by their first character, the longest first
 	numbers    []numberField
 }
@@ -78,54 +80,83 @@ type word struct {
 	value any
 	count int
 	topic bool
+	given bool // by people
 }
 
 // New reads the values of all fields and a sample of the n records, of which raw(i) is the JSON.
-func New(a *filter.Attributes, n int, raw func(i int) ([]byte, error), synonyms Synonyms) *Finder {
-	f := &Finder{attributes: a, words: map[rune][]*word{}}
-	var all []*word
+func New(a *filter.Attributes, n int, raw func(i int) ([]byte, error)) *Finder {
+	f := &Finder{attributes: a}
 	for _, path := range a.Paths() {
-		all = append(all, f.field(path, n, synonyms[path])...)
+		f.own = append(f.own, f.field(path, n)...)
 	}
-	best := map[string]*word{} // of a word that stands for several values, the one that most records have
-	for _, w := range all {
-		if old := best[string(w.text)]; old == nil || w.count > old.count {
-			best[string(w.text)] = w
-		}
-	}
-	for _, w := range all {
-		if best[string(w.text)] == w {
-			f.words[w.text[0]] = append(f.words[w.text[0]], w)
-		}
-	}
-	for _, list := range f.words {
-		slices.SortStableFunc(list, func(x, y *word) int { return len(y.text) - len(x.text) })
-	}
+	f.words = byFirst(f.own)
 	f.findTopics(n, raw)
 	return f
 }
 
+// With is the finder that knows the words people gave to values, too. They go before its own, and are never topics.
+func (f *Finder) With(synonyms Synonyms) *Finder {
+	out := *f
+	all := slices.Clone(f.own)
+	for path, values := range synonyms {
+		if !f.attributes.Has(path) {
+			continue
+		}
+		for _, c := range f.attributes.Facets(path, maxValues+1, nil) {
+			for _, text := range values[keyOf(c.Value)] {
+				all = append(all, word{path: path, value: c.Value, count: c.Count, given: true}.called(text)...)
+			}
+		}
+	}
+	out.words = byFirst(all)
+	return &out
+}
+
+// keyOf is a value as it is written as a key: true, 7, SaaS.
+func keyOf(v any) string { return fmt.Sprint(v) }
+
+// byFirst sorts words by their first character, the longest first. Of a word that stands for several values people's choice
+// counts, else the one that most records have.
+func byFirst(all []*word) map[rune][]*word {
+	best := map[string]*word{}
+	for _, w := range all {
+		if old := best[string(w.text)]; old == nil || w.before(old) {
+			best[string(w.text)] = w
+		}
+	}
+	out := map[rune][]*word{}
+	for _, w := range best {
+		out[w.text[0]] = append(out[w.text[0]], w)
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(x, y *word) int { return len(y.text) - len(x.text) })
+	}
+	return out
+}
+
+func (w *word) before(o *word) bool {
+	if w.given != o.given {
+		return w.given
+	}
+	return cmp.Or(cmp.Compare(w.count, o.count), cmp.Compare(o.path, w.path), cmp.Compare(keyOf(o.value), keyOf(w.value))) > 0
+}
+
 // field returns the words for the values of a path, and notes it when it holds numbers that have a name.
-func (f *Finder) field(path string, n int, synonyms map[string][]string) []*word {
+func (f *Finder) field(path string, n int) []*word {
 	counts := f.attributes.Facets(path, maxValues+1, nil)
 	numeric := 0
 	var out []*word
 	for _, c := range counts {
 		w := word{path: path, value: c.Value, count: c.Count}
-		key := ""
 		switch v := c.Value.(type) {
 		case float64:
 			numeric++
-			key = fmt.Sprint(v)
-		case bool:
-			key = fmt.Sprint(v)
 		case string:
-			key = v
 			if len(counts) <= maxValues && float64(c.Count) <= maxShare*float64(n) {
 				out = append(out, w.spelled(v)...)
 			}
 		}
-		for _, s := range append(synonyms[key], glossaryWords(path, key)...) {
+		for _, s := range glossaryWords(path, keyOf(c.Value)) {
 			out = append(out, w.called(s)...)
 		}
 	}

@@ -51,7 +51,7 @@ func sampleWith(t testing.TB, synonyms string) *conditions.Finder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return conditions.New(a, len(records), raw, words)
+	return conditions.New(a, len(records), raw).With(words)
 }
 
 type wanted struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/view"
@@ -46,6 +47,8 @@ type Deps struct {
 	Recent func(snapshot.Embedding) [][]float32
 	// Forget is told of a view that nobody uses any more, before it is closed. Optional.
 	Forget func(*view.View)
+	// Synonyms is told what stands in synonyms.json, which people write, when that has changed; nil for none. Optional.
+	Synonyms func(conditions.Synonyms)
 	// ReleaseMemory gives freed memory outside Go's heap back to the system. Optional.
 	ReleaseMemory func()
 	// Pause is called now and then while a snapshot is loaded beside another, on a thread of the lowest priority: it
@@ -82,6 +85,8 @@ type Follower struct {
 	dropped string       // Erased of the served pointer, once the local cache keeps no copy that may hold what it says
 	waiting reminder
 	failing reminder
+
+	synonyms synonyms
 
 	loading atomic.Bool // set by the same goroutine
 
@@ -240,6 +245,7 @@ func (f *Follower) start(ctx context.Context) {
 	if v := f.current(); v.Desired == nil && v.PollErr != "" && f.ServedID() == "" {
 		f.serveCached(ctx) // the store answers, with a pointer that cannot be followed
 	}
+	f.lookAtSynonyms(first)
 	f.settle(ctx)
 }
 
@@ -263,6 +269,7 @@ func (f *Follower) run(ctx context.Context) {
 		case <-timer.C:
 			pollCtx, cancel := context.WithTimeout(ctx, f.cfg.StoreTimeout)
 			f.poll(pollCtx)
+			f.lookAtSynonyms(pollCtx)
 			cancel()
 			timer.Reset(f.interval())
 		}

@@ -17,7 +17,7 @@ const meets = 0.5
 // findConditions looks for what the question asks of single fields. A question that is a name, or begins one, asks for
 // nothing else, and what stands within a name in it is no condition.
 func (q *question) findConditions() error {
-	found := q.view.Conditions(q.Text)
+	found := q.find.Find(q.Text)
 	if len(found) == 0 {
 		return nil
 	}

@@ -104,6 +104,7 @@ type Searcher struct {
 	admission *admission
 	vectors   *queryVectors
 	recent    *recentVectors
+	synonyms  *synonyms
 	parallel  int // searches of one batch under way; those that wait for a core together are searched together
 	timeout   time.Duration
 	m         *Metrics
@@ -137,7 +138,7 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 func New(l Limits, reg prometheus.Registerer) *Searcher {
 	m := newMetrics(reg)
 	return &Searcher{
-		admission: newAdmission(l.Cores, l.MaxQueue), vectors: newQueryVectors(l.EmbedTimeout, m), recent: &recentVectors{},
+		admission: newAdmission(l.Cores, l.MaxQueue), vectors: newQueryVectors(l.EmbedTimeout, m), recent: &recentVectors{}, synonyms: &synonyms{},
 		parallel: max(1, min(maxTogether, l.MaxQueue/2)), timeout: l.SearchTimeout, m: m,
 	}
 }
@@ -155,7 +156,13 @@ func (r *Searcher) Provider() BreakerState { return r.vectors.provider() }
 func (r *Searcher) Recent(by snapshot.Embedding) [][]float32 { return r.recent.of(by) }
 
 // Forget lets go of a view that is about to be closed.
-func (r *Searcher) Forget(v *view.View) { r.admission.forget(v) }
+func (r *Searcher) Forget(v *view.View) {
+	r.admission.forget(v)
+	r.synonyms.forget(v)
+}
+
+// SetSynonyms are the words that people use for values from now on; nil for none.
+func (r *Searcher) SetSynonyms(words conditions.Synonyms) { r.synonyms.set(words) }
 
 // embedParallel bounds the calls to the embedding provider that one batch makes at a time.
 const embedParallel = 8

@@ -18,14 +18,15 @@ type question struct {
 	view  *view.View
 	queue *queue
 	allow *roaring.Bitmap // nil for all
-	own   int             // the record whose neighbours are wanted, -1 for none
+	find  *conditions.Finder
+	own   int // the record whose neighbours are wanted, -1 for none
 	found []conditions.Condition
 }
 
 // answer answers an embedded query.
 func (r *Searcher) answer(ctx context.Context, v *view.View, q Query) (Answer, error) {
 	a := Answer{Total: v.Len(), Degraded: q.degraded}
-	at := question{Query: q, view: v, queue: r.admission.of(v), own: -1}
+	at := question{Query: q, view: v, queue: r.admission.of(v), find: r.synonyms.finder(v), own: -1}
 	if q.Filter != nil {
 		at.allow = v.Select(*q.Filter)
 		a.Total, a.Unknown = int(at.allow.GetCardinality()), v.Unknown(*q.Filter)

@@ -43,6 +43,7 @@ func (l Layout) Control() string             { return l.key("control.json") }
 func (l Layout) GC() string                  { return l.key("gc.json") }
 func (l Layout) Status() string              { return l.key("status.json") }
 func (l Layout) Golden() string              { return l.key("golden.json") }
+func (l Layout) Synonyms() string            { return l.key("synonyms.json") }
 func (l Layout) Replicas() string            { return l.key("replicas/") }
 func (l Layout) Replica(id string) string    { return l.key("replicas/" + id + ".json") }
 func (l Layout) Ledger() string              { return l.key("embeddings/") }

@@ -89,7 +89,7 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_
 	if v.sample, err = sampleRows(v.index); err != nil {
 		return nil, err
 	}
-	v.finder = conditions.New(v.filters, v.Len(), v.docs.Metadata, nil)
+	v.finder = conditions.New(v.filters, v.Len(), v.docs.Metadata)
 	return v, nil
 }
 
@@ -179,8 +179,8 @@ func (v *View) Words(query string, k int, allow *roaring.Bitmap) (pos []int64, s
 // Select returns the positions of the records that match f. The bitmap is the caller's.
 func (v *View) Select(f filter.Filter) *roaring.Bitmap { return v.filters.Select(f) }
 
-// Conditions finds in a question what it asks of single fields.
-func (v *View) Conditions(question string) []conditions.Condition { return v.finder.Find(question) }
+// Finder finds in a question what it asks of single fields.
+func (v *View) Finder() *conditions.Finder { return v.finder }
 
 // Unknown, Has, Facets and Sorted are those of [filter.Attributes].
 func (v *View) Unknown(f filter.Filter) []string { return v.filters.Unknown(f) }
