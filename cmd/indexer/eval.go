@@ -53,7 +53,7 @@ const worstShown = 10
 
 var modes = [...]string{query.Hybrid, query.Semantic, query.Lexical}
 
-// Run asks every query of one or two snapshots as the servers would, conditions in the question aside.
+// Run asks every query of one or two snapshots as the servers would, without people's synonyms.
 func (c evalCmd) Run(a *app) error {
 	o, err := a.operator()
 	if err != nil {
@@ -202,7 +202,7 @@ func (x evaluator) evaluate(id string) (*evaluation, error) {
 
 // ask returns the ids of the first ten.
 func ask(ctx context.Context, s *query.Searcher, v *view.View, text, mode string) ([]string, error) {
-	found, err := s.Search(ctx, v, query.Query{Text: text, Mode: mode, K: golden.Depth})
+	found, err := s.Search(ctx, v, query.Query{Text: text, Mode: mode, K: golden.Depth, AutoFilter: true})
 	if err != nil {
 		return nil, err
 	}
