@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/relevance"
@@ -57,7 +58,10 @@ func (p *pass) offTopicVectors(ctx context.Context) (vectors []float32, failed, 
 			continue
 		}
 		got, err := p.Embedder.EmbedQuery(ctx, relevance.OffTopic[i])
-		if err != nil || len(got) != len(v) {
+		if err == nil && len(got) != len(v) {
+			err = fmt.Errorf("the answer has %d dims, want %d", len(got), len(v))
+		}
+		if err != nil {
 			failures++
 			failed = err
 			continue

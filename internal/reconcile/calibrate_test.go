@@ -52,6 +52,13 @@ func TestWithoutQuestionsThereIsNoCurve(t *testing.T) {
 	if n := r.embed.Queries(); n > 3 {
 		t.Errorf("the provider was asked %d times", n)
 	}
+	r.embed.RefuseQuery, r.embed.Query = nil, func(string) []float32 { return make([]float32, dims+1) }
+	r.catalogue(0, 30, "c")
+	r.want(r.once(), reconcile.ResultPromoted, reconcile.ExitDone)
+	if c := r.pointer().Curve; c != nil || !strings.Contains(r.logs.String(), "the answer has 9 dims, want 8") {
+		t.Errorf("the curve of vectors of other dims is %+v", c)
+	}
+	r.embed.Query = nil
 	r.embed.RefuseQuery = func(text string) error {
 		if text == relevance.OffTopic[0] {
 			return errors.New("no emoji")
