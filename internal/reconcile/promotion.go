@@ -106,7 +106,7 @@ func (m promotion) whole(ctx context.Context) (*store.Signature, error) {
 		return nil, err
 	}
 	for _, f := range m.manifest.Files {
-		info, err := m.objects.Head(ctx, m.layout.File(m.manifest.ID, f.Name))
+		info, err := m.objects.Head(ctx, m.layout.FileKey(m.manifest, f))
 		if errors.Is(err, store.ErrNotFound) || (err == nil && info.Size != f.Size) {
 			return nil, fmt.Errorf("%w: %s", ErrIncomplete, f.Name)
 		}

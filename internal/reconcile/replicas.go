@@ -279,7 +279,11 @@ func absentFiles(ctx context.Context, o store.Objects, l store.Layout, m store.M
 // absentOf is absentFiles for files that were listed, without the manifest itself.
 func absentOf(ctx context.Context, o store.Objects, l store.Layout, m store.Manifest, files map[string]store.Info) (string, error) {
 	for _, f := range m.Files {
-		there, err := present(ctx, o, l.File(m.ID, f.Name), files[f.Name])
+		listed := files[f.Name]
+		if f.From != "" { // of the base or another delta, which lie elsewhere
+			listed = store.Info{}
+		}
+		there, err := present(ctx, o, l.FileKey(m, f), listed)
 		if err != nil {
 			return "", err
 		}

@@ -19,6 +19,8 @@ const (
 	// FileUnembedded is in a snapshot of which some records have no vector. Those are its last records, in catalogue
 	// order; the row of every other record in the index is its position.
 	FileUnembedded = "unembedded.json"
+	// FileDelta holds what a delta snapshot changes: see package delta.
+	FileDelta = "delta"
 )
 
 var (
@@ -33,6 +35,7 @@ type File struct {
 	Name    string  `json:"name"`
 	Size    int64   `json:"size"`
 	SHA256  string  `json:"sha256"`
+	From    string  `json:"from,omitempty"` // the snapshot that it is stored under; absent: the one whose manifest lists it
 	Unknown Unknown `json:"-"`
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -109,12 +110,60 @@ func (m Manifest) rules(r *rules) {
 	seen := make(map[string]bool, len(m.Files))
 	for _, f := range m.Files[:min(len(m.Files), maxFiles)] {
 		fileRules(r, f)
-		r.need(!seen[f.Name], "file %q is listed twice", f.Name)
-		seen[f.Name] = true
+		r.id("from of "+f.Name, f.From, true)
+		r.need(!seen[m.LocalName(f)], "file %q is listed twice", m.LocalName(f))
+		seen[m.LocalName(f)] = true
 	}
+	m.compositionRules(r)
 	if m.Gate != nil {
 		m.Gate.rules(r)
 	}
+}
+
+// compositionRules: a full snapshot's files are its own; of a delta snapshot the own file is its delta, and every other is
+// the base's or the delta of one that it names.
+func (m Manifest) compositionRules(r *rules) {
+	r.need(m.Role == "" || m.Role == RoleBase, "role is %.80q", m.Role)
+	r.need(m.ContentDigest == "" || isSHA256(m.ContentDigest), "content_digest is %.80q", m.ContentDigest)
+	r.need(m.DesiredDigest == "" || isSHA256(m.DesiredDigest), "desired_digest is %.80q", m.DesiredDigest)
+	if m.Base == nil {
+		r.need(len(m.Deltas) == 0, "%d deltas over no base", len(m.Deltas))
+		for _, f := range m.Files {
+			r.need(f.From == "" && f.Name != snapshot.FileDelta, "file %q of %.80q in a full snapshot", f.Name, f.From)
+		}
+		return
+	}
+	r.need(m.FormatVersion >= FormatDelta, "format_version of a delta snapshot is %d", m.FormatVersion)
+	r.need(m.Role == "" && m.ContentDigest != "", "a delta snapshot of role %q, content %q", m.Role, m.ContentDigest)
+	r.id("base", m.Base.ID, false)
+	r.need(isSHA256(m.Base.ManifestSHA256), "base.manifest_sha256 is %.80q", m.Base.ManifestSHA256)
+	r.number("base.records", int64(m.Base.Records), 0, maxRecords)
+	r.number("base.vectors", int64(m.Base.Vectors), 0, int64(m.Base.Records))
+	n := len(m.Deltas)
+	r.need(n > 0 && n <= MaxDeltas && m.Deltas[n-1].ID == m.ID, "%d deltas, the last of which is not the snapshot's own", n)
+	if r.err != nil {
+		return
+	}
+	named := make(map[string]DeltaRef, n)
+	for _, d := range m.Deltas {
+		r.id("delta", d.ID, false)
+		r.number("rows of a delta", int64(d.Rows), 0, maxRecords)
+		_, twice := named[d.ID]
+		r.need(!twice && d.ID != m.Base.ID, "delta %s is named twice", d.ID)
+		named[d.ID] = d
+	}
+	deltas, indexed := 0, false
+	for _, f := range m.Files {
+		if f.Name != snapshot.FileDelta {
+			r.need(f.From == m.Base.ID, "file %q is of %.80q, the base is %s", f.Name, f.From, m.Base.ID)
+			indexed = indexed || f.Name == snapshot.FileIndex
+			continue
+		}
+		d, ok := named[cmp.Or(f.From, m.ID)]
+		r.need(ok && f.From != m.ID && d.SHA256 == f.SHA256 && d.Size == f.Size, "the delta of %.80q is another than the one that is named", f.From)
+		deltas++
+	}
+	r.need(deltas == n && indexed, "%d files of %d deltas, or a base without an index", deltas, n)
 }
 
 func (s Source) rules(r *rules) {
@@ -244,6 +293,7 @@ func (c Control) validate() error {
 	if c.Erase != nil {
 		c.Erase.rules(r)
 	}
+	r.number("dropins_seq", c.DropInsSeq, 0, MaxGeneration)
 	return r.err
 }
 
@@ -257,6 +307,12 @@ func (g GC) validate() error {
 	r.number("epoch", g.Epoch, 0, MaxEpoch)
 	marks(r, g.Deleting)
 	marks(r, g.Reserved)
+	marks(r, g.Retired)
+	if b := g.Building; b != nil {
+		r.id("building", b.ID, false)
+		r.number("building.epoch", b.Epoch, 0, MaxEpoch)
+		r.need(isSHA256(b.DesiredDigest), "building.desired_digest is %.80q", b.DesiredDigest)
+	}
 	return r.err
 }
 

@@ -52,8 +52,8 @@ func decodeDoc(data []byte, doc any) error {
 		return fmt.Errorf("%w: %w", snapshot.ErrCorrupt, err)
 	}
 	switch {
-	case head.FormatVersion > FormatVersion:
-		return fmt.Errorf("%w: format_version %d, this binary reads up to %d", snapshot.ErrNewer, head.FormatVersion, FormatVersion)
+	case head.FormatVersion > newestFormat:
+		return fmt.Errorf("%w: format_version %d, this binary reads up to %d", snapshot.ErrNewer, head.FormatVersion, newestFormat)
 	case head.FormatVersion < 1:
 		return fmt.Errorf("%w: format_version is missing", snapshot.ErrCorrupt)
 	}

@@ -175,7 +175,7 @@ func TestReadDocRefusesWhatIsNotSuchADocument(t *testing.T) {
 		"wrong type":      {`{"format_version":1,"text":5}`, snapshot.ErrCorrupt},
 		"an array":        {`[]`, snapshot.ErrCorrupt},
 		"no version":      {`{"text":"a"}`, snapshot.ErrCorrupt},
-		"newer version":   {`{"format_version":2,"text":["other shape"]}`, snapshot.ErrNewer},
+		"newer version":   {`{"format_version":3,"text":["other shape"]}`, snapshot.ErrNewer},
 		"above the limit": {large, snapshot.ErrCorrupt},
 	} {
 		mem := storetest.NewMem(nil)

@@ -37,7 +37,7 @@ type FetchOptions struct {
 	Pause func()
 }
 
-// Fetch brings the files of m (leave out of m.Files what is not wanted) into dir and returns only when the size and
+// Fetch brings the files of m (leave out of m.Files what is not wanted) into dir, under Manifest.LocalName, and returns only when the size and
 // SHA-256 of every one were checked, by one goroutine that hashes what has arrived while the rest is on its way.
 // ErrCorrupt and ErrNotFound name the file. After an error dir holds leftovers for the caller to remove; files are
 // not fsynced, so a cache must check the digests again after a restart.
@@ -48,7 +48,7 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 		if err := checkFile(f); err != nil {
 			return fmt.Errorf("fetch %s: %w: %w", m.ID, snapshot.ErrCorrupt, err)
 		}
-		ok, err := reuse(ctx, f, filepath.Join(dir, f.Name), o)
+		ok, err := reuse(ctx, f, filepath.Join(dir, m.LocalName(f)), o)
 		if err != nil {
 			return fmt.Errorf("fetch %s: %w", m.ID, err)
 		}
@@ -62,7 +62,7 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 	if parallel < 1 {
 		parallel = defaultParallel
 	}
-	if err := download(ctx, objects, l.Snapshot(m.ID), missing, dir, parallel, o, meter); err != nil {
+	if err := download(ctx, objects, l, m, missing, dir, parallel, o, meter); err != nil {
 		return fmt.Errorf("fetch %s: %w", m.ID, err)
 	}
 	return nil
@@ -115,9 +115,9 @@ type part struct {
 	done           chan struct{}
 }
 
-// download fills dir with files found under the key prefix. Ranges start in file order, so the hasher, which
+// download fills dir with files of m. Ranges start in file order, so the hasher, which
 // follows in the same order, waits only for what is on its way.
-func download(ctx context.Context, objects Objects, prefix string, files []snapshot.File, dir string, parallel int,
+func download(ctx context.Context, objects Objects, l Layout, m Manifest, files []snapshot.File, dir string, parallel int,
 	o FetchOptions, meter *meter,
 ) error {
 	around := o.Around
@@ -135,7 +135,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []snaps
 	var parts []part
 	for i, f := range files {
 		// Not O_TRUNC over an existing inode: it may be a link into another snapshot's cache.
-		path := filepath.Join(dir, f.Name)
+		path := filepath.Join(dir, m.LocalName(f))
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -166,7 +166,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []snaps
 			return around(func() error {
 				buf := make([]byte, copyBuffer)
 				for p := range todo {
-					if err := fetchPart(ctx, objects, prefix, files[p.file], p, local[p.file], buf, o.Pause, meter); err != nil {
+					if err := fetchPart(ctx, objects, l.FileKey(m, files[p.file]), files[p.file], p, local[p.file], buf, o.Pause, meter); err != nil {
 						return err
 					}
 					close(p.done)
@@ -191,8 +191,7 @@ func download(ctx context.Context, objects Objects, prefix string, files []snaps
 
 // fetchPart downloads one range and tries again when the connection breaks. A file of no bytes is asked for its
 // size only: a range of it cannot be satisfied.
-func fetchPart(ctx context.Context, objects Objects, prefix string, f snapshot.File, p part, out io.WriterAt, buf []byte, pause func(), meter *meter) error {
-	key := prefix + f.Name
+func fetchPart(ctx context.Context, objects Objects, key string, f snapshot.File, p part, out io.WriterAt, buf []byte, pause func(), meter *meter) error {
 	if f.Size == 0 {
 		info, err := objects.Head(ctx, key)
 		if err == nil && info.Size != 0 {

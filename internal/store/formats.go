@@ -7,8 +7,15 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-// FormatVersion is written into every document and refused when newer than this binary knows.
+// FormatVersion is written into every document; what is newer than this binary knows is refused.
 const FormatVersion = 1
+
+// FormatDelta is that of the manifests of delta snapshots, of the pointers to them, and of gc.json and lease.json from the
+// first delta or drop-in on: releases that know neither do not lead, promote or collect then.
+const FormatDelta = 2
+
+// newestFormat is the newest that is read.
+const newestFormat = FormatDelta
 
 // KindPointer marks current/manifest.json as a pointer; a snapshot's manifest copied over it lacks it.
 const KindPointer = "Pointer"
@@ -70,7 +77,35 @@ func (g *GateReport) Check(name string) (GateCheck, bool) {
 	return g.Checks[i], true
 }
 
+// Base is the full snapshot that a delta snapshot goes on from.
+type Base struct {
+	ID             string           `json:"id"`
+	ManifestSHA256 string           `json:"manifest_sha256"`
+	Records        int              `json:"records"`
+	Vectors        int              `json:"vectors"` // of the first so many records
+	Unknown        snapshot.Unknown `json:"-"`
+}
+
+// DeltaRef is one of the deltas that lead from the base to a delta snapshot: the object FileDelta of snapshot ID.
+type DeltaRef struct {
+	ID      string           `json:"id"`
+	SHA256  string           `json:"sha256"`
+	Size    int64            `json:"size"`
+	Rows    int              `json:"rows"` // records and tombstones
+	Unknown snapshot.Unknown `json:"-"`
+}
+
+// RoleBase is the Manifest.Role of a snapshot that was made to be a base: it is promoted with a delta over it alone.
+const RoleBase = "base"
+
+// MaxDeltas bounds Manifest.Deltas.
+const MaxDeltas = 16
+
 // Manifest describes one immutable snapshot. Written last: no manifest, no snapshot.
+//
+// Of a delta snapshot (Base is set, FormatVersion is FormatDelta) it is the one authority on everything that the snapshot
+// is made of: Files names the base's, and every delta's, by where they are stored, with size and digest. Index is the
+// base's, Stats and Source are of the whole.
 type Manifest struct {
 	FormatVersion int                  `json:"format_version"`
 	ID            string               `json:"id"`
@@ -84,9 +119,18 @@ type Manifest struct {
 	Repairs       []snapshot.Repair    `json:"repairs,omitempty"` // none: the catalogue was clean
 	Gate          *GateReport          `json:"gate,omitempty"`
 	Curve         *snapshot.Curve      `json:"curve,omitempty"` // none: scores are not calibrated
-	BuiltEpoch    int64                `json:"built_epoch"`
-	Builder       string               `json:"builder"`
-	Unknown       snapshot.Unknown     `json:"-"`
+	Base          *Base                `json:"base,omitempty"`   // nil: a full snapshot
+	Deltas        []DeltaRef           `json:"deltas,omitempty"` // over the base, oldest first; its own is the last
+	Role          string               `json:"role,omitempty"`   // RoleBase or none
+	// ContentDigest is of the ids and digests of all records, whatever their order (snapshot.Content). Absent in those of
+	// older releases.
+	ContentDigest string `json:"content_digest,omitempty"`
+	// DesiredDigest is of everything that says which records there are: the source, drop-ins, how they are read. Absent in
+	// those of older releases, which go by the source's alone.
+	DesiredDigest string           `json:"desired_digest,omitempty"`
+	BuiltEpoch    int64            `json:"built_epoch"`
+	Builder       string           `json:"builder"`
+	Unknown       snapshot.Unknown `json:"-"`
 }
 
 // Promotion is one entry of the pointer's history: a snapshot that was current once.
@@ -170,8 +214,10 @@ type Control struct {
 	Pin           *Intent          `json:"pin,omitempty"`
 	Request       *Request         `json:"request,omitempty"`
 	Erase         *Erasure         `json:"erase,omitempty"`
-	Nonce         string           `json:"nonce"`
-	Unknown       snapshot.Unknown `json:"-"`
+	// DropInsSeq is raised by whoever wrote or removed a drop-in: a pass lists them when it is another.
+	DropInsSeq int64            `json:"dropins_seq,omitempty"`
+	Nonce      string           `json:"nonce"`
+	Unknown    snapshot.Unknown `json:"-"`
 }
 
 // Mark is one entry of gc.json.
@@ -187,7 +233,20 @@ type GC struct {
 	Epoch         int64            `json:"epoch"`
 	Deleting      map[string]Mark  `json:"deleting"`
 	Reserved      map[string]Mark  `json:"holds"`
-	Nonce         string           `json:"nonce"`
+	// Retired is since when what was promoted once is current no more, beyond what the pointer's history remembers.
+	Retired map[string]Mark `json:"retired,omitempty"`
+	// Building is the base that a compaction makes beside the passes: it stays while its epoch leads.
+	Building *Building        `json:"building,omitempty"`
+	Nonce    string           `json:"nonce"`
+	Unknown  snapshot.Unknown `json:"-"`
+}
+
+// Building is a compaction under way.
+type Building struct {
+	ID            string           `json:"id"`
+	Epoch         int64            `json:"epoch"`
+	DesiredDigest string           `json:"desired_digest"`
+	At            time.Time        `json:"at"`
 	Unknown       snapshot.Unknown `json:"-"`
 }
 

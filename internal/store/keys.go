@@ -46,6 +46,7 @@ func (l Layout) Golden() string              { return l.key("golden.json") }
 func (l Layout) Synonyms() string            { return l.key("synonyms.json") }
 func (l Layout) Replicas() string            { return l.key("replicas/") }
 func (l Layout) Replica(id string) string    { return l.key("replicas/" + id + ".json") }
+func (l Layout) DropIns() string             { return l.key("vendors.d/") }
 func (l Layout) Ledger() string              { return l.key("embeddings/") }
 func (l Layout) Probe(id string) string      { return l.key("probe/" + id) }
 func (l Layout) Snapshot(id string) string   { return l.key(id + "/") }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
-// maxFiles bounds the files of one snapshot.
+// maxFiles bounds the files of one snapshot, those of its base and deltas included.
 const maxFiles = 64
 
 // MarshalManifest returns the bytes of <ts>/manifest.json.
@@ -19,14 +20,48 @@ func MarshalManifest(m Manifest) ([]byte, error) { return marshal(m) }
 // ManifestDigest is the lower-case hex SHA-256 of a manifest's bytes, as Pointer.ManifestSHA256 holds it.
 func ManifestDigest(data []byte) string { return hexDigest(data) }
 
-// File returns the entry of that name.
+// File returns the entry of that name: of a delta snapshot the base's, or for FileDelta the own.
 func (m Manifest) File(name string) (snapshot.File, bool) {
 	for _, f := range m.Files {
-		if f.Name == name {
+		if f.Name == name && (name != snapshot.FileDelta || f.From == "") {
 			return f, true
 		}
 	}
 	return snapshot.File{}, false
+}
+
+// Own returns the files that are stored under the snapshot's own id.
+func (m Manifest) Own() []snapshot.File {
+	var own []snapshot.File
+	for _, f := range m.Files {
+		if f.From == "" {
+			own = append(own, f)
+		}
+	}
+	return own
+}
+
+// Needs returns the other snapshots that files of this one are stored under: its base first, then its deltas.
+func (m Manifest) Needs() []string {
+	if m.Base == nil {
+		return nil
+	}
+	ids := []string{m.Base.ID}
+	for _, d := range m.Deltas[:len(m.Deltas)-1] {
+		ids = append(ids, d.ID)
+	}
+	return ids
+}
+
+// FileKey is where a file that m lists is stored.
+func (l Layout) FileKey(m Manifest, f snapshot.File) string { return l.File(cmp.Or(f.From, m.ID), f.Name) }
+
+// LocalName is what a file that m lists is called in a local folder that holds all of them.
+func (m Manifest) LocalName(f snapshot.File) string {
+	if f.Name == snapshot.FileDelta {
+		return cmp.Or(f.From, m.ID) + "." + f.Name
+	}
+	return f.Name
 }
 
 // Size is the sum of the files in bytes.

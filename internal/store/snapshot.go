@@ -68,7 +68,7 @@ func ListSnapshots(ctx context.Context, objects Objects, l Layout) ([]SnapshotIn
 	return out, nil
 }
 
-// PutSnapshot uploads m.Files from dir and then, last, the manifest that makes them a snapshot. Nothing is ever
+// PutSnapshot uploads m's own files from dir and then, last, the manifest that makes them a snapshot. Nothing is ever
 // overwritten. Each local file is hashed against the manifest while it travels: ErrCorrupt when it differs.
 // Returned is the Info of the manifest. progress may be nil.
 func PutSnapshot(ctx context.Context, objects Objects, l Layout, dir string, m Manifest, progress Progress) (Info, error) {
@@ -79,12 +79,14 @@ func PutSnapshot(ctx context.Context, objects Objects, l Layout, dir string, m M
 	if err != nil {
 		return Info{}, fmt.Errorf("encode manifest: %w", err)
 	}
-	meter := newMeter(progress, m.Size())
+	own := m
+	own.Files = m.Own()
+	meter := newMeter(progress, own.Size())
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(uploadParallel)
-	for _, f := range m.Files {
+	for _, f := range own.Files {
 		g.Go(func() error {
-			if err := putSnapshotFile(gctx, objects, l.File(m.ID, f.Name), filepath.Join(dir, f.Name), f); err != nil {
+			if err := putSnapshotFile(gctx, objects, l.FileKey(m, f), filepath.Join(dir, f.Name), f); err != nil {
 				return err
 			}
 			meter.add(f.Size)
@@ -147,7 +149,7 @@ func WriteFile(ctx context.Context, objects Objects, key, path string, f snapsho
 	return info, err
 }
 
-// VerifySnapshot reads everything of a snapshot again and checks it against the manifest, and the manifest against
+// VerifySnapshot reads everything of a snapshot again, its base's and deltas' files too, and checks it against the manifest, and the manifest against
 // wantSHA256 when that is not "". Nothing is kept. ErrCorrupt and ErrNotFound name the file.
 func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA256 string, progress Progress) error {
 	m, _, err := ReadManifest(ctx, objects, l, id, wantSHA256)
@@ -156,7 +158,7 @@ func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 	}
 	meter := newMeter(progress, m.Size())
 	for _, f := range m.Files {
-		if err := streamFile(ctx, objects, l.File(id, f.Name), f, meter); err != nil {
+		if err := streamFile(ctx, objects, l.FileKey(m, f), f, meter); err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
 	}
@@ -177,7 +179,7 @@ func StreamFile(ctx context.Context, objects Objects, l Layout, m Manifest, name
 		_, _ = io.Copy(io.Discard, r) // to the end, for the digest
 		done <- err
 	}()
-	err := streamFile(ctx, objects, l.File(m.ID, name), f, w)
+	err := streamFile(ctx, objects, l.FileKey(m, f), f, w)
 	w.CloseWithError(err)
 	if rerr := <-done; err == nil {
 		err = rerr
