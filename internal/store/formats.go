@@ -118,7 +118,7 @@ type Manifest struct {
 	Stats         Stats                `json:"stats"`
 	Repairs       []snapshot.Repair    `json:"repairs,omitempty"` // none: the catalogue was clean
 	Gate          *GateReport          `json:"gate,omitempty"`
-	Curve         *snapshot.Curve      `json:"curve,omitempty"` // none: scores are not calibrated
+	Curve         *snapshot.Curve      `json:"curve,omitempty"`  // none: scores are not calibrated
 	Base          *Base                `json:"base,omitempty"`   // nil: a full snapshot
 	Deltas        []DeltaRef           `json:"deltas,omitempty"` // over the base, oldest first; its own is the last
 	Role          string               `json:"role,omitempty"`   // RoleBase or none
@@ -209,11 +209,11 @@ type Request struct {
 
 // Control is the operator's intent.
 type Control struct {
-	FormatVersion int              `json:"format_version"`
-	Suspended     *Intent          `json:"suspended,omitempty"`
-	Pin           *Intent          `json:"pin,omitempty"`
-	Request       *Request         `json:"request,omitempty"`
-	Erase         *Erasure         `json:"erase,omitempty"`
+	FormatVersion int      `json:"format_version"`
+	Suspended     *Intent  `json:"suspended,omitempty"`
+	Pin           *Intent  `json:"pin,omitempty"`
+	Request       *Request `json:"request,omitempty"`
+	Erase         *Erasure `json:"erase,omitempty"`
 	// DropInsSeq is raised by whoever wrote or removed a drop-in: a pass lists them when it is another.
 	DropInsSeq int64            `json:"dropins_seq,omitempty"`
 	Nonce      string           `json:"nonce"`
@@ -229,10 +229,10 @@ type Mark struct {
 
 // GC holds what must not be adopted any more (deleting, one-way) and what must not be deleted now (holds).
 type GC struct {
-	FormatVersion int              `json:"format_version"`
-	Epoch         int64            `json:"epoch"`
-	Deleting      map[string]Mark  `json:"deleting"`
-	Reserved      map[string]Mark  `json:"holds"`
+	FormatVersion int             `json:"format_version"`
+	Epoch         int64           `json:"epoch"`
+	Deleting      map[string]Mark `json:"deleting"`
+	Reserved      map[string]Mark `json:"holds"`
 	// Retired is since when what was promoted once is current no more, beyond what the pointer's history remembers.
 	Retired map[string]Mark `json:"retired,omitempty"`
 	// Building is the base that a compaction makes beside the passes: it stays while its epoch leads.

@@ -54,7 +54,9 @@ func (m Manifest) Needs() []string {
 }
 
 // FileKey is where a file that m lists is stored.
-func (l Layout) FileKey(m Manifest, f snapshot.File) string { return l.File(cmp.Or(f.From, m.ID), f.Name) }
+func (l Layout) FileKey(m Manifest, f snapshot.File) string {
+	return l.File(cmp.Or(f.From, m.ID), f.Name)
+}
 
 // LocalName is what a file that m lists is called in a local folder that holds all of them.
 func (m Manifest) LocalName(f snapshot.File) string {
