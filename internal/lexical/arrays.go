@@ -16,7 +16,7 @@ const Version = 3
 // Arrays returns the flat arrays that From takes: views, not to be changed. They hold the index as it is searched, so
 // that a snapshot can carry it and a replica map it.
 func (x *Index) Arrays() [][]byte {
-	head := []uint64{Version, uint64(x.n), math.Float64bits(x.mean)}
+	head := []uint64{Version, uint64(x.n), math.Float64bits(meanLength(x.total, x.n))}
 	return [][]byte{arrays.Bytes(head), arrays.Bytes(x.terms), arrays.Bytes(x.ends), arrays.Bytes(x.df), x.data, arrays.Bytes(x.lengths), arrays.Bytes(x.exact),
 		x.names.text, arrays.Bytes(x.names.ends), arrays.Bytes(x.names.pos)}
 }
@@ -38,7 +38,7 @@ func From(flat [][]byte, n int) (*Index, error) {
 	if head[1] != uint64(n) {
 		return nil, fmt.Errorf("lexical: index of %d records, want %d", head[1], n)
 	}
-	x := &Index{n: n, mean: math.Float64frombits(head[2]), data: flat[4], names: nameTable{text: flat[7]}}
+	x := &Index{n: n, data: flat[4], names: nameTable{text: flat[7]}}
 	var errs [7]error
 	x.terms, errs[0] = arrays.Of[uint64](flat[1])
 	x.ends, errs[1] = arrays.Of[uint64](flat[2])
@@ -54,9 +54,13 @@ func From(flat [][]byte, n int) (*Index, error) {
 	if k := len(x.ends); k > 0 {
 		last = x.ends[k-1]
 	}
+	for _, l := range x.lengths {
+		x.total += uint64(l)
+	}
 	if len(x.terms) != len(x.ends) || len(x.terms) != len(x.df) || len(x.lengths) != n || last != uint64(len(x.data)) ||
-		!slices.IsSorted(x.ends) || !(x.mean >= 1) || !x.names.fit() {
+		!slices.IsSorted(x.ends) || meanLength(x.total, n) != math.Float64frombits(head[2]) || !x.names.fit() {
 		return nil, errors.New("lexical: the arrays do not fit together")
 	}
+	x.alone = Join([]Part{{Index: x}}, nil)
 	return x, nil
 }

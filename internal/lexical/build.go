@@ -28,10 +28,11 @@ type Index struct {
 	df      []uint32 // records of each term
 	data    []byte   // postings: uvarint((position - last position) << 3 | frequency class)
 	lengths []uint16 // terms in each record
-	mean    float64
-	exact   []name // sorted
+	total   uint64   // of lengths
+	exact   []name   // sorted
 	names   nameTable
 	tallies tallies
+	alone   *Joined // this index by itself
 }
 
 // name is the hash of a compact name and a record that has it; three words of 32 bits pack without padding.
@@ -75,7 +76,6 @@ type builder struct {
 	terms   map[uint64]uint32 // hash -> its list
 	lists   []list
 	arena   arena
-	total   int
 	forms   []nameForm // of names
 	runes   []rune
 	found   []uint64 // terms of the record at hand; the lowest bit tells a name's from a text's
@@ -100,7 +100,7 @@ func (b *builder) add(pos uint32, f snapshot.Words) {
 	b.heardTerms(b.runes, inText)
 	b.names(pos, f)
 	b.index.lengths[pos] = uint16(min(length, math.MaxUint16))
-	b.total += length
+	b.index.total += uint64(b.index.lengths[pos])
 
 	slices.Sort(b.found)
 	for i := 0; i < len(b.found); {
@@ -223,10 +223,10 @@ func (b *builder) finish() *Index {
 		}
 		x.terms[i], x.ends[i], x.df[i] = l.hash, uint64(len(x.data)), l.df
 	}
-	x.mean = max(float64(b.total)/float64(max(x.n, 1)), 1)
 	slices.SortFunc(x.exact, compareNames)
 	x.exact = slices.Clone(slices.Compact(x.exact))
 	x.names = sortNames(b.forms)
+	x.alone = Join([]Part{{Index: x}}, nil)
 	return x
 }
 

@@ -9,6 +9,9 @@
 // れいとうそうこ and "reitou souko" find 冷凍倉庫. A word that no record holds is taken for one that is a slip of the pen
 // away, and English words are compared by their stems, too.
 //
+// A catalogue that changed since its index was built is a Joined of that index and small ones of what changed: it answers
+// as an index of all of it would, to the last bit.
+//
 // # Why not a search library
 //
 // bleve v2.6.3 (cjk analyzer, no stored fields, scorch) was measured against this package on the same 20,000 records

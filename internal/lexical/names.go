@@ -16,25 +16,25 @@ const (
 )
 
 // tallyNames adds the bonus of records whose name is the query, begins with it or stands in it.
-func (x *Index) tallyNames(t *tally, text []rune) {
+func (j *Joined) tallyNames(t *tally, text []rune) {
 	whole := compact(text)
 	if len(whole) == 0 {
 		return
 	}
-	exact := x.named(whole)
+	exact := j.named(t, whole)
 	if len(exact) == 0 {
-		exact = x.named(compact([]rune(withoutForm(strings.TrimSpace(string(text))))))
+		exact = j.named(t, compact([]rune(withoutForm(strings.TrimSpace(string(text))))))
 	}
 	if len(exact) == 0 {
-		exact = x.named(x.heardName(text))
+		exact = j.named(t, j.heardName(text))
 	}
-	for _, n := range exact {
-		t.add(n.pos, exactBonus)
+	for _, pos := range exact {
+		t.add(pos, exactBonus)
 	}
 	if len(exact) > 0 {
 		return
 	}
-	begun := x.begun(text)
+	begun := j.begun(text)
 	for pos, share := range begun {
 		t.raise(pos, commonShare*share)
 		t.add(pos, prefixBonus)
@@ -42,17 +42,17 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 	named := make(map[uint32]bool)
 	shares := make(map[uint32]float32)
 	for _, span := range spans(text) {
-		found := x.named(span)
-		if len(found) > maxNamesakes {
+		found := j.named(t, span)
+		if len(found) == 0 || len(found) > maxNamesakes {
 			continue
 		}
-		distinctive := x.distinctive(span, len(found))
-		for _, n := range found {
-			if _, ok := begun[n.pos]; ok {
+		distinctive := j.distinctive(span, len(found))
+		for _, pos := range found {
+			if _, ok := begun[pos]; ok {
 				continue
 			}
-			named[n.pos] = named[n.pos] || distinctive
-			shares[n.pos] = max(shares[n.pos], float32(len(span))/float32(len(whole)))
+			named[pos] = named[pos] || distinctive
+			shares[pos] = max(shares[pos], float32(len(span))/float32(len(whole)))
 		}
 	}
 	for pos, share := range shares {
@@ -65,28 +65,34 @@ func (x *Index) tallyNames(t *tally, text []rune) {
 
 // distinctive tells whether a name that so many records have means them rather than a thing in general: one of its
 // terms is in hardly any other record. コールドアイ is, 在庫管理 is not.
-func (x *Index) distinctive(span []rune, namesakes int) bool {
+func (j *Joined) distinctive(span []rune, namesakes int) bool {
 	rare := false
 	queryTerms(span, func(h uint64, _ float64) {
-		if at, ok := slices.BinarySearch(x.terms, h&^1); ok && int(x.df[at]) <= 2*namesakes {
+		if df, _ := j.df(h &^ 1); 0 < df && df <= 2*namesakes {
 			rare = true
 		}
 	})
 	return rare
 }
 
-// named returns the records that have the compact name.
-func (x *Index) named(compactName []rune) []name {
+// named returns the records that have the compact name, until it is called again.
+func (j *Joined) named(t *tally, compactName []rune) []uint32 {
+	t.named = t.named[:0]
 	if len(compactName) == 0 {
 		return nil
 	}
 	h := hash(compactName)
-	from, _ := slices.BinarySearchFunc(x.exact, name{uint32(h >> 32), uint32(h), 0}, compareNames)
-	to := from
-	for to < len(x.exact) && x.exact[to].hash() == h && int(x.exact[to].pos) < x.n {
-		to++
+	parts := j.having(h)
+	for i := range parts {
+		p := &parts[i]
+		at, _ := slices.BinarySearchFunc(p.exact, name{uint32(h >> 32), uint32(h), 0}, compareNames)
+		for ; at < len(p.exact) && p.exact[at].hash() == h && int(p.exact[at].pos) < p.n; at++ {
+			if row := p.exact[at].pos; !p.dead.has(row) {
+				t.named = append(t.named, p.first+row)
+			}
+		}
 	}
-	return x.exact[from:to]
+	return t.named
 }
 
 // spans cuts a folded text where its script changes and around particles, and joins neighbouring pieces: the places

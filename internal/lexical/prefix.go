@@ -90,32 +90,36 @@ func (n nameTable) at(i int) []byte {
 	return n.text[from:n.ends[i]]
 }
 
-// beginning adds the records below limit whose rows begin with prefix to found, and for each how much of its name that
-// is; it stops when they are more than maxPrefixed.
-func (n nameTable) beginning(prefix string, limit int, found map[uint32]float32) {
-	from := sort.Search(len(n.ends), func(i int) bool { return string(n.at(i)) >= prefix })
-	for i := from; i < len(n.ends) && len(found) <= maxPrefixed && bytes.HasPrefix(n.at(i), []byte(prefix)); i++ {
-		if pos := n.pos[i]; int(pos) < limit {
-			found[pos] = max(found[pos], float32(len(prefix))/float32(len(n.at(i))))
+// beginning adds the records whose names begin with prefix to found, and for each how much of its name that is; it stops
+// when they are more than maxPrefixed.
+func (j *Joined) beginning(prefix string, found map[uint32]float32) {
+	for i := range j.parts {
+		p, n := &j.parts[i], &j.parts[i].names
+		from := sort.Search(len(n.ends), func(i int) bool { return string(n.at(i)) >= prefix })
+		for i := from; i < len(n.ends) && len(found) <= maxPrefixed && bytes.HasPrefix(n.at(i), []byte(prefix)); i++ {
+			if row := n.pos[i]; int(row) < p.n && !p.dead.has(row) {
+				pos := p.first + row
+				found[pos] = max(found[pos], float32(len(prefix))/float32(len(n.at(i))))
+			}
 		}
 	}
 }
 
 // begun returns the records whose name begins with a query, and how much of the name that is: as it is typed, or, when
 // none does, whatever kana it is typed in.
-func (x *Index) begun(text []rune) map[uint32]float32 {
+func (j *Joined) begun(text []rune) map[uint32]float32 {
 	prefix := letters(text)
 	if len(text) < minPrefix || prefix == "" {
 		return nil
 	}
 	found := make(map[uint32]float32)
-	if x.names.beginning(prefix, x.n, found); len(found) == 0 {
+	if j.beginning(prefix, found); len(found) == 0 {
 		katakana := strings.Map(katakanaOf, prefix)
-		x.names.beginning(katakana, x.n, found)
-		x.names.beginning(inKatakana+katakana, x.n, found)
+		j.beginning(katakana, found)
+		j.beginning(inKatakana+katakana, found)
 	}
-	if sound := x.heardName(text); len(found) == 0 && sound != nil {
-		x.names.beginning(string(sound), x.n, found)
+	if sound := j.heardName(text); len(found) == 0 && sound != nil {
+		j.beginning(string(sound), found)
 	}
 	if len(found) > maxPrefixed {
 		return nil

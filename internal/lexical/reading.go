@@ -149,7 +149,7 @@ func (b *builder) heardName(name string) []rune {
 
 // heardQuery is a question that is kana or romaji throughout, in katakana; nil for others. Kana between kanji is mostly
 // grammar, and a Latin word that records hold is that word.
-func (x *Index) heardQuery(text []rune) []rune {
+func (j *Joined) heardQuery(text []rune) []rune {
 	var out []rune
 	for i := 0; i < len(text); {
 		if scriptOf(text[i]) == gap {
@@ -160,7 +160,7 @@ func (x *Index) heardQuery(text []rune) []rune {
 		word := text[i:end]
 		if scriptOf(text[i]) == spaced {
 			kana, ok := romaji(word)
-			if !ok || x.has(hash(word)) {
+			if !ok || j.has(hash(word)) {
 				return nil
 			}
 			word = kana
@@ -176,15 +176,15 @@ func (x *Index) heardQuery(text []rune) []rune {
 }
 
 // heardName is a question as names are heard, nil when it is not typed so or says less than minHeard sounds: ああああ is one.
-func (x *Index) heardName(text []rune) []rune {
-	if sound := loose([]rune{heardMark}, x.heardQuery(text)); len(sound)-1 >= minHeard {
+func (j *Joined) heardName(text []rune) []rune {
+	if sound := loose([]rune{heardMark}, j.heardQuery(text)); len(sound)-1 >= minHeard {
 		return sound
 	}
 	return nil
 }
 
 // heardWords calls emit with the words that are heard in kana, cut so that the longest fit.
-func (x *Index) heardWords(kana []rune, emit func(uint64)) {
+func (j *Joined) heardWords(kana []rune, emit func(uint64)) {
 	type cut struct {
 		score, from int
 		word        uint64
@@ -198,7 +198,7 @@ func (x *Index) heardWords(kana []rune, emit func(uint64)) {
 				break
 			}
 			if score := best[from].score + n*n; score > best[end].score {
-				if word := heard(kana[from:end]); x.has(word) {
+				if word := heard(kana[from:end]); j.has(word) {
 					best[end] = cut{score, from, word}
 				}
 			}
@@ -209,10 +209,4 @@ func (x *Index) heardWords(kana []rune, emit func(uint64)) {
 			emit(best[end].word)
 		}
 	}
-}
-
-// has tells whether a term is in any record.
-func (x *Index) has(term uint64) bool {
-	_, ok := slices.BinarySearch(x.terms, term&^1)
-	return ok
 }

@@ -48,15 +48,21 @@ const (
 // kana, punctuation and legal form. reach is what the query could reach, in words that no record holds: how much there is
 // to know. allow, when not nil, says which positions may be returned.
 func (x *Index) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, reach float64) {
-	if k <= 0 || x.n == 0 {
+	return x.alone.Search(query, k, allow)
+}
+
+// Search is [Index.Search] over the records of all parts.
+func (j *Joined) Search(query string, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, reach float64) {
+	if k <= 0 || j.n == 0 {
 		return nil, nil, 0
 	}
 	text := foldQuery(query)
-	t := x.tallies.take(x.n)
-	defer x.tallies.put(t)
-	reach = x.tally(t, text)
-	x.tallyNames(t, text)
-	pos, scores = t.best(k, allow)
+	tallies := &j.parts[0].tallies
+	t := tallies.take(j.size, j.spare)
+	defer tallies.put(t)
+	reach = j.tally(t, text)
+	j.tallyNames(t, text)
+	pos, scores = j.best(t, k, allow)
 	return pos, scores, reach
 }
 
@@ -84,77 +90,88 @@ func foldQuery(query string) []rune {
 
 // wanted is a term of a query.
 type wanted struct {
-	at  int // in Index.terms
-	idf float64
+	term uint64
+	df   int
+	at   int // in the terms of the first part; -1 when it is not there
+	idf  float64
 }
 
 // tally adds the BM25 scores of the query's terms and returns what they could reach.
-func (x *Index) tally(t *tally, text []rune) float64 {
-	terms, reach := x.wanted(text)
+func (j *Joined) tally(t *tally, text []rune) float64 {
+	terms, reach := j.wanted(text)
 	for _, w := range terms {
 		reach += w.idf * (k1 + 1)
 	}
 	read := 0
 	for i, w := range terms {
-		if read += int(x.df[w.at]); i > 0 && read > maxPostings {
+		if read += w.df; i > 0 && read > maxPostings {
 			break
 		}
-		x.tallyTerm(t, w, reach)
+		j.tallyTerm(t, w, reach)
 	}
-	return reach / (x.idf(0) * (k1 + 1))
+	return reach / (j.idf(0) * (k1 + 1))
 }
 
 // wanted finds the query's terms that occur in records, rarest first. missed is what its other terms would reach if they
 // did: the more of a question no record knows, the less the rest of it means. Terms that stand for how words sound, are
 // stemmed or mistyped make up for those that are not there as they are written.
-func (x *Index) wanted(text []rune) (out []wanted, missed float64) {
+func (j *Joined) wanted(text []rune) (out []wanted, missed float64) {
 	gain := 1.0
 	want := func(h uint64) bool {
-		at, ok := slices.BinarySearch(x.terms, h&^1)
-		if ok {
-			out = append(out, wanted{at, gain * x.idf(float64(x.df[at]))})
+		df, at := j.df(h &^ 1)
+		if df > 0 {
+			out = append(out, wanted{h &^ 1, df, at, gain * j.idf(float64(df))})
 		}
-		return ok
+		return df > 0
 	}
 	unknown := make(map[uint64]bool)
 	queryTerms(text, func(h uint64, g float64) {
 		if gain = g; !want(h) && !unknown[h] {
 			unknown[h] = true
-			missed += gain * x.idf(0) * (k1 + 1)
+			missed += gain * j.idf(0) * (k1 + 1)
 		}
 	})
 	asWritten := len(out)
 	gain = 1
 	meant := func(h uint64) { want(h) }
 	stems(text, meant)
-	if kana := x.heardQuery(text); kana != nil {
-		x.heardWords(kana, meant)
+	if kana := j.heardQuery(text); kana != nil {
+		j.heardWords(kana, meant)
 	}
 	gain = typoGain
-	x.mistyped(text, meant)
+	j.mistyped(text, meant)
 	for _, w := range out[asWritten:] {
 		missed = max(0, missed-w.idf*(k1+1))
 	}
 	slices.SortFunc(out, func(p, q wanted) int {
-		if c := cmp.Compare(x.df[p.at], x.df[q.at]); c != 0 {
+		if c := cmp.Compare(p.df, q.df); c != 0 {
 			return c
 		}
-		return cmp.Or(p.at-q.at, cmp.Compare(q.idf, p.idf))
+		return cmp.Or(cmp.Compare(p.term, q.term), cmp.Compare(q.idf, p.idf))
 	})
-	out = slices.CompactFunc(out, func(p, q wanted) bool { return p.at == q.at })
+	out = slices.CompactFunc(out, func(p, q wanted) bool { return p.term == q.term })
 	return out[:min(len(out), maxQueryTerms)], missed
 }
 
-func (x *Index) idf(df float64) float64 { return math.Log(1 + (float64(x.n)-df+0.5)/(df+0.5)) }
+func (j *Joined) idf(df float64) float64 { return math.Log(1 + (float64(j.n)-df+0.5)/(df+0.5)) }
 
-func (x *Index) tallyTerm(t *tally, w wanted, reach float64) {
-	var from uint64
-	if w.at > 0 {
-		from = x.ends[w.at-1]
-	}
-	list := x.data[from:x.ends[w.at]]
+func (j *Joined) tallyTerm(t *tally, w wanted, reach float64) {
 	gain := float32(w.idf * (k1 + 1) / reach)
-	long := float32(k1 * b / x.mean)
+	long := float32(k1 * b / j.mean)
+	for i := range j.having(w.term) {
+		p, at := &j.parts[i], w.at
+		if i > 0 {
+			at = p.find(w.term)
+		}
+		if at >= 0 {
+			p.tallyTerm(t, at, gain, long)
+		}
+	}
+}
+
+// tallyTerm adds what a term scores in the rows of the part, dead ones too: best leaves them out.
+func (p *part) tallyTerm(t *tally, at int, gain, long float32) {
+	list := p.postings(at)
 	var pos uint32
 	for len(list) > 0 {
 		v := uint64(list[0])
@@ -163,12 +180,12 @@ func (x *Index) tallyTerm(t *tally, w wanted, reach float64) {
 			v, n = binary.Uvarint(list)
 		}
 		pos += uint32(v >> 3)
-		if n <= 0 || int(pos) >= x.n {
+		if n <= 0 || int(pos) >= p.n {
 			return // not what Build writes
 		}
 		list = list[n:]
 		tf := frequencies[v&7]
-		t.add(pos, gain*tf/(tf+k1*(1-b)+long*float32(x.lengths[pos])))
+		t.add(p.first+pos, gain*tf/(tf+k1*(1-b)+long*float32(p.lengths[pos])))
 	}
 }
 
@@ -176,6 +193,7 @@ func (x *Index) tallyTerm(t *tally, w wanted, reach float64) {
 type tally struct {
 	score   []float32
 	touched []uint32
+	named   []uint32 // of Joined.named
 }
 
 func (t *tally) add(pos uint32, s float32) {
@@ -193,11 +211,12 @@ func (t *tally) raise(pos uint32, part float32) {
 // tallies are reused: 4 bytes per record and concurrent search.
 type tallies struct{ pool sync.Pool }
 
-func (p *tallies) take(n int) *tally {
-	if t, ok := p.pool.Get().(*tally); ok {
+// take returns one of at least n records; a new one has spare more, for when there are more.
+func (p *tallies) take(n, spare int) *tally {
+	if t, ok := p.pool.Get().(*tally); ok && len(t.score) >= n {
 		return t
 	}
-	return &tally{score: make([]float32, n)}
+	return &tally{score: make([]float32, n+spare)}
 }
 
 func (p *tallies) put(t *tally) {
@@ -209,18 +228,18 @@ func (p *tallies) put(t *tally) {
 }
 
 // best returns the k best allowed positions.
-func (t *tally) best(k int, allow *roaring.Bitmap) ([]int64, []float32) {
+func (j *Joined) best(t *tally, k int, allow *roaring.Bitmap) ([]int64, []float32) {
 	k = min(k, len(t.touched))
 	top := make([]hit, 0, k)
 	for _, pos := range t.touched {
 		h := hit{pos, t.score[pos]}
-		if len(top) == k && !h.before(top[0]) || allow != nil && !allow.Contains(pos) {
+		if len(top) == k && (h.score < top[0].score || !j.ahead(h, top[0])) || allow != nil && !allow.Contains(pos) || j.dead(pos) {
 			continue
 		}
-		top = push(top, h, k)
+		top = j.push(top, h, k)
 	}
 	slices.SortFunc(top, func(p, q hit) int {
-		if p.before(q) {
+		if j.ahead(p, q) {
 			return -1
 		}
 		return 1
@@ -238,15 +257,24 @@ type hit struct {
 	score float32
 }
 
-func (h hit) before(o hit) bool { return h.score > o.score || h.score == o.score && h.pos < o.pos }
+// ahead tells whether a comes before b in an answer.
+func (j *Joined) ahead(a, b hit) bool {
+	if a.score != b.score {
+		return a.score > b.score
+	}
+	if j.before != nil {
+		return j.before(a.pos, b.pos)
+	}
+	return a.pos < b.pos
+}
 
 // push puts h on a heap of at most k hits with the last on top, replacing that when the heap is full.
-func push(heap []hit, h hit, k int) []hit {
+func (j *Joined) push(heap []hit, h hit, k int) []hit {
 	if len(heap) < k {
 		heap = append(heap, h)
 		for i := len(heap) - 1; i > 0; {
 			parent := (i - 1) / 2
-			if !heap[parent].before(heap[i]) {
+			if !j.ahead(heap[parent], heap[i]) {
 				break
 			}
 			heap[parent], heap[i] = heap[i], heap[parent]
@@ -258,7 +286,7 @@ func push(heap []hit, h hit, k int) []hit {
 	for i := 0; ; {
 		last := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(heap); c++ {
-			if heap[last].before(heap[c]) {
+			if j.ahead(heap[last], heap[c]) {
 				last = c
 			}
 		}

@@ -71,11 +71,18 @@ func FuzzArrays(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, query := range []string{"冷凍倉庫の温度", "コールドアイ", "CE-200", "橋"} {
-			pos, _, _ := damaged.Search(query, 5, nil)
-			for _, p := range pos {
-				if p < 0 || p > 2 {
-					t.Fatalf("%q found position %d", query, p)
+		dead := roaring.BitmapOf(1, 3) // 3 is none of its rows
+		for of, size := range map[*Joined]int64{
+			damaged.alone: 3,
+			Join([]Part{{damaged, dead, 0}, {x, nil, 3}}, nil): 6,
+			Join([]Part{{x, nil, 0}, {damaged, dead, 3}}, nil): 6,
+		} {
+			for _, query := range []string{"冷凍倉庫の温度", "コールドアイ", "CE-200", "橋", "コール", "コルドアイ"} {
+				pos, _, _ := of.Search(query, 5, nil)
+				for _, p := range pos {
+					if p < 0 || p >= size {
+						t.Fatalf("%q found position %d", query, p)
+					}
 				}
 			}
 		}
@@ -231,10 +238,10 @@ func naive(x *Index, fields []snapshot.Words, query string) map[int64]float64 {
 		}
 	}
 	stems(fold(nil, query), func(h uint64) { meant(h, 1) })
-	if kana := x.heardQuery(fold(nil, query)); kana != nil {
-		x.heardWords(kana, func(h uint64) { meant(h, 1) }) // how a question is cut is tested by itself, as what slips may mean
+	if kana := x.alone.heardQuery(fold(nil, query)); kana != nil {
+		x.alone.heardWords(kana, func(h uint64) { meant(h, 1) }) // how a question is cut is tested by itself, as what slips may mean
 	}
-	x.mistyped(fold(nil, query), func(h uint64) { meant(h, typoGain) })
+	x.alone.mistyped(fold(nil, query), func(h uint64) { meant(h, typoGain) })
 	reach = missed
 	out := make(map[int64]float64)
 	for h, gain := range terms {

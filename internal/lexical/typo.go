@@ -36,7 +36,7 @@ func near(word []rune, letters string, try func(spelling []rune)) {
 }
 
 // mistyped calls emit with the terms that the words of a question may have been meant as.
-func (x *Index) mistyped(text []rune, emit func(uint64)) {
+func (j *Joined) mistyped(text []rune, emit func(uint64)) {
 	tried := 0
 	for i := 0; i < len(text) && tried < maxTypos; {
 		s := scriptOf(text[i])
@@ -50,21 +50,21 @@ func (x *Index) mistyped(text []rune, emit func(uint64)) {
 			continue
 		}
 		switch {
-		case s == spaced && len(word) >= minTypo && stem(word) != 0 && !x.has(hash(word)) && !x.has(stem(word)):
+		case s == spaced && len(word) >= minTypo && stem(word) != 0 && !j.has(hash(word)) && !j.has(stem(word)):
 			tried++
 			near(word, latinLetters, func(spelling []rune) {
-				if h := hash(spelling); x.has(h) {
+				if h := hash(spelling); j.has(h) {
 					emit(h)
 				}
 			})
 		case s == katakana:
 			sound := loose([]rune{heardMark}, word)
-			if len(sound)-1 < minTypoK || x.has(hash(sound)) {
+			if len(sound)-1 < minTypoK || j.has(hash(sound)) {
 				continue
 			}
 			tried++
 			near(sound[1:], kanaLetters, func(spelling []rune) {
-				if h := hash(append([]rune{heardMark}, spelling...)); x.has(h) {
+				if h := hash(append([]rune{heardMark}, spelling...)); j.has(h) {
 					emit(h)
 				}
 			})
