@@ -179,3 +179,6 @@ func stringEnd(b []byte) int {
 	}
 	return 0
 }
+
+// Index is the reader's documents.idx: it ends with the reader.
+func (r *Reader) Index() *Index { return r.index }

@@ -38,7 +38,7 @@ func (p *pass) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.buildIndex(ctx); err != nil {
+	if err := p.buildIndex(ctx, p.spec.IndexKind); err != nil {
 		return err
 	}
 	p.step("hash", 0)
@@ -50,17 +50,19 @@ func (p *pass) build(ctx context.Context) error {
 		}
 		files = append(files, f)
 	}
-	newest, err := p.newestID(ctx)
+	id, err := p.newID(ctx)
 	if err != nil {
 		return err
 	}
-	epoch := p.lease.epoch()
+	content, err := p.builtContent()
+	if err != nil {
+		return err
+	}
 	p.chosen = chosen{dir: p.dir}
 	p.chosen.m = store.Manifest{
 		FormatVersion: store.FormatVersion,
-		ID: snapshot.NewID(p.Clock.Now(), newest, p.source.SHA256, p.specDigest, fmt.Sprint(epoch), p.owner,
-			store.NewNonce()),
-		CreatedAt:  p.Clock.Now().UTC().Truncate(time.Second),
+		ID:            id,
+		CreatedAt:     p.Clock.Now().UTC().Truncate(time.Second),
 		Source:     p.source.Source,
 		Spec:       p.spec,
 		SpecDigest: p.specDigest,
@@ -72,9 +74,10 @@ func (p *pass) build(ctx context.Context) error {
 			Carried: c.carried, ChangedSinceFull: p.sinceFull(),
 			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
 		},
-		Repairs:    c.repairs,
-		BuiltEpoch: epoch,
-		Builder:    p.cfg.Builder,
+		Repairs:       c.repairs,
+		ContentDigest: content.String(),
+		BuiltEpoch:    p.lease.epoch(),
+		Builder:       p.cfg.Builder,
 	}
 	p.log.InfoContext(ctx, "index rebuilt from vendors.json", "snapshot", p.chosen.m.ID, "source", p.source.Key,
 		"vectors", c.rows, "index", c.params.Kind, "added", p.delta.Added, "changed", p.delta.Changed,
@@ -114,6 +117,35 @@ func (p *pass) writeSides(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// builtContent is the digest of the records that were built.
+func (p *pass) builtContent() (content snapshot.Content, err error) {
+	built, err := documents.OpenIndex(filepath.Join(p.dir, snapshot.FileOffsets))
+	if err != nil {
+		return content, fail(Built, noScratch, transient, err)
+	}
+	defer built.Close()
+	for i := range built.Len() {
+		content.Toggle(built.IDHash(i), built.Digest(i))
+	}
+	return content, nil
+}
+
+// newID is one for a snapshot that this pass makes. Only the first of a term asks the store which there are.
+func (p *pass) newID(ctx context.Context) (string, error) {
+	if p.newest == "" {
+		newest, err := p.newestID(ctx)
+		if err != nil {
+			return "", err
+		}
+		p.newest = newest
+	}
+	if p.pointer != nil {
+		p.newest = max(p.newest, p.pointer.ID)
+	}
+	p.newest = snapshot.NewID(p.Clock.Now(), p.newest, p.source.SHA256, p.specDigest, fmt.Sprint(p.lease.epoch()), p.owner, store.NewNonce())
+	return p.newest, nil
+}
+
 // newestID is the newest id in the store, complete or not: the next one sorts after it whatever our clock says.
 func (p *pass) newestID(ctx context.Context) (string, error) {
 	found, err := store.ListSnapshots(ctx, p.Objects, p.Layout)
@@ -131,9 +163,9 @@ func (p *pass) newestID(ctx context.Context) (string, error) {
 }
 
 // buildIndex streams the vectors from the ledger, in catalogue order, into the index.
-func (p *pass) buildIndex(ctx context.Context) error {
+func (p *pass) buildIndex(ctx context.Context, kind string) error {
 	c, dims := p.files, p.cfg.Embedding.Dims
-	params, err := p.Indexes.Resolve(p.spec.IndexKind, c.rows, dims)
+	params, err := p.Indexes.Resolve(kind, c.rows, dims)
 	if err != nil {
 		return fail(Built, buildFailed, inputs, fmt.Errorf("resolve index: %w", err))
 	}
@@ -180,10 +212,18 @@ func (p *pass) addRows(ctx context.Context, b snapshot.Builder) error {
 
 // writeWords writes the index of words that replicas search by.
 func (p *pass) writeWords(ctx context.Context) error {
+	x, err := p.indexWords(ctx)
+	if err != nil {
+		return err
+	}
+	return p.writeArrays(snapshot.FileWords, x.Arrays())
+}
+
+func (p *pass) indexWords(ctx context.Context) (*lexical.Index, error) {
 	docs := p.files.docs
 	dictionary, err := readings.Open()
 	if err != nil {
-		return fail(Built, buildFailed, inputs, err)
+		return nil, fail(Built, buildFailed, inputs, err)
 	}
 	x, err := lexical.Build(docs.Len(), dictionary, func(i int) (snapshot.Words, error) {
 		id, name, raw, err := docs.Record(i)
@@ -193,13 +233,21 @@ func (p *pass) writeWords(ctx context.Context) error {
 		return vendors.WordsOf(id, name, raw)
 	})
 	if err != nil {
-		return fail(Built, buildFailed, inputs, fmt.Errorf("index words: %w", err))
+		return nil, fail(Built, buildFailed, inputs, fmt.Errorf("index words: %w", err))
 	}
-	return p.writeArrays(snapshot.FileWords, x.Arrays())
+	return x, nil
 }
 
 // writeFilters writes the values that replicas filter and count by.
 func (p *pass) writeFilters(ctx context.Context) error {
+	a, err := p.indexFilters(ctx)
+	if err != nil {
+		return err
+	}
+	return p.writeArrays(snapshot.FileFilters, a.Arrays())
+}
+
+func (p *pass) indexFilters(ctx context.Context) (*filter.Attributes, error) {
 	docs := p.files.docs
 	a, err := filter.Build(docs.Len(), func(i int) ([]byte, error) {
 		if err := ctx.Err(); err != nil {
@@ -208,9 +256,9 @@ func (p *pass) writeFilters(ctx context.Context) error {
 		return docs.Metadata(i)
 	})
 	if err != nil {
-		return fail(Built, buildFailed, inputs, fmt.Errorf("index filters: %w", err))
+		return nil, fail(Built, buildFailed, inputs, fmt.Errorf("index filters: %w", err))
 	}
-	return p.writeArrays(snapshot.FileFilters, a.Arrays())
+	return a, nil
 }
 
 func (p *pass) writeArrays(name string, flat [][]byte) error {

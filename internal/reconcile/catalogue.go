@@ -25,6 +25,7 @@ type candidate struct {
 	missing    []uint32
 	tokens     int                       // estimated, of the missing texts
 	bought     int                       // texts embedded
+	partial    bool                      // it holds what changed, and not the catalogue
 	rows       int                       // records with a vector, which are the first
 	refused    map[ledger.Key]unembedded // texts that get no vector
 	unembedded []unembedded              // the records behind rows
@@ -53,6 +54,9 @@ func (p *pass) parse(ctx context.Context) error {
 		return err
 	}
 	p.step("parse", 0)
+	if p.files != nil { // what changed was too much
+		p.files.close()
+	}
 	f, err := os.Open(p.source.path)
 	if err != nil {
 		return fail(Built, noScratch, transient, err)

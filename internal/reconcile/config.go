@@ -32,6 +32,9 @@ type Config struct {
 	// nDCG@10 of the golden queries: floor, and how much below the served snapshot's it may be; 0 = off.
 	GateMinNDCG, GateMaxNDCGDrop float64
 
+	Delta     string // DeltaAuto or DeltaOff
+	DeltaFrom int    // records of a catalogue whose small changes are deltas; below it a full build takes no longer
+
 	LegacyCopies string // what old readers find under current/: CopiesL2, CopiesIP or CopiesOff
 
 	EmbedWindow    int     // texts bought before they are made durable, at most 1,024; see embedding.go
@@ -58,6 +61,8 @@ func DefaultConfig() Config {
 		RetainGrace:     time.Hour,
 		GateMaxRemoved:  0.5,
 		GateMinRecall:   0.95,
+		Delta:           DeltaAuto,
+		DeltaFrom:       2000,
 		LegacyCopies:    CopiesL2,
 		EmbedWindow:     window,
 		BackoffMin:      30 * time.Second,
@@ -96,6 +101,8 @@ func (c Config) Validate() error {
 		return bad("GATE_MAX_NDCG_DROP", "must be 0..1", c.GateMaxNDCGDrop)
 	case c.LegacyCopies != CopiesL2 && c.LegacyCopies != CopiesIP && c.LegacyCopies != CopiesOff:
 		return bad("LEGACY_COPIES", "must be l2, ip or off", c.LegacyCopies)
+	case c.Delta != DeltaAuto && c.Delta != DeltaOff:
+		return bad("DELTA", "must be auto or off", c.Delta)
 	case c.EmbedWindow < 1 || c.EmbedWindow > window:
 		return bad("the embedding window", fmt.Sprintf("must be 1..%d", window), c.EmbedWindow)
 	case c.MaxEmbedTokens < 0:

@@ -91,7 +91,7 @@ func (p *pass) keepCopy(ctx context.Context, f snapshot.File, want string) error
 	switch {
 	case missing:
 		return p.copyFile(ctx, f, want, store.PutOptions{IfAbsent: true})
-	case there.Metadata[metaSnapshot] == p.pointer.ID && there.Size == f.Size && !other:
+	case there.Metadata[metaSnapshot] == baseOf(p.pointer.Manifest, "").ID && there.Size == f.Size && !other:
 		return nil
 	case other:
 		p.log.WarnContext(ctx, "copies for old readers change", "url", p.Objects.URL(key), "from", form, "to", want)

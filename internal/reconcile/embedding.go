@@ -27,6 +27,9 @@ func (p *pass) openLedger(ctx context.Context) error {
 	if p.ledger != nil {
 		return nil
 	}
+	if p.ledger, p.kept = p.kept, nil; p.ledger != nil {
+		return nil
+	}
 	l, err := ledger.Open(ctx, p.Objects, p.Layout, filepath.Join(p.cfg.Dir, "ledger"), p.cfg.Embedding, p.cfg.EmbedHost)
 	if err != nil {
 		return fail(Built, ledgerUnreadable, transient, fmt.Errorf("open ledger: %w", err))

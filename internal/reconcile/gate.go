@@ -55,6 +55,7 @@ type judged struct {
 	index   snapshot.Index
 	report  *store.GateReport
 	fresh   bool // just built: m may still change
+	finds
 }
 
 // judge opens the very bytes that would be served and reports on them.
@@ -70,6 +71,7 @@ func (p *pass) judge(ctx context.Context, j *judged) error {
 	}
 	defer j.index.Close()
 	j.add(CheckReopen, VerdictPassed, 1, 1, "")
+	j.finds = findsIn(j.index, j.docs)
 	if !p.judgeShape(j) {
 		j.fold()
 		return nil

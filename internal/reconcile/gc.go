@@ -10,12 +10,19 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
+// steadyGC is how often garbage is collected at most while deltas are published.
+const steadyGC = time.Minute
+
 // collect deletes what nothing uses any more: after a promotion, when asked, and now and then.
 func (p *pass) collect(ctx context.Context) error {
 	if p.pointer == nil {
 		return nil // nothing is deleted while nothing is known to be in use
 	}
-	if !p.opts.gcOnly && !p.promoted && p.Clock.Elapsed() < p.nextGC && !(p.fresh && p.erasingOpen()) {
+	due := p.promoted && p.plan.do != extend || p.Clock.Elapsed() >= p.nextGC || p.fresh && p.erasingOpen()
+	if p.plan.do == extend && p.Clock.Elapsed() >= p.lastGC+steadyGC {
+		due = true
+	}
+	if !p.opts.gcOnly && !due {
 		return nil
 	}
 	if d := p.plan.retentionDiffers; d != "" {
@@ -64,7 +71,8 @@ func (p *pass) collect(ctx context.Context) error {
 	if err := p.compactLedger(ctx); err != nil && !errors.Is(err, errHalted) {
 		return fail(Collected, ledgerFailed, transient, fmt.Errorf("compact ledger: %w", err))
 	}
-	p.nextGC = p.Clock.Elapsed() + min(10*time.Minute, max(p.cfg.RetainGrace/2, p.cfg.ResyncInterval))
+	p.lastGC = p.Clock.Elapsed()
+	p.nextGC = p.lastGC + min(10*time.Minute, max(p.cfg.RetainGrace/2, p.cfg.ResyncInterval))
 	if p.opts.gcOnly {
 		p.result, p.message = ResultCollected, fmt.Sprintf("%d objects deleted", n)
 	}

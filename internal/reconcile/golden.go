@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/golden"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
@@ -38,7 +40,11 @@ func (p *pass) judgeGolden(ctx context.Context, j *judged) error {
 			continue // what it expects was purged: its words and ids must not be written anew
 		}
 		asked++
-		found, err := p.find(ctx, j, q)
+		v, err := p.goldenVector(ctx, q.Text)
+		if err != nil {
+			return err
+		}
+		found, err := j.find(i, q, v)
 		if err != nil {
 			return err
 		}
@@ -102,23 +108,36 @@ func (p *pass) loadGolden(ctx context.Context) ([]byte, error) {
 	return data, nil
 }
 
-// find returns the ids that a golden query finds, best first: as many as it asks for, and as are measured.
-func (p *pass) find(ctx context.Context, j *judged, q golden.Query) ([]string, error) {
-	v, err := p.goldenVector(ctx, q.Text)
-	if err != nil {
-		return nil, err
+// finds is how the candidate answers golden queries.
+type finds struct {
+	find func(i int, q golden.Query, vector []float32) (ids []string, err error) // best first: as many as q asks for, and as are measured
+	has  func(id string) bool
+}
+
+// wantedOf is how many answers of a query are looked at.
+func wantedOf(q golden.Query) int { return max(q.K, golden.Depth) }
+
+// findsIn answers from one index.
+func findsIn(x snapshot.Index, docs *documents.Reader) finds {
+	return finds{
+		find: func(_ int, q golden.Query, vector []float32) ([]string, error) {
+			positions, _, err := x.Search(vector, min(wantedOf(q), x.Len()), nil)
+			if err != nil {
+				return nil, failf(Verified, searchFailed, inputs, "search golden query: %w", err)
+			}
+			var ids []string
+			for _, pos := range positions {
+				if pos >= 0 {
+					ids = append(ids, docs.ID(int(pos)))
+				}
+			}
+			return ids, nil
+		},
+		has: func(id string) bool {
+			_, there := docs.Find(id)
+			return there
+		},
 	}
-	positions, _, err := j.index.Search(v, min(max(q.K, golden.Depth), j.index.Len()), nil)
-	if err != nil {
-		return nil, failf(Verified, searchFailed, inputs, "search golden query: %w", err)
-	}
-	var ids []string
-	for _, pos := range positions {
-		if pos >= 0 {
-			ids = append(ids, j.docs.ID(int(pos)))
-		}
-	}
-	return ids, nil
 }
 
 // answered tells whether what was found passes. miss says what was not found or is not there, "" = nothing.
@@ -128,7 +147,7 @@ func (j *judged) answered(q golden.Query, found []string) (ok bool, miss string)
 		if slices.Contains(found, id) {
 			continue
 		}
-		if _, there := j.docs.Find(id); there {
+		if j.has(id) {
 			missed = append(missed, id)
 		} else {
 			absent = append(absent, id)

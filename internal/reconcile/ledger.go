@@ -9,7 +9,7 @@ import (
 // compactLedger merges small segments and lets go of entries that nothing used for long. Only a pass that read
 // the whole catalogue knows what is in use: 1 M keys take ~80 MB here until it returns.
 func (p *pass) compactLedger(ctx context.Context) error {
-	if p.ledger == nil || p.files == nil || p.files.docs == nil {
+	if p.ledger == nil || p.files == nil || p.files.docs == nil || p.files.partial {
 		return nil
 	}
 	if err := p.lease.check(); err != nil {
@@ -25,6 +25,18 @@ func (p *pass) compactLedger(ctx context.Context) error {
 			"deleted", report.Deleted, "expired", report.Expired)
 	}
 	return nil
+}
+
+// closeLedger lets go of the one that is kept from pass to pass: it has every vector that this term bought, and what others
+// buy meanwhile is only bought twice.
+func (r *Reconciler) closeLedger() {
+	if r.kept == nil {
+		return
+	}
+	if err := r.kept.Close(); err != nil {
+		r.Log.Warn("ledger not closed", "error", err)
+	}
+	r.kept = nil
 }
 
 // keysInUse tells whether the catalogue that was read, or a golden query that was asked, needs an entry.

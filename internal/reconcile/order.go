@@ -67,7 +67,7 @@ func inOrderAlready(keys []uint64) []bool {
 		return stays
 	}
 	clear(stays)
-	ends := []int32{}                   // of the subsequences of length 1, 2, …: where the one with the lowest last key ends
+	ends := []int32{}                  // of the subsequences of length 1, 2, …: where the one with the lowest last key ends
 	before := make([]int32, len(keys)) // its predecessor
 	for i, k := range keys {
 		if k == free {

@@ -104,6 +104,7 @@ func (p *pass) run(ctx context.Context) error {
 		p.log.DebugContext(ctx, "decided", "plan", p.plan.String())
 		again, err = p.act(ctx)
 	}
+	p.decided = err == nil && p.plan.converges
 	if err = stopped(ctx, err); p.plan.converges {
 		if p.remember(err); err == nil {
 			p.sayServed()
@@ -150,7 +151,7 @@ func (p *pass) observe(ctx context.Context) error {
 func (p *pass) rules() rules {
 	return rules{
 		passOptions: p.opts, cfg: p.cfg, spec: p.spec, specDigest: p.specDigest, status: p.status,
-		memo: p.memo, retried: p.retried, elapsed: p.Clock.Elapsed(),
+		memo: p.memo, retried: p.retried, elapsed: p.Clock.Elapsed(), decided: p.decided,
 	}
 }
 
@@ -163,6 +164,8 @@ func (p *pass) lookFurther(ctx context.Context) (ok bool, err error) {
 		err = p.readGolden(ctx)
 	case lookAtStored:
 		err = p.readStored(ctx)
+	case lookAtChanges:
+		err = p.readChanges(ctx)
 	case readCatalogue:
 		if err = p.parse(ctx); err == nil {
 			err = p.compare(ctx)
@@ -190,6 +193,8 @@ func (p *pass) act(ctx context.Context) (again bool, err error) {
 		err = p.serveStored(ctx, p.plan.stored)
 	case build:
 		err = p.serveBuilt(ctx)
+	case extend:
+		again, err = p.serveDelta(ctx)
 	case rest:
 		if p.plan.converges {
 			err = p.unchanged(ctx)
@@ -198,7 +203,7 @@ func (p *pass) act(ctx context.Context) (again bool, err error) {
 	if p.plan.result != "" {
 		p.result, p.message = p.plan.result, cmp.Or(p.plan.message, p.message)
 	}
-	return false, err
+	return again, err
 }
 
 // stillHeld is the candidate that waits for an operator after err: the one that the pass ended with, or the one of the
@@ -277,9 +282,12 @@ func (p *pass) close() {
 		p.files.close()
 	}
 	if p.ledger != nil {
-		if err := p.ledger.Close(); err != nil {
-			p.log.Warn("ledger not closed", "error", err)
-		}
+		p.closeLedger()
+		p.kept = p.ledger
+	}
+	// What was purged must not be read from a copy, nor what was damaged.
+	if p.result == ResultFailed || p.erase.mark != "" || p.opts.once {
+		p.closeLedger()
 	}
 	p.step("", 0)
 	if p.dir != "" {

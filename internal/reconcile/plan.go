@@ -31,6 +31,7 @@ type view struct {
 	unembedded []unembedded
 	stored     []stored
 	delta      *Delta
+	change     *change
 }
 
 // stored is a snapshot of the source and the spec that is there, complete and signed as it must be.
@@ -67,6 +68,7 @@ type rules struct {
 	memo       memo
 	retried    retried
 	elapsed    time.Duration
+	decided    bool // every stored snapshot was decided about in this term
 }
 
 // verb is what a pass does next.
@@ -76,6 +78,7 @@ const (
 	lookAtUnembedded verb = "look at the records without vectors"
 	lookAtGolden     verb = "look at golden.json"
 	lookAtStored     verb = "look at the stored snapshots"
+	lookAtChanges    verb = "compare with the served records"
 	readCatalogue    verb = "read the catalogue"
 
 	judge   verb = "judge again" // a stored snapshot, and decide once more
@@ -84,6 +87,7 @@ const (
 	stop    verb = "stop"
 	promote verb = "promote" // a stored snapshot
 	keepPin verb = "promote what is pinned"
+	extend  verb = "publish what changed"
 	build   verb = "build"
 )
 
@@ -165,21 +169,39 @@ func (v view) converge(r rules) plan {
 		return plan{do: wait, err: r.memo.err}
 	}
 	if !r.force && !retry {
-		if !v.looked[lookAtStored] {
+		if !v.looked[lookAtStored] && !(r.decided && v.extends(r)) {
 			return plan{do: lookAtStored}
 		}
 		if p := v.adopt(r); p.do != "" {
 			return p
 		}
+		if v.extends(r) && !v.looked[lookAtChanges] {
+			return plan{do: lookAtChanges}
+		}
+		if v.change != nil && v.change.large == "" {
+			if err := v.overBudget(r); err != nil {
+				return plan{do: stop, err: err}
+			}
+			return plan{do: extend, reason: v.reason(r, false)}
+		}
 	}
 	if !v.looked[readCatalogue] {
 		return plan{do: readCatalogue, retry: retry}
 	}
-	if limit := r.cfg.MaxEmbedTokens; limit > 0 && v.delta.Tokens > limit {
-		return plan{do: stop, err: hold("", tokenBudget, fmt.Sprintf("%d texts, about %d tokens, are above MAX_EMBED_TOKENS=%d; raise MAX_EMBED_TOKENS",
-			v.delta.Texts, v.delta.Tokens, limit))}
+	if err := v.overBudget(r); err != nil {
+		return plan{do: stop, err: err}
 	}
 	return plan{do: build, reason: v.reason(r, retry), retry: retry}
+}
+
+// overBudget holds a build before any purchase.
+func (v view) overBudget(r rules) error {
+	limit := r.cfg.MaxEmbedTokens
+	if limit <= 0 || v.delta.Tokens <= limit {
+		return nil
+	}
+	return hold("", tokenBudget, fmt.Sprintf("%d texts, about %d tokens, are above MAX_EMBED_TOKENS=%d; raise MAX_EMBED_TOKENS",
+		v.delta.Texts, v.delta.Tokens, limit))
 }
 
 // adopt picks the newest stored snapshot that nothing is against: what a crash before the promotion left, or what an unpin
@@ -191,6 +213,8 @@ func (v view) adopt(r rules) plan {
 		switch {
 		case s.deleting, s.newer, s.erased, v.erase.dirty != "" && s.manifest.m.Stats.Carried > 0:
 		case v.pointer != nil && v.pointer.ID == s.id:
+		case s.manifest.m.Role == store.RoleBase: // served with a delta over it, or not at all
+		case s.manifest.m.Base != nil && !v.current(s.verdict, r): // made again as easily as judged again
 		case verdict == VerdictCorrupt, verdict == VerdictFailed:
 		case verdict != VerdictPassed && verdict != VerdictHeld, !v.current(s.verdict, r):
 			return plan{do: judge, stored: s}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taksuehiro/vectorstore/internal/ledger"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -41,7 +42,12 @@ type Reconciler struct {
 	rehashed       map[string]bool // rejections that were looked into
 	erased         erasedMemory
 	manifests      map[string]manifestOf
-	nextGC         time.Duration
+	open           *composition   // of the served snapshot
+	answers        answers        // of its segments to golden queries
+	kept           *ledger.Ledger // of the last pass, for the next
+	newest         string         // id that this term knows, "" = it has not looked
+	decided        bool           // every stored snapshot was decided about in this term
+	nextGC, lastGC time.Duration
 	nextRehash     time.Duration // a served snapshot is not read again before
 	failures       int           // consecutive transient failures
 	saidCopies     bool          // that old copies lie about, with LegacyCopies off
@@ -192,7 +198,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 // The context of work ends when the lease is lost.
 func (r *Reconciler) term(ctx context.Context, work func(context.Context) error) error {
 	r.status, r.statusETag, r.statusRead = store.Status{}, "", false // another leader may have written it since
-	r.nextGC, r.lastLook = 0, nil
+	r.nextGC, r.lastLook, r.newest, r.decided = 0, nil, "", false
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	renewals := make(chan struct{})
@@ -206,6 +212,8 @@ func (r *Reconciler) term(ctx context.Context, work func(context.Context) error)
 	stopRenewals()
 	<-renewals
 	r.Metrics.lead(false)
+	r.closeComposition()
+	r.closeLedger()
 	// The last write of a leader that was asked to stop: without it the next one waits a whole TTL.
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), max(r.cfg.LeaseTTL/3, time.Second))
 	defer done()

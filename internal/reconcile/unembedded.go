@@ -101,6 +101,9 @@ func (p *pass) refuse(pos uint32, why error) {
 // checkRefused ends the pass when more texts are refused than a catalogue has bad ones.
 func (p *pass) checkRefused() error {
 	c := p.files
+	if c.partial { // whether a few are many is decided by the whole catalogue
+		return nil
+	}
 	most := max(fewRefused, len(c.keys)/shareRefused)
 	if len(c.refused) <= most && (len(c.refused) == 0 || len(c.refused) < p.distinct()) {
 		return nil

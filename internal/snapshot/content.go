@@ -3,6 +3,7 @@ package snapshot
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 )
 
 // Content is a digest of a set of records that does not go by their order: records can be added and removed one by one,
@@ -15,6 +16,15 @@ func (c *Content) Toggle(id, digest [16]byte) {
 	for i := range c {
 		c[i] ^= sum[i]
 	}
+}
+
+// ParseContent reads what String wrote.
+func ParseContent(s string) (c Content, err error) {
+	if len(s) != hex.EncodedLen(len(c)) {
+		return c, fmt.Errorf("a content digest of %d digits", len(s))
+	}
+	_, err = hex.Decode(c[:], []byte(s))
+	return c, err
 }
 
 // String is the digest in lower-case hex.

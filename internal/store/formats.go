@@ -43,6 +43,7 @@ type Stats struct {
 	// Rows taken over from the served index, 0 when it was built anew; and rows inserted or lost since then.
 	Carried          int              `json:"carried"`
 	ChangedSinceFull int              `json:"changed_since_full"`
+	RemovedSinceFull int              `json:"removed_since_full,omitempty"` // of a delta snapshot: ids, or since an operator promoted one
 	BuildSeconds     float64          `json:"build_seconds"`
 	Unknown          snapshot.Unknown `json:"-"`
 }

@@ -1,0 +1,245 @@
+package reconcile_test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/taksuehiro/vectorstore/internal/delta"
+	"github.com/taksuehiro/vectorstore/internal/documents"
+	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/store"
+)
+
+// entry is a record of a test's catalogue.
+type entry struct{ id, text string }
+
+func (e entry) json() string {
+	return fmt.Sprintf(`{"id":%q,"name":"name of %s","description":%q}`, e.id, e.id, e.text)
+}
+
+func writeEntries(r *rig, all []entry) {
+	var b bytes.Buffer
+	b.WriteString("[")
+	for i, e := range all {
+		if i > 0 {
+			b.WriteString(",\n")
+		}
+		b.WriteString(e.json())
+	}
+	b.WriteString("]")
+	r.put(r.layout.Source, b.Bytes())
+}
+
+// deltaRig publishes deltas of catalogues of any size.
+func deltaRig(t *testing.T) *rig {
+	r := newRig(t)
+	r.cfg.DeltaFrom = 0
+	return r
+}
+
+// leading returns passes of one process in one term.
+func (r *rig) leading() func(edit func()) reconcile.Outcome {
+	x := r.indexer()
+	return func(edit func()) reconcile.Outcome {
+		edit()
+		out, _ := x.Once(r.t.Context(), reconcile.OnceOptions{Yes: true})
+		return out
+	}
+}
+
+// served reads what the pointer names from the store, by code of its own: the newest segment that names an id decides.
+func (r *rig) served() (all []entry) {
+	r.t.Helper()
+	p := r.pointer()
+	if err := store.VerifySnapshot(r.t.Context(), r.mem, r.layout, p.ID, p.ManifestSHA256, nil); err != nil {
+		r.t.Fatal(err)
+	}
+	dir := r.t.TempDir()
+	if err := store.Fetch(r.t.Context(), r.mem, r.layout, p.Manifest, dir, store.FetchOptions{}); err != nil {
+		r.t.Fatal(err)
+	}
+	type placed struct {
+		entry
+		key  uint64
+		gone bool
+	}
+	found := map[[16]byte]placed{}
+	base, err := documents.Open(dir)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer base.Close()
+	read := func(docs *documents.Reader, key func(row int) uint64) {
+		for row := range docs.Len() {
+			d, err := docs.Doc(row)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			var text struct{ Description string }
+			if err := json.Unmarshal(d.Metadata, &text); err != nil {
+				r.t.Fatal(err)
+			}
+			found[snapshot.IDHash(d.ID)] = placed{entry{d.ID, text.Description}, key(row), false}
+		}
+	}
+	read(base, func(row int) uint64 { return uint64(row+1) << 32 })
+	for _, ref := range p.Deltas {
+		d, err := delta.Open(filepath.Join(dir, ref.ID+".delta"))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if d.Len()+len(d.Tombstones()) != ref.Rows {
+			r.t.Errorf("delta of %s has %d + %d rows, the manifest says %d", ref.ID, d.Len(), len(d.Tombstones()), ref.Rows)
+		}
+		read(d.Documents(), d.Key)
+		for _, id := range d.Tombstones() {
+			found[id] = placed{gone: true}
+		}
+		d.Close()
+	}
+	var live []placed
+	for _, f := range found {
+		if !f.gone {
+			live = append(live, f)
+		}
+	}
+	slices.SortFunc(live, func(a, b placed) int { return cmp.Compare(a.key, b.key) })
+	for _, l := range live {
+		all = append(all, l.entry)
+	}
+	if len(all) != p.Source.Records || len(all) != p.Stats.Vectors {
+		r.t.Errorf("%d records, the manifest says %d and %d vectors", len(all), p.Source.Records, p.Stats.Vectors)
+	}
+	return all
+}
+
+func entriesOf(n int) (all []entry) {
+	for i := range n {
+		all = append(all, entry{fmt.Sprintf("V-%03d", i), fmt.Sprintf("about %d", i)})
+	}
+	return all
+}
+
+func TestASmallChangeIsPublishedAsADelta(t *testing.T) {
+	r := deltaRig(t)
+	all := entriesOf(100)
+	pass := r.leading()
+	r.want(pass(func() { writeEntries(r, all) }), reconcile.ResultPromoted, 0)
+	full := r.pointer()
+	if full.Base != nil || full.ContentDigest == "" || full.FormatVersion != 1 {
+		t.Fatalf("the first snapshot is %+v", full.Manifest)
+	}
+	all[7].text = "another"
+	r.want(pass(func() { writeEntries(r, all) }), reconcile.ResultPromoted, 0)
+	p := r.pointer()
+	if p.Base == nil || p.Base.ID != full.ID || len(p.Deltas) != 1 || p.FormatVersion != store.FormatDelta {
+		t.Fatalf("the second snapshot is %+v", p.Manifest)
+	}
+	if s := p.Stats; s.Changed != 1 || s.Added != 0 || s.Removed != 0 || s.Unchanged != 99 || s.Embedded != 1 {
+		t.Errorf("stats %+v", s)
+	}
+	if got := r.served(); !slices.Equal(got, all) {
+		t.Errorf("served %v", got)
+	}
+	if got := r.embed.Bought(); got != 101 {
+		t.Errorf("%d texts bought, want 101", got)
+	}
+	r.want(pass(func() {}), reconcile.ResultUnchanged, 0)
+	if r.once(); r.pointer().ID != p.ID { // a new process reads it again, and has nothing to do
+		t.Error("a new term made another snapshot")
+	}
+}
+
+// TestCompositionsAreTheCatalogue edits at random and compares what is served with the catalogue after every pass, by one
+// process and by new ones.
+func TestCompositionsAreTheCatalogue(t *testing.T) {
+	deltas, merges, fulls := 0, 0, 0
+	defer func() {
+		t.Logf("%d deltas, %d of them took over others, %d full builds", deltas, merges, fulls)
+		if deltas < 100 || merges < 20 || fulls == 0 && deltas > 500 {
+			t.Errorf("%d deltas, %d of them took over others, %d full builds: that tests little", deltas, merges, fulls)
+		}
+	}()
+	rapid.Check(t, func(rt *rapid.T) {
+		r := deltaRig(t)
+		r.cfg.GateMaxRemoved = 1
+		dir, err := os.MkdirTemp(shm(), "composition")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		r.cfg.Dir = dir
+		all, next := entriesOf(100), 100
+		var gone []entry
+		pass := r.leading()
+		pass(func() { writeEntries(r, all) })
+		for i := range rapid.IntRange(1, 12).Draw(rt, "edits") {
+			at := rapid.IntRange(0, len(all)-1).Draw(rt, "at")
+			for range rapid.IntRange(1, 3).Draw(rt, "records") {
+				at = (at + 7) % len(all)
+				switch rapid.SampledFrom([]string{"edit", "add", "remove", "add again", "move", "same text"}).Draw(rt, "edit") {
+				case "edit":
+					all[at].text = fmt.Sprintf("edit %d", i)
+				case "add":
+					all = slices.Insert(all, at, entry{fmt.Sprintf("V-%03d", next), fmt.Sprintf("about %d", next)})
+					next++
+				case "remove":
+					gone = append(gone, all[at])
+					all = slices.Delete(all, at, at+1)
+				case "add again":
+					if len(gone) > 0 {
+						all = slices.Insert(all, at, gone[0])
+						gone = gone[1:]
+					}
+				case "move":
+					e := all[at]
+					all = slices.Delete(all, at, at+1)
+					all = slices.Insert(all, (at*5)%len(all), e)
+				case "same text":
+					all[at].text = all[(at+1)%len(all)].text
+				}
+			}
+			if rapid.Bool().Draw(rt, "new process") {
+				pass = r.leading()
+			}
+			was := r.pointer()
+			out := pass(func() { writeEntries(r, all) })
+			if out.Err != nil {
+				rt.Fatal(out.Err)
+			}
+			switch now := r.pointer(); {
+			case now.Base == nil:
+				fulls++
+			case len(now.Deltas) <= len(was.Deltas) && was.Base != nil && now.Base.ID == was.Base.ID && now.ID != was.ID:
+				merges++
+				deltas++
+			default:
+				deltas++
+			}
+			got := r.served()
+			if len(got) != len(all) {
+				rt.Fatalf("%d records served, %d in the catalogue", len(got), len(all))
+			}
+			if !slices.Equal(got, all) {
+				slices.SortFunc(got, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+				want := slices.Clone(all)
+				slices.SortFunc(want, func(a, b entry) int { return cmp.Compare(a.id, b.id) })
+				if !slices.Equal(got, want) {
+					rt.Fatalf("served %v\nwant %v", got, want)
+				}
+			}
+		}
+		if r.embed.Again() > 0 {
+			rt.Fatalf("%d texts bought twice", r.embed.Again())
+		}
+	})
+}
