@@ -3,12 +3,18 @@ package reconcile_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -243,3 +249,64 @@ func TestCompositionsAreTheCatalogue(t *testing.T) {
 		}
 	})
 }
+
+// Within a term an edit is cheap: what the leader keeps of the served snapshot is gone on with, and the store is not listed.
+func TestAnEditWithinATermReadsNothingAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := deltaRig(t)
+		var mu sync.Mutex
+		asked, wrote := map[string]int{}, 0
+		r.objects = store.Hooked(r.mem, func(_ context.Context, op, key string, call func() error) error {
+			mu.Lock()
+			asked[op+" "+unnamed.ReplaceAllString(key, "*")]++
+			mu.Unlock()
+			err := call()
+			mu.Lock()
+			defer mu.Unlock()
+			if op == store.OpPut || op == store.OpPutFile {
+				wrote += len(r.mem.Data(key))
+			}
+			return err
+		})
+		all := entriesOf(100)
+		writeEntries(r, all)
+		_, stop := r.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		edit := func(i int) {
+			all[i%100].text = fmt.Sprintf("edit %d", i)
+			writeEntries(r, all)
+			time.Sleep(r.cfg.ResyncInterval * 11 / 10)
+		}
+		edit(0)
+		mu.Lock()
+		clear(asked)
+		wrote = 0
+		mu.Unlock()
+		const edits = 9 // within a minute: no garbage is collected, and nobody is looked for
+		for i := range edits {
+			edit(i + 1)
+			if p := r.pointer(); p.Base == nil || p.Stats.Changed != 1 {
+				t.Fatalf("edit %d made %+v", i, p.Manifest)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for what, n := range asked {
+			// Who follows is looked for twice a minute, whatever is edited.
+			if strings.HasPrefix(what, store.OpList) && n > 2 {
+				t.Errorf("%d times %s", n, what)
+			}
+			if strings.HasPrefix(what, store.OpGet) && (strings.Contains(what, "documents") || strings.Contains(what, "delta") || strings.Contains(what, ".faiss")) {
+				t.Errorf("%d times %s", n, what)
+			}
+		}
+		if got := r.served(); !slices.Equal(got, all) {
+			t.Errorf("served %v", got)
+		}
+		t.Logf("%d bytes an edit; requests of %d edits: %v", wrote/edits, edits, asked)
+	})
+}
+
+// unnamed takes what is of one snapshot alone out of a key.
+var unnamed = regexp.MustCompile(`2\d{7}T\d{6}Z-[0-9a-f]{8}|[0-9a-f]{16,}`)

@@ -27,6 +27,7 @@ type look struct {
 	lookedAt time.Duration
 	lookedBy lookKey
 	settled  bool // every replica alive serves the pointer's snapshot
+	extended bool // a delta was promoted since: nothing but who has followed it can be new
 }
 
 // lookKey is what a look around was made by; another is due when it changes.
@@ -39,6 +40,9 @@ func (p *pass) lookDue(last *look, key lookKey) bool {
 	}
 	resync := p.cfg.ResyncInterval
 	wait := max(resync, min(unsettledPasses*resync, mostUnsettled))
+	if last.extended {
+		wait = max(resync, mostUnsettled)
+	}
 	if last.settled {
 		wait = max(resync, min(settledPasses*resync, mostSettled))
 	}
@@ -67,6 +71,14 @@ func (p *pass) lookAround(ctx context.Context) error {
 	return p.readServed(ctx)
 }
 
+// lookedPast takes a promoted delta into what the last look around saw, so that edits in a row are not looked after one by
+// one.
+func (p *pass) lookedPast() {
+	if last := p.lastLook; last != nil && p.promoted && p.plan.do == extend {
+		last.lookedBy.pointer, last.settled, last.extended = p.pointerETag, false, true
+	}
+}
+
 // lookedAround notes that the look around is complete.
 func (p *pass) lookedAround() {
 	last := p.look
@@ -75,4 +87,5 @@ func (p *pass) lookedAround() {
 		last.settled = last.settled && r.State == "current" && r.Fetching == "" && r.Rejected == nil
 	}
 	p.lastLook = &last
+	p.lookedPast()
 }

@@ -114,7 +114,7 @@ func (p *pass) run(ctx context.Context) error {
 	lost := func() bool { return errors.Is(err, ErrLeaseLost) || ctx.Err() != nil }
 	// The copies follow the pointer whatever operators want: a rollback must reach old readers, and a leader that died
 	// between the two copies leaves a pair that does not belong together.
-	if p.plan.copies && (p.fresh || p.promoted) && !lost() {
+	if p.plan.copies && (p.fresh || p.promoted && p.plan.do != extend) && !lost() {
 		lag := p.copyLegacy(ctx)
 		if err = errors.Join(err, lag); p.fresh && lag == nil {
 			p.lookedAround()

@@ -127,6 +127,7 @@ func (p *pass) promote(ctx context.Context) error {
 	}
 	p.result, p.message = ResultPromoted, next.Reason
 	p.promoted = true
+	p.lookedPast()
 	return p.sayEmbedded(ctx)
 }
 
