@@ -34,6 +34,8 @@ type building struct {
 	Price       float64 `name:"embedding-price" env:"EMBEDDING_PRICE" default:"-1" placeholder:"USD" help:"Price of a million tokens, for plans and budgets; default the list price of a known model."`
 	IndexKind   string  `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, hnsw, ivf, hnsw-sq8 or ivf-sq8 (a byte per component)."`
 
+	Delta string `name:"delta" env:"DELTA" default:"off" enum:"auto,off" help:"auto: a small change of a large catalogue is published as a delta over the served snapshot, in seconds; off: every change is a full build."`
+
 	Legacy string `name:"legacy-copies" env:"LEGACY_COPIES" default:"l2" enum:"l2,ip,off" help:"What old (LangChain) readers find as current/index.faiss: l2 (distances, lower is better, LangChain's default reading), ip (inner products, higher is better) or off (nothing)."`
 
 	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"5s" help:"How often the catalogue is looked at."`
@@ -83,7 +85,7 @@ func (s building) config(e embed.Embedder, build wire.Build, dir string) reconci
 	cfg.GateMaxRemoved, cfg.GateMinRecall = s.Removed, s.Recall
 	cfg.GateMinNDCG, cfg.GateMaxNDCGDrop = s.MinNDCG, s.MaxDrop
 	cfg.MaxEmbedTokens = s.MaxTokens
-	cfg.LegacyCopies = s.Legacy
+	cfg.Delta, cfg.LegacyCopies = s.Delta, s.Legacy
 	if usd, known := embed.Price(e.Embedding().Model, 1_000_000); known {
 		cfg.TokenPrice = usd
 	}

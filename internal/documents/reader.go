@@ -25,8 +25,9 @@ type Document struct {
 // drops the rest. Safe for concurrent use until Close, which must come after the last use: the caller counts
 // references. The files must not change while they are open.
 type Reader struct {
-	index *Index
-	lines []byte
+	index    *Index
+	lines    []byte
+	borrowed bool // they are somebody else's
 }
 
 // Open maps documents.jsonl and documents.idx in dir. Every bound is checked here, so that nothing in the files
@@ -45,6 +46,20 @@ func Open(dir string) (*Reader, error) {
 		return nil, errors.Join(fmt.Errorf("open documents: %w", err), r.Close())
 	}
 	return r, nil
+}
+
+// Over reads documents that somebody else keeps in memory: lines are documents.jsonl, offsets documents.idx. Close does
+// nothing to them.
+func Over(lines, offsets []byte) (*Reader, error) {
+	index, err := parseIndex(offsets)
+	if err == nil && int64(len(lines)) != index.size {
+		err = fmt.Errorf("%w: %d bytes of lines, %s says %d", snapshot.ErrCorrupt, len(lines), snapshot.FileOffsets, index.size)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open documents: %w", err)
+	}
+	index.mapped = nil
+	return &Reader{index: index, lines: lines, borrowed: true}, nil
 }
 
 // Len is the number of records.
@@ -122,7 +137,7 @@ func (r *Reader) Find(id string) (pos int, ok bool) {
 // Forget gives back the memory of what has been read so far; it is read from the files again when it is needed. Views
 // stay valid.
 func (r *Reader) Forget() error {
-	if len(r.lines) == 0 {
+	if len(r.lines) == 0 || r.borrowed {
 		return nil
 	}
 	return unix.Madvise(r.lines, unix.MADV_DONTNEED) // of a file: the mapping, not the bytes
@@ -130,7 +145,10 @@ func (r *Reader) Forget() error {
 
 // Close unmaps the files. Close again does nothing.
 func (r *Reader) Close() error {
-	err := errors.Join(r.index.Close(), arrays.Unmap(r.lines))
+	err := r.index.Close()
+	if !r.borrowed {
+		err = errors.Join(err, arrays.Unmap(r.lines))
+	}
 	r.lines = nil
 	return err
 }

@@ -63,11 +63,11 @@ func (p *pass) build(ctx context.Context) error {
 		FormatVersion: store.FormatVersion,
 		ID:            id,
 		CreatedAt:     p.Clock.Now().UTC().Truncate(time.Second),
-		Source:     p.source.Source,
-		Spec:       p.spec,
-		SpecDigest: p.specDigest,
-		Index:      c.params,
-		Files:      append(files, c.entries...),
+		Source:        p.source.Source,
+		Spec:          p.spec,
+		SpecDigest:    p.specDigest,
+		Index:         c.params,
+		Files:         append(files, c.entries...),
 		Stats: store.Stats{
 			Vectors: c.rows, Added: p.delta.Added, Changed: p.delta.Changed, Removed: p.delta.Removed,
 			Unchanged: p.delta.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,
@@ -75,6 +75,7 @@ func (p *pass) build(ctx context.Context) error {
 			BuildSeconds: (p.Clock.Elapsed() - began).Seconds(),
 		},
 		Repairs:       c.repairs,
+		Role:          p.role,
 		ContentDigest: content.String(),
 		BuiltEpoch:    p.lease.epoch(),
 		Builder:       p.cfg.Builder,
@@ -132,6 +133,9 @@ func (p *pass) builtContent() (content snapshot.Content, err error) {
 
 // newID is one for a snapshot that this pass makes. Only the first of a term asks the store which there are.
 func (p *pass) newID(ctx context.Context) (string, error) {
+	if p.role == store.RoleBase { // gc.json names it already
+		return p.newest, nil
+	}
 	if p.newest == "" {
 		newest, err := p.newestID(ctx)
 		if err != nil {
@@ -199,6 +203,7 @@ func (p *pass) addRows(ctx context.Context, b snapshot.Builder) error {
 			ok, err := p.ledger.Get(key, rows[i*dims:(i+1)*dims])
 			if err != nil || !ok {
 				// Damage found only now: the next pass opens the ledger without it and buys what is gone.
+				p.damaged = true
 				return fail(Built, ledgerDamaged, transient, fmt.Errorf("vector of record %d is not in the ledger: %w", start+i, errors.Join(snapshot.ErrCorrupt, err)))
 			}
 		}

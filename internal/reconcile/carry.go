@@ -14,14 +14,15 @@ import (
 // fit only the rows they were trained on.
 const driftShare = 0.2
 
-// positions says where in the served snapshot each record is, -1 for one whose vector is known to be new. The text of
-// a record that changed may still be the same: the builder compares vectors. Only the first rows records there have one.
-func (c *candidate) positions(served *documents.Index, rows int, built *documents.Index) []int64 {
+// positions says where in the served snapshot's index, or its base's, each record is, -1 for one whose vector is known to
+// be new. The text of a record that changed may still be the same: the builder compares vectors.
+func (c *candidate) positions(served *composition, built *documents.Index) []int64 {
+	rows := baseOf(served.m, served.sha).Vectors
 	from := make([]int64, built.Len())
 	for i := range from {
 		from[i] = -1
-		if j, ok := served.Find(built.IDHash(i)); ok && j < rows {
-			from[i] = int64(j)
+		if at, ok := served.find(built.IDHash(i)); ok && at.segment == 0 && at.row < rows {
+			from[i] = int64(at.row)
 		}
 	}
 	for _, i := range c.missing {

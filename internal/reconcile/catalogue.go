@@ -158,7 +158,7 @@ func (p *pass) compare(ctx context.Context) error {
 	if p.pointer == nil {
 		return nil
 	}
-	served, err := p.servedIndex(ctx)
+	served, err := p.composed(ctx)
 	if err != nil {
 		return err
 	}
@@ -167,47 +167,30 @@ func (p *pass) compare(ctx context.Context) error {
 		p.delta.Removed = max(0, p.pointer.Source.Records-len(c.keys))
 		return nil
 	}
-	defer served.Close()
 	built, err := documents.OpenIndex(filepath.Join(p.dir, snapshot.FileOffsets))
 	if err != nil {
 		return fail(Built, noScratch, transient, err)
 	}
 	defer built.Close()
-	p.delta.Added, p.delta.Changed, p.delta.Removed, p.delta.Unchanged = difference(served, built)
-	c.from = c.positions(served, p.pointer.Stats.Vectors, built)
+	p.delta.Added, p.delta.Changed, p.delta.Removed, p.delta.Unchanged = difference(served, p.pointer.Source.Records, built)
+	c.from = c.positions(served, built)
 	return nil
 }
 
-// difference counts ids only in b, in both with another digest, only in a, and in both alike.
-func difference(a, b *documents.Index) (added, changed, removed, unchanged int) {
+// difference counts ids only in b, in both with another digest, only in a, and in both alike. a has n records.
+func difference(a *composition, n int, b *documents.Index) (added, changed, removed, unchanged int) {
 	for i := range b.Len() {
-		j, ok := a.Find(b.IDHash(i))
+		j, ok := a.find(b.IDHash(i))
 		switch {
 		case !ok:
 			added++
-		case a.Digest(j) != b.Digest(i):
+		case a.digest(j) != b.Digest(i):
 			changed++
 		default:
 			unchanged++
 		}
 	}
-	return added, changed, a.Len() - changed - unchanged, unchanged
-}
-
-// servedIndex opens the served snapshot's documents.idx; nil when it is not there or not whole.
-func (p *pass) servedIndex(ctx context.Context) (*documents.Index, error) {
-	path, err := p.fetchServed(ctx, snapshot.FileOffsets)
-	if err == nil {
-		var d *documents.Index
-		if d, err = documents.OpenIndex(path); err == nil {
-			return d, nil
-		}
-	}
-	if unreadable(err) {
-		p.log.WarnContext(ctx, "served documents unreadable", "snapshot", p.pointer.ID, "error", err)
-		return nil, nil
-	}
-	return nil, fail(Built, baselineUnreadable, transient, err)
+	return added, changed, n - changed - unchanged, unchanged
 }
 
 // fetchServed brings a file of the served snapshot, its digest checked, into scratch, and says where it is.

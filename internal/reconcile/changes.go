@@ -46,6 +46,9 @@ func (v view) extends(r rules) bool {
 		v.pointer.Source.Records >= r.cfg.DeltaFrom
 }
 
+// rebased says whether the changes are those since a finished base, and not since what is served.
+func (p *pass) rebased() bool { return p.compaction.finished != nil }
+
 // errLarge ends the reading of changes that are too many for a delta.
 var errLarge = errors.New("too many changes for a delta")
 
@@ -53,6 +56,11 @@ var errLarge = errors.New("too many changes for a delta")
 func (p *pass) readChanges(ctx context.Context) error {
 	p.change = &change{}
 	c, err := p.composed(ctx)
+	limit := changedShare
+	if f := p.compaction.finished; f != nil && err == nil {
+		limit = tailShare // since the compaction began
+		c, err = p.composedOver(ctx, *f)
+	}
 	if err != nil {
 		return err
 	}
@@ -60,6 +68,7 @@ func (p *pass) readChanges(ctx context.Context) error {
 		p.change.large = "the served records cannot be read"
 		return nil
 	}
+	p.change.served = c
 	if err := p.download(ctx); err != nil {
 		return err
 	}
@@ -67,13 +76,13 @@ func (p *pass) readChanges(ctx context.Context) error {
 		return err
 	}
 	p.step("compare", 0)
-	r := &changeReader{pass: p, served: c}
+	r := &changeReader{pass: p, served: c, limit: limit}
 	err = r.read(ctx)
 	if err == nil && len(r.moved) > 0 { // their records went by before it was known
 		err = r.read(ctx)
 	}
 	if errors.Is(err, errLarge) {
-		p.change.large = fmt.Sprintf("more than %g %% of the records changed", 100*changedShare)
+		p.change.large = fmt.Sprintf("more than %g %% of the records changed", 100*limit)
 		p.files.close()
 		p.files = nil
 		return nil
@@ -88,6 +97,7 @@ func (p *pass) readChanges(ctx context.Context) error {
 type changeReader struct {
 	*pass
 	served *composition
+	limit  float64 // share of the records that may differ
 	in     intake
 
 	keys    []uint64           // of every record in catalogue order, or free
@@ -105,7 +115,7 @@ type changeReader struct {
 // read reads the catalogue once.
 func (r *changeReader) read(ctx context.Context) error {
 	moved := r.moved
-	*r = changeReader{pass: r.pass, served: r.served, moved: moved}
+	*r = changeReader{pass: r.pass, served: r.served, limit: r.limit, moved: moved}
 	recalled, err := r.recallRefused(ctx)
 	if err != nil {
 		return err
@@ -113,7 +123,7 @@ func (r *changeReader) read(ctx context.Context) error {
 	r.in = intake{p: r.pass, recalled: recalled}
 	begin := func() error {
 		in := r.in
-		*r = changeReader{pass: r.pass, served: r.served, moved: moved, in: in}
+		*r = changeReader{pass: r.pass, served: r.served, limit: r.limit, moved: moved, in: in}
 		r.seen = map[rowAt]struct{}{}
 		r.base = newBits(r.served.base.Len())
 		if err := r.in.begin(); err != nil {
@@ -169,7 +179,7 @@ func (r *changeReader) add(ctx context.Context, rec vendors.Record) error {
 		r.changed++
 	}
 	r.rows, r.ids = append(r.rows, i), append(r.ids, id)
-	if float64(len(r.rows)) > max(1, changedShare*float64(r.pointer.Source.Records)) {
+	if float64(len(r.rows)) > max(1, r.limit*float64(r.pointer.Source.Records)) {
 		return errLarge
 	}
 	return r.in.add(ctx, rec)
@@ -195,8 +205,8 @@ func (r *changeReader) finish(ctx context.Context) error {
 	p.change = ch
 	p.source.Records = ch.records
 	gone := r.gone()
-	if n := len(r.rows) + len(gone); float64(n) > changedShare*float64(p.pointer.Source.Records) && n > 1 {
-		ch.large = fmt.Sprintf("%d of %d records changed, more than %g %%", n, p.pointer.Source.Records, 100*changedShare)
+	if n := len(r.rows) + len(gone); float64(n) > r.limit*float64(p.pointer.Source.Records) && n > 1 {
+		ch.large = fmt.Sprintf("%d of %d records changed, more than %g %%", n, p.pointer.Source.Records, 100*r.limit)
 	}
 	_, crowded := settleOrder(r.keys)
 	ch.moved = r.left + crowded
@@ -293,8 +303,9 @@ func (r *changeReader) merge(ctx context.Context, gone [][16]byte) error {
 	for _, d := range c.deltas[:ch.keep] {
 		tail += d.Rows()
 	}
-	if float64(tail) > max(1, tailShare*float64(c.base.Len())) {
-		ch.large = fmt.Sprintf("%d records changed since the last full build, more than %g %%", tail, 100*tailShare)
+	// A compaction is under way by half of that, and may take its time.
+	if float64(tail) > max(1, 2*tailShare*float64(c.base.Len())) {
+		ch.large = fmt.Sprintf("%d records changed since the last full build, more than %g %%", tail, 200*tailShare)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func (c *composition) check() error {
 		digest := c.digest(at)
 		content.Toggle(id, digest)
 	})
-	if n != c.m.Source.Records || content.String() != c.m.ContentDigest {
+	if n != c.m.Source.Records || c.m.ContentDigest != "" && content.String() != c.m.ContentDigest {
 		return fmt.Errorf("%w: %s has %d records of content %s, its manifest says %d of %s", snapshot.ErrCorrupt, c.m.ID,
 			n, content, c.m.Source.Records, c.m.ContentDigest)
 	}
@@ -170,15 +170,21 @@ func (p *pass) composed(ctx context.Context) (*composition, error) {
 		return c, nil
 	}
 	r.closeComposition()
-	c, err := p.openComposition(ctx)
+	c, err := p.composedOver(ctx, manifestOf{p.pointer.Manifest, p.pointer.ManifestSHA256})
+	r.open = c
+	return c, err
+}
+
+// composedOver is composed for any snapshot; it is the caller's to close.
+func (p *pass) composedOver(ctx context.Context, of manifestOf) (*composition, error) {
+	c, err := p.openComposition(ctx, of)
 	switch {
 	case unreadable(err):
-		p.log.WarnContext(ctx, "served records unreadable", "snapshot", p.pointer.ID, "error", err)
+		p.log.WarnContext(ctx, "records unreadable", "snapshot", of.m.ID, "error", err)
 		return nil, nil
 	case err != nil:
 		return nil, fail(Built, baselineUnreadable, transient, err)
 	}
-	r.open = c
 	return c, nil
 }
 
@@ -206,8 +212,8 @@ func (r *Reconciler) localSegment(m store.Manifest, f snapshot.File) string {
 }
 
 // openComposition fetches what is not here yet, checks it and opens it. Copies that are of no use any more go.
-func (p *pass) openComposition(ctx context.Context) (_ *composition, err error) {
-	m := p.pointer.Manifest
+func (p *pass) openComposition(ctx context.Context, of manifestOf) (_ *composition, err error) {
+	m := of.m
 	if err := os.MkdirAll(p.servedDir(), 0o755); err != nil {
 		return nil, err
 	}
@@ -225,7 +231,7 @@ func (p *pass) openComposition(ctx context.Context) (_ *composition, err error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &composition{m: m, sha: p.pointer.ManifestSHA256}
+	c := &composition{m: m, sha: of.sha}
 	kept := map[string]bool{}
 	defer func() {
 		if err != nil && c.base != nil {

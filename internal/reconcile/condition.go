@@ -22,6 +22,7 @@ const (
 	Leader         = "Leader"    // this process leads
 	Suspended      = "Suspended" // an operator suspended or pinned
 	Collected      = "Collected" // garbage collection works
+	Compacted      = "Compacted" // the base that is served is near enough to what is served
 	Intact         = "Intact"    // pointer, control.json and gc.json are as they were left
 	Erased         = "Erased"    // nothing of the records that were purged is left
 )
@@ -33,7 +34,7 @@ const (
 )
 
 // conditionOrder is how conditions are listed.
-var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Intact, Erased}
+var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Compacted, Intact, Erased}
 
 // Statuses of a condition.
 const (
@@ -82,6 +83,8 @@ const (
 	leading, following, storeRefuses, storeUnavailable reason = "LeaseHeld", "Follower", "StoreRefuses", "StoreUnavailable"
 
 	working, gcInputUnreadable, gcFailed, ledgerFailed reason = "Working", "Unreadable", "Failed", "LedgerFailed"
+
+	fullSnapshot, fewChanges, compacting, compactionHalted reason = "Full", "FewChanges", "Compacting", "CompactionFailed"
 
 	serving, notPromoted, replicaAstray, copyFailed reason = "Serving", "NotPromoted", "ReplicaAstray", "CopyFailed"
 	replicasUnreadable, snapshotUnreadable          reason = "ReplicasUnreadable", "SnapshotUnreadable"

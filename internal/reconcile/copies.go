@@ -124,7 +124,7 @@ func (p *pass) copyFile(ctx context.Context, f snapshot.File, form string, cond 
 	if err != nil {
 		return err
 	}
-	cond.Metadata = map[string]string{metaSnapshot: p.pointer.ID}
+	cond.Metadata = map[string]string{metaSnapshot: baseOf(p.pointer.Manifest, "").ID}
 	if f.Name == snapshot.FileIndex {
 		cond.Metadata[metaCopies] = form
 		if form == CopiesL2 {

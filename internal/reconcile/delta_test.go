@@ -48,7 +48,7 @@ func writeEntries(r *rig, all []entry) {
 // deltaRig publishes deltas of catalogues of any size.
 func deltaRig(t *testing.T) *rig {
 	r := newRig(t)
-	r.cfg.DeltaFrom = 0
+	r.cfg.Delta, r.cfg.DeltaFrom = reconcile.DeltaAuto, 0
 	return r
 }
 
@@ -268,7 +268,7 @@ func TestAnEditWithinATermReadsNothingAgain(t *testing.T) {
 			}
 			return err
 		})
-		all := entriesOf(100)
+		all := entriesOf(400)
 		writeEntries(r, all)
 		_, stop := r.run()
 		defer stop()
@@ -310,3 +310,57 @@ func TestAnEditWithinATermReadsNothingAgain(t *testing.T) {
 
 // unnamed takes what is of one snapshot alone out of a key.
 var unnamed = regexp.MustCompile(`2\d{7}T\d{6}Z-[0-9a-f]{8}|[0-9a-f]{16,}`)
+
+// When enough has changed a base is made beside the passes, and what was edited meanwhile stands over it.
+func TestABaseIsMadeBesideThePassesAndServedWithADeltaOverIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := deltaRig(t)
+		all := entriesOf(100)
+		writeEntries(r, all)
+		_, stop := r.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		first := r.pointer().ID
+		for i := 0; r.pointer().Base == nil || r.pointer().Base.ID == first; i++ {
+			if i == 30 {
+				t.Fatalf("no base was made in %d edits: %+v", i, r.pointer().Manifest)
+			}
+			all[i].text = fmt.Sprintf("edit %d", i)
+			if i == 3 {
+				all = slices.Delete(all, 50, 51)
+			}
+			writeEntries(r, all)
+			time.Sleep(r.cfg.ResyncInterval * 11 / 10)
+		}
+		p := r.pointer()
+		if p.Reason != reconcile.ReasonCompacted && p.Reason != reconcile.ReasonSource || len(p.Deltas) != 1 {
+			t.Errorf("the base was adopted as %q with %d deltas", p.Reason, len(p.Deltas))
+		}
+		m, _, err := store.ReadManifest(t.Context(), r.mem, r.layout, p.Base.ID, p.Base.ManifestSHA256)
+		if err != nil || m.Role != store.RoleBase || m.Gate.Result != "passed" {
+			t.Errorf("the base is %+v, %v", m, err)
+		}
+		if got := r.served(); !slices.Equal(got, all) {
+			t.Errorf("served %v", got)
+		}
+		gc, _, err := store.ReadDoc[store.GC](t.Context(), r.mem, r.layout.GC(), store.GetOptions{})
+		if err != nil || gc.Building != nil {
+			t.Errorf("gc.json names %+v, %v", gc.Building, err)
+		}
+		time.Sleep(time.Minute)
+		r.condition(reconcile.Compacted, reconcile.True, "FewChanges")
+		r.condition(reconcile.Ready, reconcile.True, "Serving")
+		if r.pointer().ID != p.ID {
+			t.Error("it is made again without a reason")
+		}
+		all[0].text = "after it"
+		writeEntries(r, all)
+		time.Sleep(r.cfg.ResyncInterval * 11 / 10)
+		if got := r.served(); !slices.Equal(got, all) || r.pointer().Base.ID != p.Base.ID {
+			t.Errorf("served %v", got)
+		}
+		if r.embed.Again() > 0 {
+			t.Errorf("%d texts were bought twice", r.embed.Again())
+		}
+	})
+}

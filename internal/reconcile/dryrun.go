@@ -34,6 +34,7 @@ func (r *Reconciler) Plan(ctx context.Context, o OnceOptions) (PlanReport, error
 		return PlanReport{}, fmt.Errorf("make scratch: %w", err)
 	}
 	p.dir = dir
+	defer r.closeComposition()
 	defer p.close()
 	for _, step := range []func(context.Context) error{p.peek, p.settle, p.readServed, p.readSource} {
 		if err := step(ctx); err != nil {

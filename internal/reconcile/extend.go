@@ -47,6 +47,7 @@ func (p *pass) serveDelta(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	p.keepServed()
+	p.adoptedBase(ctx)
 	return false, nil
 }
 
@@ -69,7 +70,7 @@ func (p *pass) buildDelta(ctx context.Context) error {
 	if c.rows > 0 {
 		kind := snapshot.Flat
 		if c.rows > scanned {
-			kind = p.pointer.Index.Kind
+			kind = ch.served.m.Index.Kind
 		}
 		if err := p.buildIndex(ctx, kind); err != nil {
 			return err
@@ -93,12 +94,12 @@ func (p *pass) buildDelta(ctx context.Context) error {
 
 // deltaManifest names everything that the snapshot is made of: the base's files, the deltas that stay, and f.
 func (p *pass) deltaManifest(ctx context.Context, f snapshot.File) (store.Manifest, error) {
-	c, ch, was := p.files, p.change, p.pointer
+	c, ch, was := p.files, p.change, p.change.served.m
 	id, err := p.newID(ctx)
 	if err != nil {
 		return store.Manifest{}, err
 	}
-	base := baseOf(was.Manifest, was.ManifestSHA256)
+	base := baseOf(was, ch.served.sha)
 	m := store.Manifest{
 		FormatVersion: store.FormatDelta, ID: id, CreatedAt: p.Clock.Now().UTC().Truncate(time.Second),
 		Source: p.source.Source, Spec: p.spec, SpecDigest: p.specDigest, Index: was.Index, Curve: was.Curve,
@@ -110,6 +111,15 @@ func (p *pass) deltaManifest(ctx context.Context, f snapshot.File) (store.Manife
 			RemovedSinceFull: p.removedSinceFull(),
 		},
 		BuiltEpoch: p.lease.epoch(), Builder: p.cfg.Builder,
+	}
+	if len(ch.keys)+len(ch.gone) > 0 {
+		m.Stats.OldestChange = was.Stats.OldestChange
+		if m.Stats.OldestChange.IsZero() {
+			m.Stats.OldestChange = m.CreatedAt
+		}
+	}
+	if m.Stats.OldestRemoval = was.Stats.OldestRemoval; len(ch.gone) > 0 && m.Stats.OldestRemoval.IsZero() {
+		m.Stats.OldestRemoval = m.CreatedAt
 	}
 	kept := map[string]bool{}
 	for _, d := range m.Deltas {
@@ -136,11 +146,10 @@ func (p *pass) deltaManifest(ctx context.Context, f snapshot.File) (store.Manife
 
 // removedSinceFull counts the ids that went since the last full build, or since an operator overruled the gate.
 func (p *pass) removedSinceFull() int {
-	n := p.delta.Removed
-	if p.pointer.Base != nil && p.pointer.Reason != ReasonOperator {
-		n += p.pointer.Stats.RemovedSinceFull
+	if p.rebased() || p.pointer.Base == nil || p.pointer.Reason == ReasonOperator {
+		return p.delta.Removed
 	}
-	return n
+	return p.pointer.Stats.RemovedSinceFull + p.delta.Removed
 }
 
 // keepServed goes on from the composition that was just promoted: the next pass opens nothing.
@@ -156,6 +165,9 @@ func (p *pass) keepServed() {
 		r.closeComposition()
 		return
 	}
+	if r.open != ch.served {
+		r.closeComposition()
+	}
 	next := ch.served.replaced(ch.keep, d)
 	next.m, next.sha = m, p.chosen.sha
 	for i, old := range ch.served.deltas[ch.keep:] {
@@ -164,5 +176,5 @@ func (p *pass) keepServed() {
 	if err != nil {
 		p.log.Warn("merged deltas not removed", "error", err)
 	}
-	r.open = next
+	r.open, ch.served = next, nil
 }

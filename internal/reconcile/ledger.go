@@ -33,6 +33,7 @@ func (r *Reconciler) closeLedger() {
 	if r.kept == nil {
 		return
 	}
+	r.stopCompaction() // it reads it
 	if err := r.kept.Close(); err != nil {
 		r.Log.Warn("ledger not closed", "error", err)
 	}

@@ -27,6 +27,9 @@ type Metrics struct {
 	held        prometheus.Gauge
 	snapshots   prometheus.Gauge
 	replicas    *prometheus.GaugeVec
+	deltaRows   prometheus.Gauge
+	compactions *prometheus.CounterVec
+	editSeconds prometheus.Histogram
 }
 
 // NewMetrics registers the indexer's metrics, every label value present from the start.
@@ -61,6 +64,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		snapshots: gauge("snapshots_retained", "Snapshots in the store when garbage was last collected."),
 		replicas: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: ns, Name: "replicas", Help: "Live replicas by what they serve."}, []string{"state"}),
+		deltaRows: gauge("delta_rows", "Records and tombstones of the promoted snapshot's deltas, 0 for a full snapshot."),
+		compactions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: ns, Name: "compactions_total", Help: "Bases that were made beside the passes, by what came of them."}, []string{"result"}),
+		editSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: ns, Name: "edit_to_promoted_seconds", Help: "From the catalogue's last change, by the store's clock, to its promotion.",
+			Buckets: []float64{.25, .5, 1, 2, 3, 5, 8, 15, 30, 60, 300, 1800}}),
 	}
 	for _, r := range []string{
 		ResultUnchanged, ResultPromoted, ResultHeld, ResultFailed, ResultFollower, ResultSuspended, ResultPinned, ResultCollected,
@@ -76,11 +85,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, r := range []string{"promoted", "conflict", "failed"} {
 		m.promotions.WithLabelValues(r)
 	}
+	for _, c := range []string{compactionAdopted, compactionFailed, compactionHeld, compactionCancelled} {
+		m.compactions.WithLabelValues(c)
+	}
 	for _, s := range []string{"current", "behind"} {
 		m.replicas.WithLabelValues(s)
 	}
 	reg.MustRegister(m.total, m.duration, m.lastSuccess, m.leader, m.records, m.repaired, m.embeddings, m.tokensUsed, m.retries,
-		m.vectors, m.bytes, m.promotions, m.held, m.snapshots, m.replicas)
+		m.vectors, m.bytes, m.promotions, m.held, m.snapshots, m.replicas,
+		m.deltaRows, m.compactions, m.editSeconds)
 	return m
 }
 
@@ -164,6 +177,7 @@ func (m *Metrics) passed(p *pass, out Outcome, took time.Duration) {
 	if p.pointer != nil {
 		m.vectors.Set(float64(p.pointer.Stats.Vectors))
 		m.bytes.Set(float64(p.pointer.Size()))
+		m.deltaRows.Set(float64(tailRows(p.pointer.Manifest)))
 	}
 	count := map[string]int{"current": 0, "behind": 0}
 	for _, r := range fleet(p.replicas, p.pointer) {
@@ -171,5 +185,19 @@ func (m *Metrics) passed(p *pass, out Outcome, took time.Duration) {
 	}
 	for state, n := range count {
 		m.replicas.WithLabelValues(state).Set(float64(n))
+	}
+}
+
+// compacted counts a base that was made, or was to be made, beside the passes.
+func (m *Metrics) compacted(result string) {
+	if m != nil {
+		m.compactions.WithLabelValues(result).Inc()
+	}
+}
+
+// edited notes how long a change took to be promoted.
+func (m *Metrics) edited(changed, promoted time.Time) {
+	if m != nil && !changed.IsZero() {
+		m.editSeconds.Observe(max(0, promoted.Sub(changed).Seconds()))
 	}
 }

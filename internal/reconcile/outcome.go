@@ -42,6 +42,7 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	if err != nil {
 		p.message = err.Error()
 	}
+	p.sayCompacted()
 	out.Pass = store.Pass{
 		ID: p.id, Result: p.result, Message: p.message, StartedAt: began.UTC(), Seconds: took.Seconds(),
 		RequeueIn: p.requeue(err).Seconds(),

@@ -48,6 +48,8 @@ type pass struct {
 	plan      plan
 	files     *candidate // the catalogue in scratch, and what is made of it
 	chosen    chosen
+	role      string // of the snapshot that is made
+	damaged   bool   // the ledger has lost something
 	ledger    *ledger.Ledger
 	questions []ledger.Key // of the gate, that were embedded
 }
@@ -99,6 +101,9 @@ func (r *Reconciler) newPass(o passOptions) *pass {
 // run is the order of the protocol. A failure to build leaves the served snapshot's own upkeep running.
 func (p *pass) run(ctx context.Context) error {
 	err := p.observe(ctx)
+	if err == nil {
+		err = p.lookAtCompaction(ctx)
+	}
 	for again := true; again && err == nil; {
 		p.plan = p.decide(p.rules())
 		p.log.DebugContext(ctx, "decided", "plan", p.plan.String())
@@ -111,6 +116,7 @@ func (p *pass) run(ctx context.Context) error {
 		}
 	}
 	p.held = p.stillHeld(err)
+	p.tendCompaction(ctx, err)
 	lost := func() bool { return errors.Is(err, ErrLeaseLost) || ctx.Err() != nil }
 	// The copies follow the pointer whatever operators want: a rollback must reach old readers, and a leader that died
 	// between the two copies leaves a pair that does not belong together.
@@ -152,6 +158,7 @@ func (p *pass) rules() rules {
 	return rules{
 		passOptions: p.opts, cfg: p.cfg, spec: p.spec, specDigest: p.specDigest, status: p.status,
 		memo: p.memo, retried: p.retried, elapsed: p.Clock.Elapsed(), decided: p.decided,
+		rebase: p.rebased(),
 	}
 }
 
@@ -165,7 +172,9 @@ func (p *pass) lookFurther(ctx context.Context) (ok bool, err error) {
 	case lookAtStored:
 		err = p.readStored(ctx)
 	case lookAtChanges:
-		err = p.readChanges(ctx)
+		if err = p.readChanges(ctx); err == nil && p.change.large != "" && p.rebased() {
+			return true, p.letGo(ctx) // it came too late: go on over what is served
+		}
 	case readCatalogue:
 		if err = p.parse(ctx); err == nil {
 			err = p.compare(ctx)
@@ -281,12 +290,17 @@ func (p *pass) close() {
 	if p.files != nil {
 		p.files.close()
 	}
+	if p.change != nil && p.change.served != nil && p.change.served != p.open {
+		if err := p.change.served.close(); err != nil {
+			p.log.Warn("records not closed", "error", err)
+		}
+	}
 	if p.ledger != nil {
 		p.closeLedger()
 		p.kept = p.ledger
 	}
 	// What was purged must not be read from a copy, nor what was damaged.
-	if p.result == ResultFailed || p.erase.mark != "" || p.opts.once {
+	if p.damaged || p.erase.mark != "" || p.opts.once {
 		p.closeLedger()
 	}
 	p.step("", 0)

@@ -69,6 +69,7 @@ type rules struct {
 	retried    retried
 	elapsed    time.Duration
 	decided    bool // every stored snapshot was decided about in this term
+	rebase     bool // a compaction's base waits to be used
 }
 
 // verb is what a pass does next.
@@ -153,7 +154,7 @@ func (v view) converge(r rules) plan {
 		if v.lacksVectors(r) && !v.looked[lookAtUnembedded] {
 			return plan{do: lookAtUnembedded}
 		}
-		if retry = v.retryDue(r); !retry {
+		if retry = v.retryDue(r); !retry && !(r.rebase && v.extends(r)) {
 			return plan{do: rest, result: ResultUnchanged}
 		}
 	}
@@ -246,6 +247,10 @@ func (v view) reason(r rules, retry bool) string {
 		return ReasonSpec
 	case retry:
 		return ReasonRetried
+	case v.deltasOff(r):
+		return ReasonFull
+	case r.rebase && !r.force:
+		return ReasonCompacted
 	default:
 		return ReasonForced
 	}
@@ -254,7 +259,12 @@ func (v view) reason(r rules, retry bool) string {
 // upToDate: the served snapshot was built from this source and spec and is whole.
 func (v view) upToDate(r rules) bool {
 	return v.pointer != nil && v.broken == nil && v.erase.dirty == "" &&
-		v.pointer.Source.SHA256 == v.source.SHA256 && v.pointer.SpecDigest == r.specDigest
+		v.pointer.Source.SHA256 == v.source.SHA256 && v.pointer.SpecDigest == r.specDigest && !v.deltasOff(r)
+}
+
+// deltasOff says whether deltas are served that are not to be any more.
+func (v view) deltasOff(r rules) bool {
+	return r.cfg.Delta == DeltaOff && v.pointer != nil && v.pointer.Base != nil
 }
 
 // lacksVectors says whether the served snapshot has records that were refused by the provider of today's spec.

@@ -23,6 +23,7 @@ const (
 	ReasonPin      = "pinned"
 	ReasonRestored = "restored"
 	ReasonErased   = "purged records left out"
+	ReasonFull     = "deltas are off"
 )
 
 // upload stores the built files, the manifest last, then the verdict.

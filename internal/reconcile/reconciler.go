@@ -45,8 +45,10 @@ type Reconciler struct {
 	open           *composition   // of the served snapshot
 	answers        answers        // of its segments to golden queries
 	kept           *ledger.Ledger // of the last pass, for the next
-	newest         string         // id that this term knows, "" = it has not looked
-	decided        bool           // every stored snapshot was decided about in this term
+	compaction     compactions
+	termCtx        context.Context // ends with the term
+	newest         string          // id that this term knows, "" = it has not looked
+	decided        bool            // every stored snapshot was decided about in this term
 	nextGC, lastGC time.Duration
 	nextRehash     time.Duration // a served snapshot is not read again before
 	failures       int           // consecutive transient failures
@@ -198,7 +200,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 // The context of work ends when the lease is lost.
 func (r *Reconciler) term(ctx context.Context, work func(context.Context) error) error {
 	r.status, r.statusETag, r.statusRead = store.Status{}, "", false // another leader may have written it since
-	r.nextGC, r.lastLook, r.newest, r.decided = 0, nil, "", false
+	r.nextGC, r.lastLook, r.newest, r.decided, r.compaction = 0, nil, "", false, compactions{}
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	renewals := make(chan struct{})
@@ -208,7 +210,9 @@ func (r *Reconciler) term(ctx context.Context, work func(context.Context) error)
 		r.lease.keep(stop, cancel)
 	}()
 	r.Metrics.lead(true)
+	r.termCtx = inner
 	err := work(inner)
+	r.stopCompaction()
 	stopRenewals()
 	<-renewals
 	r.Metrics.lead(false)

@@ -244,20 +244,19 @@ func (p *pass) removedBy(ctx context.Context, m store.Manifest, dir string) (int
 	if p.pointer == nil {
 		return 0, nil
 	}
-	served, err := p.servedIndex(ctx)
+	served, err := p.composed(ctx)
 	if err != nil {
 		return 0, err
 	}
 	if served == nil {
 		return max(0, p.pointer.Source.Records-m.Source.Records), nil
 	}
-	defer served.Close()
 	found, err := documents.OpenIndex(filepath.Join(dir, snapshot.FileOffsets))
 	if err != nil {
 		return 0, fail(Verified, noScratch, transient, err)
 	}
 	defer found.Close()
-	_, _, removed, _ := difference(served, found)
+	_, _, removed, _ := difference(served, p.pointer.Source.Records, found)
 	return removed, nil
 }
 

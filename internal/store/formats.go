@@ -41,11 +41,14 @@ type Stats struct {
 	Reused    int `json:"reused"`   // texts found in the ledger
 	Tokens    int `json:"tokens"`   // bought
 	// Rows taken over from the served index, 0 when it was built anew; and rows inserted or lost since then.
-	Carried          int              `json:"carried"`
-	ChangedSinceFull int              `json:"changed_since_full"`
-	RemovedSinceFull int              `json:"removed_since_full,omitempty"` // of a delta snapshot: ids, or since an operator promoted one
-	BuildSeconds     float64          `json:"build_seconds"`
-	Unknown          snapshot.Unknown `json:"-"`
+	Carried          int `json:"carried"`
+	ChangedSinceFull int `json:"changed_since_full"`
+	RemovedSinceFull int `json:"removed_since_full,omitempty"` // of a delta snapshot: ids, or since an operator promoted one
+	// When the oldest change, and removal, over the base was made; absent without one.
+	OldestChange  time.Time        `json:"oldest_change,omitzero"`
+	OldestRemoval time.Time        `json:"oldest_removal,omitzero"`
+	BuildSeconds  float64          `json:"build_seconds"`
+	Unknown       snapshot.Unknown `json:"-"`
 }
 
 // GateCheck is one line of a gate report.
