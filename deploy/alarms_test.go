@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +26,40 @@ func times(n int, v float64) (out []float64) {
 func then(parts ...[]float64) (out []float64) {
 	for _, p := range parts {
 		out = append(out, p...)
+	}
+	return out
+}
+
+// edits is how many servers n passes find behind that are promoting every twelfth time.
+func edits(n int) (out []float64) {
+	for i := range n {
+		behind := 0.0
+		if i%12 == 1 {
+			behind = 2
+		}
+		out = append(out, behind)
+	}
+	return out
+}
+
+// passes makes the alarm's data points of what each pass found, one every five seconds.
+func passes(t *testing.T, a map[string]any, found []float64) (out []float64) {
+	t.Helper()
+	for period := range slices.Chunk(found, int(number(t, a["Period"]))/5) {
+		switch a["Statistic"] {
+		case "Minimum":
+			out = append(out, slices.Min(period))
+		case "Maximum":
+			out = append(out, slices.Max(period))
+		case "Sum":
+			sum := 0.0
+			for _, v := range period {
+				sum += v
+			}
+			out = append(out, sum)
+		default:
+			t.Fatalf("statistic %v", a["Statistic"])
+		}
 	}
 	return out
 }
@@ -102,8 +137,12 @@ func TestEachAlarmFiresAndIsQuietInOrdinaryLife(t *testing.T) {
 		"NotificationsLostAlarm":  {[]float64{0, 1}, []float64{0, 0, none}},
 		// An operator forces a candidate after five minutes.
 		"CandidateHeldAlarm": {times(3, 60), []float64{0, 0, 60, 3, 0, 0}},
-		// A server that follows a poll later than the pass looked, and one that is deployed meanwhile.
-		"ReplicaBehindAlarm": {times(3, 60), []float64{0, 36, 0, 0, 36, 20, 0}},
+		// A catalogue that is edited every minute, each time followed a poll later than a pass looked; one server is deployed
+		// meanwhile, and a long build passes without a pass.
+		"ReplicaBehindAlarm": {
+			passes(t, alarms["ReplicaBehindAlarm"], then(times(2*60, 1), times(60, 2))),
+			then(passes(t, alarms["ReplicaBehindAlarm"], then(edits(5*30), times(30, 1), edits(5*30))), times(4, none)),
+		},
 		// The first requests after a deployment.
 		"SearchSlowAlarm": {times(10, 2.5), then(times(5, .2), times(4, 3), times(20, .2), times(5, none))},
 		"AtMaximumAlarm":  {times(3, 6), []float64{2, 4, 6, 6, 5, 3, 2}},

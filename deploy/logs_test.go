@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ import (
 
 var (
 	comparison = regexp.MustCompile(`^\$\.(\w+) (!?=) "([^"]*)"`)
-	exceeds    = regexp.MustCompile(`^\$\.(\w+) > (\d+)`)
+	exceeds    = regexp.MustCompile(`^\$\.(\w+) (>=?) (\d+)`)
 )
 
 // matches evaluates the subset of CloudWatch's filter patterns that core.yaml uses: comparisons of strings and numbers joined by
@@ -37,7 +38,8 @@ func matches(t *testing.T, pattern string, line harness.Line) bool {
 		if m := exceeds.FindStringSubmatch(rest); m != nil {
 			rest = strings.TrimSpace(rest[len(m[0]):])
 			value, there := line[m[1]].(float64)
-			return there && value > number(t, m[2])
+			least := number(t, m[3])
+			return there && (value > least || m[2] == ">=" && value == least)
 		}
 		m := comparison.FindStringSubmatch(rest)
 		if m == nil {
@@ -77,6 +79,7 @@ func TestPatternsAreReadAsCloudWatchReadsThem(t *testing.T) {
 	for pattern, want := range map[string]bool{
 		`{ $.msg = "reconciled" }`: true, `{ $.msg != "reconciled" }`: false, `{ $.absent != "x" }`: false,
 		`{ $.behind > 1 }`: true, `{ $.behind > 2 }`: false, `{ $.absent > 0 }`: false,
+		`{ $.behind >= 2 }`: true, `{ $.behind >= 3 }`: false, `{ $.absent >= 0 }`: false,
 		`{ $.msg = "x" && $.msg = "reconciled" || $.result = "promoted" }`:                              true,
 		`{ $.msg = "x" && ($.msg = "reconciled" || $.result = "promoted") }`:                            false,
 		`{ $.msg = "reconciled" && $.result != "failed" && ($.result = "a" || $.result = "promoted") }`: true,
@@ -132,6 +135,19 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 		}
 		return n
 	}
+	// values are those of a filter that takes them from the lines.
+	values := func(filter string) (out []float64) {
+		field, ok := strings.CutPrefix(fmt.Sprint(dig(t, filters[filter], "MetricTransformations", 0, "MetricValue")), "$.")
+		if !ok {
+			t.Fatalf("%s takes no value", filter)
+		}
+		for _, l := range indexer.Lines("") {
+			if matches(t, filters[filter]["FilterPattern"].(string), l) {
+				out = append(out, number(t, l[field]))
+			}
+		}
+		return out
+	}
 	reaches := func(filter string, want int) {
 		t.Helper()
 		harness.Eventually(t, fmt.Sprintf("%s counts %d", filter, want), func() error {
@@ -161,11 +177,29 @@ func TestAlarmsSeeTheProgramsAtWork(t *testing.T) {
 	steady := count("ReconcileSucceeded")
 	reaches("ReconcileSucceeded", steady+3)
 	reaches("IndexCurrent", 3)
-	for _, filter := range []string{"ErrorsLogged", "HeldPasses", "ReplicaBehind", "NotificationsLost"} {
+	// A pass may look before the server has taken what was just promoted; one that looks later finds it there.
+	behind := func(want float64) {
+		t.Helper()
+		harness.Eventually(t, fmt.Sprintf("three passes find %v behind", want), func() error {
+			v := values("ReplicaBehind")
+			if last := v[max(0, len(v)-3):]; !slices.Equal(last, []float64{want, want, want}) {
+				return fmt.Errorf("%v", last)
+			}
+			return nil
+		})
+	}
+	behind(0)
+	for _, filter := range []string{"ErrorsLogged", "HeldPasses", "NotificationsLost"} {
 		if n := count(filter); n != 0 {
 			t.Errorf("%s counts %d in a healthy life", filter, n)
 		}
 	}
+	// A server that does not follow.
+	stuck := filepath.Join(store, prefix, "replicas", "stuck.json")
+	if err := os.WriteFile(stuck, []byte(`{"format_version":1,"id":"stuck","using":"20260101T000000Z-0123abcd","generation":0,"ttl_seconds":600}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	behind(1)
 	// A catalogue that lost nearly everything is held, and nobody hears of it at NOTIFY_URL.
 	if err := os.WriteFile(source, []byte(`[{"vendor_id":"V-1","name":"甲"}]`), 0o600); err != nil {
 		t.Fatal(err)

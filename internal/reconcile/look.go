@@ -61,6 +61,7 @@ func (p *pass) lookAround(ctx context.Context) error {
 		for i, r := range p.replicas {
 			p.replicas[i] = r.older(p.Clock.Elapsed() - last.lookedAt)
 		}
+		p.states = states(p.replicas, p.pointer)
 		return nil
 	}
 	p.lastLook = nil // until the pass has looked at everything, the copies included
@@ -68,6 +69,7 @@ func (p *pass) lookAround(ctx context.Context) error {
 	if err := p.readReplicas(ctx); err != nil {
 		return err
 	}
+	p.states = states(p.replicas, p.pointer)
 	return p.readServed(ctx)
 }
 

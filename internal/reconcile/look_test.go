@@ -2,12 +2,16 @@ package reconcile_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -132,4 +136,57 @@ func TestNoReplicaDiesOfNotBeingLookedAt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a pass promoted no server can have followed when it looked at them; one that a later pass finds elsewhere is behind.
+func TestServersAreBehindWhatWasThereToFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		said := func() any {
+			var line map[string]any
+			for l := range strings.Lines(r.logs.String()) {
+				var one map[string]any
+				if err := json.Unmarshal([]byte(l), &one); err != nil {
+					t.Fatal(err)
+				}
+				if one["msg"] == "reconciled" {
+					line = one
+				}
+			}
+			return line["replicas_behind"]
+		}
+		wants := func(when string, logged any, gauge float64) {
+			t.Helper()
+			if got := said(); got != logged {
+				t.Errorf("%s: replicas_behind %v, want %v", when, got, logged)
+			}
+			if when == "nothing to follow" {
+				return
+			}
+			want := fmt.Sprintf(`
+				# HELP vectorstore_replicas Live replicas by what they serve.
+				# TYPE vectorstore_replicas gauge
+				vectorstore_replicas{state="behind"} %g
+				vectorstore_replicas{state="current"} %g
+			`, gauge, 1-gauge)
+			if err := testutil.GatherAndCompare(r.reg, strings.NewReader(want), "vectorstore_replicas"); err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+		r.beat(store.Heartbeat{ID: "s1"})
+		r.once() // no catalogue
+		wants("nothing to follow", 0.0, 0)
+		r.promoted("a")
+		r.seen(1)
+		r.once()
+		wants("followed", 0.0, 0)
+		r.promoted("b")
+		wants("just promoted", 0.0, 0)
+		r.once()
+		wants("not followed", 1.0, 1)
+		r.seen(2)
+		time.Sleep(time.Minute)
+		r.once()
+		wants("followed late", 0.0, 0)
+	})
 }

@@ -179,12 +179,8 @@ func (m *Metrics) passed(p *pass, out Outcome, took time.Duration) {
 		m.bytes.Set(float64(p.pointer.Size()))
 		m.deltaRows.Set(float64(tailRows(p.pointer.Manifest)))
 	}
-	count := map[string]int{"current": 0, "behind": 0}
-	for _, r := range fleet(p.replicas, p.pointer) {
-		count[r.State]++
-	}
-	for state, n := range count {
-		m.replicas.WithLabelValues(state).Set(float64(n))
+	for _, state := range []string{"current", "behind"} {
+		m.replicas.WithLabelValues(state).Set(float64(p.states[state]))
 	}
 }
 

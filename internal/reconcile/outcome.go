@@ -96,13 +96,9 @@ func (p *pass) summarise(ctx context.Context, out Outcome) {
 	if p.pointer != nil {
 		attrs = append(attrs, "generation", p.pointer.Generation)
 	}
-	behind := 0
-	for _, r := range fleet(p.replicas, p.pointer) {
-		if r.State == "behind" {
-			behind++
-		}
+	if p.states != nil {
+		attrs = append(attrs, "replicas_behind", p.states["behind"])
 	}
-	attrs = append(attrs, "replicas_behind", behind)
 	if len(p.took) > 0 {
 		attrs = append(attrs, slog.Group("steps", p.took...))
 	}

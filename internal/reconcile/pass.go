@@ -69,6 +69,7 @@ type account struct {
 	held      string // the candidate that waits for an operator
 	said      []condition
 	repairs   []repair
+	states    map[string]int        // of the replicas, by the pointer that this pass found: what it promoted then, none can have followed yet; nil: they were not looked at
 	erasing   *store.Erasing        // what is left of purged records; nil: it was not looked at
 	doomed    map[string]store.Mark // gc.json's `deleting` as this pass left it; nil: not read
 }

@@ -330,3 +330,14 @@ func fleet(beats []replica, ptr *store.Pointer) []store.Replica {
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
+
+// states counts the replicas by state, where there is something to follow.
+func states(beats []replica, ptr *store.Pointer) map[string]int {
+	count := make(map[string]int)
+	if ptr != nil {
+		for _, r := range fleet(beats, ptr) {
+			count[r.State]++
+		}
+	}
+	return count
+}
