@@ -44,6 +44,22 @@
 // use a snapshot is in the pointer, control.json or a heartbeat by then, or changes gc.json first (a reservation, in its `holds`).
 // `deleting` is one-way: what is in it can never be promoted, so a deleter that was stopped may finish late.
 //
+// # Snapshots that are made of others
+//
+// A delta snapshot is its own delta over those of others, and over the files of a base (store.Manifest). So:
+//
+//   - Whatever collection keeps for itself, in use, retained or young, keeps all that its manifest names: whole
+//     snapshots, manifests included. The manifest of anything that is kept and cannot be read stops the collection, for
+//     anything may be a part of it. A base that is being made stays by its name in gc.json while the term that makes it leads.
+//   - Whoever promotes, rolls back, pins, adopts or restores reserves all of it in one write of gc.json, or nothing when any
+//     of it is being deleted; and sees that all of it is there afterwards.
+//   - The leader alone does not look at files that the pointer names too on whose ETag it promotes. They were looked at
+//     when that was promoted, and cannot have been collected since: a collection reads gc.json before the pointer, so either
+//     it saw that pointer and keeps what that is made of, or gc.json was changed by that promotion's reservation, or its
+//     release, after the collection read it, and nothing is announced. Damage by hand is found by the next look around as
+//     it would be without the promotion. An operator looks at everything: a pointer to a damaged base may be why they came.
+//   - Only a suffix of a snapshot's deltas is ever merged, so whatever lies below a delta that is kept is kept with it.
+//
 // # What a crash leaves
 //
 //	during 1      the old lease; it expires, or is recognised as our own

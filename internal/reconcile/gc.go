@@ -37,7 +37,16 @@ func (p *pass) collect(ctx context.Context) error {
 	if err := cmp.Or(p.lease.yield("the pointer", v.pointer.Epoch, v.pointer.Owner), p.lease.yield("gc.json", v.doc.Epoch, "")); err != nil {
 		return err
 	}
-	if _, err = p.erasedAmong(ctx, v.found); err != nil {
+	within, err := p.erasedAmong(ctx, v.found)
+	rules := gcRules{
+		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, held: p.held, erased: within, served: p.pointer, by: p.owner,
+	}
+	if err == nil {
+		if err = v.readParts(ctx, p.gcDoc(), rules, p.parts); err == nil {
+			p.Reconciler.parts = v.parts
+		}
+	}
+	if err != nil {
 		return fail(Collected, gcInputUnreadable, transient, fmt.Errorf("collect garbage: %w", err))
 	}
 	if v.cond.IfAbsent && len(v.doc.Deleting) > 0 {
@@ -46,13 +55,11 @@ func (p *pass) collect(ctx context.Context) error {
 	if v.controlGone {
 		v.control = p.control
 	}
-	plan := v.plan(gcRules{
-		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, held: p.held, erased: p.erase.within, served: p.pointer, by: p.owner,
-	})
+	plan := v.plan(rules)
 	switch plan.stop {
 	case gcUnclear:
 		_, err := p.sweep(ctx, plan)
-		return fail(Collected, gcInputUnreadable, transient, fmt.Errorf("collect garbage: %w", errors.Join(v.unclear, err)))
+		return fail(Collected, gcInputUnreadable, transient, fmt.Errorf("collect garbage: %w", errors.Join(plan.unclear, err)))
 	case gcForbidden, gcOlderPointer:
 		p.log.WarnContext(ctx, "garbage not collected", "why", plan.stop, "generation", v.pointer.Generation, "seen", p.pointer.Generation)
 		return nil

@@ -64,29 +64,44 @@ func (g gcDoc) change(ctx context.Context, change func(*store.GC) (bool, error))
 	})
 }
 
-// reserve protects id from deletion. ErrDeleting: it is too late. epoch is the caller's term, 0 for an operator.
-func (g gcDoc) reserve(ctx context.Context, id, by string, now time.Time, epoch int64) error {
+// reservation protects snapshots from deletion while somebody is about to promote one of them.
+type reservation struct {
+	ids   []string // the snapshot and all that it is made of
+	by    string
+	epoch int64 // the caller's term, 0 for an operator
+}
+
+// reserve protects all of r.ids in one write, or none. ErrDeleting: for one of them it is too late. now is the store's
+// clock.
+func (g gcDoc) reserve(ctx context.Context, r reservation, now time.Time) error {
 	return g.change(ctx, func(doc *store.GC) (bool, error) {
-		if epoch != 0 && doc.Epoch > epoch {
-			return false, fmt.Errorf("%w: gc.json is of epoch %d, ours is %d", ErrLeaseLost, doc.Epoch, epoch)
+		if r.epoch != 0 && doc.Epoch > r.epoch {
+			return false, fmt.Errorf("%w: gc.json is of epoch %d, ours is %d", ErrLeaseLost, doc.Epoch, r.epoch)
 		}
-		if _, ok := doc.Deleting[id]; ok {
-			return false, fmt.Errorf("%w: %s", ErrDeleting, id)
+		for _, id := range r.ids {
+			if _, ok := doc.Deleting[id]; ok {
+				return false, fmt.Errorf("%w: %s", ErrDeleting, id)
+			}
+			doc.Reserved[id] = store.Mark{At: now.UTC(), By: r.by}
 		}
-		doc.Reserved[id] = store.Mark{At: now.UTC(), By: by}
-		doc.Epoch = max(doc.Epoch, epoch)
+		doc.Epoch = max(doc.Epoch, r.epoch)
 		return true, nil
 	})
 }
 
-// release removes the caller's reservation, after the pointer names the snapshot.
-func (g gcDoc) release(ctx context.Context, id, by string, epoch int64) error {
+// release gives back what is reserved by the caller, after the pointer names the snapshot.
+func (g gcDoc) release(ctx context.Context, r reservation) error {
 	return g.change(ctx, func(doc *store.GC) (bool, error) {
-		if doc.Reserved[id].By != by || (epoch != 0 && doc.Epoch > epoch) {
+		if r.epoch != 0 && doc.Epoch > r.epoch {
 			return false, nil
 		}
-		delete(doc.Reserved, id)
-		return true, nil
+		before := len(doc.Reserved)
+		for _, id := range r.ids {
+			if doc.Reserved[id].By == r.by {
+				delete(doc.Reserved, id)
+			}
+		}
+		return len(doc.Reserved) < before, nil
 	})
 }
 

@@ -1,12 +1,17 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sort"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -42,6 +47,11 @@ type gcView struct {
 	probes  []store.Info
 	now     time.Time
 
+	// Of delta snapshots that are stored, and of what is used and was not listed: what else they are made of, or why that
+	// could not be read. One that is not there is in neither.
+	parts  map[string][]string
+	unread map[string]error
+
 	controlGone bool
 	unclear     error // why it is not known what replicas use
 }
@@ -61,6 +71,7 @@ type gcRules struct {
 // reservations fall, replaces gc.json, and deletes.
 type gcPlan struct {
 	stop     gcStop
+	unclear  error    // why it is not known what is used
 	fence    bool     // a promoter that is only asleep on a stale reservation must fail first
 	announce bool     // gc.json changes
 	doc      store.GC // to this
@@ -73,7 +84,7 @@ type gcPlan struct {
 type gcStop string
 
 const (
-	gcUnclear   gcStop = "what replicas use is not known" // heartbeats of the dead go all the same, or it would never be
+	gcUnclear   gcStop = "what is used is not known" // heartbeats of the dead go all the same, or it would never be
 	gcForbidden gcStop = "an operator suspended or pinned"
 	// By the word of a pointer that was put back the snapshot that is to be served again would be one that nothing uses.
 	gcOlderPointer gcStop = "the pointer is an older one"
@@ -81,10 +92,10 @@ const (
 
 // plan is pure. The order of what it reads by is readGCView's.
 func (v gcView) plan(r gcRules) gcPlan {
-	if v.unclear != nil {
-		return gcPlan{stop: gcUnclear, lines: v.heartbeatLines()}
-	}
 	fates := v.fates(r)
+	if err := cmp.Or(v.unclear, v.unknownNeeds(fates)); err != nil {
+		return gcPlan{stop: gcUnclear, unclear: err, lines: v.heartbeatLines()}
+	}
 	p := gcPlan{lines: v.lines(r, fates), doc: v.doc}
 	for _, f := range fates {
 		if f.gone {
@@ -161,6 +172,52 @@ func readGCView(ctx context.Context, g gcDoc, known []store.Replica) (gcView, er
 	return v, err
 }
 
+// readParts reads in their manifests what delta snapshots are made of: those that are listed, and what is used and was
+// not listed, because a listing may lag behind writes. known is what was read before, for manifests never change.
+func (v *gcView) readParts(ctx context.Context, g gcDoc, r gcRules, known map[string][]string) error {
+	listed, wanted := map[string]bool{}, []string{}
+	for _, s := range v.found {
+		listed[s.ID] = true
+		if _, ok := s.Files[snapshot.FileDelta]; ok {
+			wanted = append(wanted, s.ID)
+		}
+	}
+	for id := range v.uses(r) {
+		if !listed[id] {
+			wanted = append(wanted, id)
+		}
+	}
+	v.parts, v.unread = map[string][]string{}, map[string]error{}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(manifestsParallel)
+	for _, id := range wanted {
+		if parts, ok := known[id]; ok {
+			v.parts[id] = parts
+			continue
+		}
+		group.Go(func() error {
+			m, _, err := store.ReadManifest(ctx, g.objects, g.layout, id, "")
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, store.ErrNotFound):
+			case errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
+				v.unread[id] = err
+			case err != nil:
+				return fmt.Errorf("read manifest: %w", err)
+			default:
+				v.parts[id] = m.Needs()
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// manifestsParallel are read at a time, by a leader that has not read them yet: some hundred in seconds.
+const manifestsParallel = 8
+
 // uses maps a snapshot to why it must stay: everything but age.
 func (v gcView) uses(r gcRules) map[string]string {
 	why := v.usedNow()
@@ -204,6 +261,10 @@ func (v gcView) usedNow() map[string]string {
 	for id, m := range v.doc.Reserved {
 		keep(id, "reserved by "+m.By)
 	}
+	// A term that is over finishes nothing: the next one takes it over, or leaves it to its age.
+	if b := v.doc.Building; b != nil && b.Epoch >= max(v.pointer.Epoch, v.doc.Epoch) {
+		keep(b.ID, "a base that is being made")
+	}
 	return why
 }
 
@@ -221,10 +282,42 @@ func previous(ptr store.Pointer) (store.Promotion, bool) {
 type fate struct {
 	gone bool
 	why  string
+	root bool // it is kept for itself, with all that it is made of
 }
 
-// fates says of each snapshot whether it goes. Ids that are being deleted already go on.
+// fates says of each snapshot whether it goes. What is kept for itself keeps all that it is made of.
 func (v gcView) fates(r gcRules) map[string]fate {
+	out := v.ownFates(r)
+	uses := v.uses(r)
+	roots := map[string]bool{}
+	for id, f := range out {
+		if f.root {
+			roots[id] = true
+		}
+	}
+	for id := range uses { // one that a listing lacks may be there
+		if _, listed := out[id]; !listed {
+			roots[id] = true
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(roots)) {
+		for _, need := range v.needs(id) {
+			f, stored := out[need]
+			_, deleting := v.doc.Deleting[need]
+			switch {
+			case !stored || !f.gone:
+			case !deleting:
+				out[need] = fate{why: "needed by " + id}
+			case id == v.pointer.ID || v.pinned(id):
+				out[need] = fate{why: "marked as deleting, but needed by " + id + ": repair by hand"}
+			}
+		}
+	}
+	return out
+}
+
+// ownFates are the fates without what others need. Ids that are being deleted already go on.
+func (v gcView) ownFates(r gcRules) map[string]fate {
 	out := map[string]fate{}
 	uses, now := v.uses(r), v.usedNow()
 	retired := map[string]time.Time{}
@@ -236,6 +329,7 @@ func (v gcView) fates(r gcRules) map[string]fate {
 	// A full history whose oldest entry is young has forgotten promotions that are younger than the grace.
 	n := len(v.pointer.History)
 	forgetful := n >= store.HistoryLength && v.now.Sub(v.pointer.History[n-1].RetiredAt) < r.grace
+	keep := func(kept bool, why string) fate { return fate{gone: !kept, why: why, root: kept} }
 	for _, s := range v.found {
 		age := v.now.Sub(s.Newest)
 		at, promoted := retired[s.ID]
@@ -246,22 +340,45 @@ func (v gcView) fates(r gcRules) map[string]fate {
 		}
 		switch {
 		case deleting && (s.ID == v.pointer.ID || v.pinned(s.ID)):
-			out[s.ID] = fate{false, "marked as deleting, but in use: repair by hand"}
+			out[s.ID] = keep(true, "marked as deleting, but in use: repair by hand")
 		case deleting:
-			out[s.ID] = fate{true, "deletion was begun"}
-		case r.erased[s.ID] && now[s.ID] == "":
-			out[s.ID] = fate{true, "a purged record stands in it, or may"}
+			out[s.ID] = keep(false, "deletion was begun")
+		case v.erased(r, s.ID) && now[s.ID] == "":
+			out[s.ID] = keep(false, "a purged record stands in it, or may")
 		case uses[s.ID] != "":
-			out[s.ID] = fate{false, uses[s.ID]}
+			out[s.ID] = keep(true, uses[s.ID])
 		case promoted:
-			out[s.ID] = fate{v.now.Sub(at) >= r.grace, "retired " + ago(v.now.Sub(at)) + " ago"}
+			out[s.ID] = keep(v.now.Sub(at) < r.grace, "retired "+ago(v.now.Sub(at))+" ago")
 		case forgetful && age >= r.grace:
-			out[s.ID] = fate{false, "the pointer's history is too short to tell when it was retired"}
+			out[s.ID] = keep(true, "the pointer's history is too short to tell when it was retired")
 		default:
-			out[s.ID] = fate{age >= r.grace, what + ago(age) + " old"}
+			out[s.ID] = keep(age < r.grace, what+ago(age)+" old")
 		}
 	}
 	return out
+}
+
+// needs are the other snapshots that id is made of, as far as is known.
+func (v gcView) needs(id string) []string {
+	if id == v.pointer.ID {
+		return v.pointer.Needs() // it says so itself
+	}
+	return v.parts[id]
+}
+
+// erased says whether a purged record stands in a snapshot, or in one that it is made of.
+func (v gcView) erased(r gcRules, id string) bool {
+	return r.erased[id] || slices.ContainsFunc(v.needs(id), func(need string) bool { return r.erased[need] })
+}
+
+// unknownNeeds is why it is not known what some snapshot that is kept is made of: anything might be a part of it.
+func (v gcView) unknownNeeds(fates map[string]fate) error {
+	for _, id := range slices.Sorted(maps.Keys(v.unread)) {
+		if f, listed := fates[id]; (f.root || !listed) && id != v.pointer.ID {
+			return fmt.Errorf("what %s is made of: %w; restore its manifest, or delete %s/ by hand when nobody needs it", id, v.unread[id], id)
+		}
+	}
+	return nil
 }
 
 func (v gcView) pinned(id string) bool { return v.control.Pin != nil && v.control.Pin.ID == id }

@@ -66,6 +66,53 @@ func TestWhatACollectionDoes(t *testing.T) {
 		{"pinned meanwhile", func(v *gcView, r *gcRules) { v.control.Pin = &store.Intent{ID: snapshotID(1)} }, "2", "2", gcForbidden, false, true},
 		{"suspended meanwhile", func(v *gcView, r *gcRules) { v.control.Suspended = &store.Intent{} }, "1 2", "1 2", gcForbidden, false, true},
 		{"an older pointer", func(v *gcView, r *gcRules) { r.served = &store.Pointer{Lineage: "l", Generation: 8} }, "1 2", "1 2", gcOlderPointer, false, true},
+		{"the base of a delta snapshot that is served", func(v *gcView, r *gcRules) { composed(v, 4, 1) }, "2", "2", "", false, true},
+		{"the base of one that a replica uses", func(v *gcView, r *gcRules) {
+			composed(v, 2, 1)
+			v.beats = []replica{beatOf(2, 0, time.Second)}
+		}, "", "", "", false, false},
+		{"the base of one that is retained", func(v *gcView, r *gcRules) { composed(v, 3, 1) }, "2", "2", "", false, true},
+		{"the base of one that is young", func(v *gcView, r *gcRules) {
+			composed(v, 2, 1)
+			v.pointer.History[1].RetiredAt = short
+		}, "", "", "", false, false},
+		{"the base of one that is used and was not listed", func(v *gcView, r *gcRules) {
+			composed(v, 9, 1)
+			v.beats = []replica{beatOf(9, 0, time.Second)}
+		}, "2", "2", "", false, true},
+		{"the base of one that goes", func(v *gcView, r *gcRules) { composed(v, 2, 1) }, "1 2", "1 2", "", false, true},
+		{"a part of what is served whose deletion was begun", func(v *gcView, r *gcRules) {
+			composed(v, 4, 1)
+			v.doc.Deleting = map[string]store.Mark{snapshotID(1): {At: short}}
+		}, "2", "1 2", "", false, true},
+		{"a part of what is retained whose deletion was begun", func(v *gcView, r *gcRules) {
+			composed(v, 3, 1)
+			v.doc.Deleting = map[string]store.Mark{snapshotID(1): {At: short}}
+		}, "1 2", "1 2", "", false, true},
+		{"a purged record stands in the base of one that is retained", func(v *gcView, r *gcRules) {
+			composed(v, 3, 1)
+			r.erased = map[string]bool{snapshotID(1): true}
+		}, "1 2 3", "1 2 3", "", false, true},
+		{"a purged record stands in the base of what is served", func(v *gcView, r *gcRules) {
+			composed(v, 4, 1)
+			r.erased = map[string]bool{snapshotID(1): true}
+		}, "2", "2", "", false, true},
+		{"it is not known what one that is retained is made of", func(v *gcView, r *gcRules) {
+			v.unread = map[string]error{snapshotID(3): errors.New("torn")}
+		}, "", "", gcUnclear, false, false},
+		{"it is not known what one that goes is made of", func(v *gcView, r *gcRules) {
+			v.unread = map[string]error{snapshotID(2): errors.New("torn")}
+		}, "1 2", "1 2", "", false, true},
+		{"it is not known what one that is used and was not listed is made of", func(v *gcView, r *gcRules) {
+			v.unread = map[string]error{snapshotID(9): errors.New("torn")}
+			v.beats = []replica{beatOf(9, 0, time.Second)}
+		}, "", "", gcUnclear, false, false},
+		{"a base that is being made", func(v *gcView, r *gcRules) {
+			v.doc.Building, v.doc.Epoch = &store.Building{ID: snapshotID(1), Epoch: 3}, 3
+		}, "2", "2", "", false, true},
+		{"a base that an earlier term was making", func(v *gcView, r *gcRules) {
+			v.doc.Building, v.pointer.Epoch = &store.Building{ID: snapshotID(1), Epoch: 3}, 4
+		}, "1 2", "1 2", "", false, true},
 		{"another lineage", func(v *gcView, r *gcRules) { r.served = &store.Pointer{Lineage: "k", Generation: 1} }, "1 2", "1 2", gcOlderPointer, false, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -104,6 +151,24 @@ func TestWhatACollectionDoes(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// composed makes snapshot n one of others, by number.
+func composed(v *gcView, n int, of ...int) {
+	if v.parts == nil {
+		v.parts = map[string][]string{}
+	}
+	base, parts := &store.Base{ID: snapshotID(of[0])}, []string{}
+	var deltas []store.DeltaRef
+	for i, part := range of {
+		if parts = append(parts, snapshotID(part)); i > 0 {
+			deltas = append(deltas, store.DeltaRef{ID: snapshotID(part)})
+		}
+	}
+	v.parts[snapshotID(n)] = parts
+	if v.pointer.ID == snapshotID(n) {
+		v.pointer.Base, v.pointer.Deltas = base, append(deltas, store.DeltaRef{ID: snapshotID(n)})
 	}
 }
 

@@ -369,8 +369,9 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("read status: %w", err)
 	}
-	v, err := readGCView(ctx, gcDoc{o.Objects, o.Layout, s.Deleting}, s.Replicas)
-	if err = errors.Join(err, v.unclear); err != nil {
+	g := gcDoc{o.Objects, o.Layout, s.Deleting}
+	v, err := readGCView(ctx, g, s.Replicas)
+	if err != nil {
 		return nil, err
 	}
 	if v.controlGone {
@@ -383,6 +384,13 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 			holds, err := standsIn(ctx, o.Objects, o.Layout, m, named)
 			return holds || s.Erasing.Grown(asked, m), err
 		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return v.plan(rules).lines, err
+	if err := v.readParts(ctx, g, rules, nil); err != nil {
+		return nil, err
+	}
+	plan := v.plan(rules)
+	return plan.lines, plan.unclear
 }

@@ -121,8 +121,10 @@ func (o *Operator) move(ctx context.Context, id string, m move) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := doc.Deleting[id]; ok {
-		return fmt.Errorf("promote %s: %w", id, ErrDeleting)
+	for _, part := range append([]string{id}, manifest.Needs()...) {
+		if _, ok := doc.Deleting[part]; ok {
+			return fmt.Errorf("promote %s: %w: %s", id, ErrDeleting, part)
+		}
 	}
 	pin := o.intent(id, m.reason)
 	// What is purged and the pin stand in one document, so of an erasure and a pin on what it erases only one is ever written.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -48,9 +49,9 @@ func (p *pass) promotion(m store.Manifest, sha, reason string, over basis) promo
 	}
 }
 
-// apply reserves the snapshot against deletion, sees that it is whole, moves the pointer and gives the reservation back.
-// The pointer was read before the reservation: that order is what lets the garbage collector end a stale one by moving
-// the pointer's ETag first.
+// apply reserves the snapshot and all that it is made of against deletion, sees that it is whole, moves the pointer and
+// gives the reservation back. The pointer was read before the reservation: that order is what lets the garbage collector
+// end a stale one by moving the pointer's ETag first.
 func (m promotion) apply(ctx context.Context) (store.Pointer, store.Info, error) {
 	var none store.Pointer
 	g := gcDoc{m.objects, m.layout, m.over.doomed}
@@ -62,7 +63,8 @@ func (m promotion) apply(ctx context.Context) (store.Pointer, store.Info, error)
 		return none, store.Info{}, err
 	}
 	now := there.Date // the store's: a long build may lie between the pointer's reading and now
-	if err := g.reserve(ctx, m.manifest.ID, m.by, now, m.epoch); err != nil {
+	all := reservation{ids: append([]string{m.manifest.ID}, m.manifest.Needs()...), by: m.by, epoch: m.epoch}
+	if err := g.reserve(ctx, all, now); err != nil {
 		return none, store.Info{}, fmt.Errorf("reserve: %w", err)
 	}
 	signed, err := m.whole(ctx)
@@ -80,7 +82,7 @@ func (m promotion) apply(ctx context.Context) (store.Pointer, store.Info, error)
 	}
 	// Best effort: a reservation that stays expires after the grace.
 	if m.may() == nil {
-		_ = g.release(ctx, m.manifest.ID, m.by, m.epoch)
+		_ = g.release(ctx, all)
 	}
 	return next, info, nil
 }
@@ -105,16 +107,37 @@ func (m promotion) whole(ctx context.Context) (*store.Signature, error) {
 	if err != nil {
 		return nil, err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(headsParallel)
 	for _, f := range m.manifest.Files {
-		info, err := m.objects.Head(ctx, m.layout.FileKey(m.manifest, f))
-		if errors.Is(err, store.ErrNotFound) || (err == nil && info.Size != f.Size) {
-			return nil, fmt.Errorf("%w: %s", ErrIncomplete, f.Name)
+		key := m.layout.FileKey(m.manifest, f)
+		if m.servedAlready(key, f) {
+			continue
 		}
-		if err != nil {
-			return nil, err
-		}
+		g.Go(func() error {
+			info, err := m.objects.Head(ctx, key)
+			if errors.Is(err, store.ErrNotFound) || (err == nil && info.Size != f.Size) {
+				return fmt.Errorf("%w: %s", ErrIncomplete, key)
+			}
+			return err
+		})
 	}
-	return signed, nil
+	return signed, g.Wait()
+}
+
+// headsParallel files of a snapshot are looked at at a time.
+const headsParallel = 8
+
+// servedAlready says whether a file of a delta snapshot need not be looked at, for the leader's pointer names it too: see
+// the package's comment on compositions.
+func (m promotion) servedAlready(key string, f snapshot.File) bool {
+	from := m.over.pointer
+	if m.epoch == 0 || m.manifest.Base == nil || from == nil {
+		return false
+	}
+	return slices.ContainsFunc(from.Files, func(g snapshot.File) bool {
+		return g.SHA256 == f.SHA256 && g.Size == f.Size && m.layout.FileKey(from.Manifest, g) == key
+	})
 }
 
 // next composes the new pointer. Its generation is above everything that was seen of the lineage: by the pointer, by what

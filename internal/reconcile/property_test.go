@@ -47,6 +47,10 @@ func drawView(t *rapid.T) (v gcView, r gcRules) {
 			age:       age("beat") / 60,
 		})
 	}
+	for range rapid.IntRange(0, 5).Draw(t, "compositions") {
+		of := rapid.SliceOfNDistinct(rapid.IntRange(0, n-1), 1, 4, rapid.ID).Draw(t, "parts")
+		composed(&v, rapid.IntRange(0, n-1).Draw(t, "composition"), of...)
+	}
 	if rapid.Bool().Draw(t, "pinned") {
 		v.control.Pin = &store.Intent{ID: id.Draw(t, "pin")}
 	}
@@ -90,8 +94,10 @@ func TestCollectionNeverChoosesWhatIsInUse(t *testing.T) {
 			}
 		}
 		for id, why := range inUse {
-			if gone[id] {
-				t.Fatalf("%s is deleted, but %s", id, why)
+			for _, part := range append(v.parts[id], id) {
+				if gone[part] {
+					t.Fatalf("%s is deleted, but %s is %s", part, id, why)
+				}
 			}
 		}
 		for _, s := range v.found {

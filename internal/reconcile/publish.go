@@ -123,6 +123,7 @@ func (p *pass) promote(ctx context.Context) error {
 	p.log.InfoContext(ctx, "promoted to current/", "snapshot", next.ID, "generation", next.Generation, "epoch", next.Epoch, "reason", next.Reason)
 	p.pointer, p.pointerETag, p.broken, p.erase.dirty = &next, info.ETag, nil, ""
 	p.lease.saw(heightOf(next))
+	p.parts[next.ID] = next.Needs()
 	if p.erase.from == "" && p.erase.mark != "" {
 		p.erase.from = next.ID
 	}

@@ -42,9 +42,10 @@ type Reconciler struct {
 	rehashed       map[string]bool // rejections that were looked into
 	erased         erasedMemory
 	manifests      map[string]manifestOf
-	open           *composition   // of the served snapshot
-	answers        answers        // of its segments to golden queries
-	kept           *ledger.Ledger // of the last pass, for the next
+	parts          map[string][]string // what stored delta snapshots are made of besides themselves
+	open           *composition        // of the served snapshot
+	answers        answers             // of its segments to golden queries
+	kept           *ledger.Ledger      // of the last pass, for the next
 	compaction     compactions
 	termCtx        context.Context // ends with the term
 	newest         string          // id that this term knows, "" = it has not looked
@@ -86,6 +87,7 @@ func New(d Deps, cfg Config) (*Reconciler, error) {
 		},
 		rehashed:  map[string]bool{},
 		manifests: map[string]manifestOf{},
+		parts:     map[string][]string{},
 	}
 	r.specDigest = r.spec.Digest()
 	return r, nil

@@ -51,6 +51,7 @@ type rig struct {
 	layout  store.Layout
 	embed   *recontest.Embedder
 	indexes snapshottest.Indexes
+	overs   int // delta snapshots that were made by hand
 	cfg     reconcile.Config
 	reg     *prometheus.Registry
 	logs    *lines
