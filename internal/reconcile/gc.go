@@ -72,6 +72,9 @@ func (p *pass) collect(ctx context.Context) error {
 	if err != nil {
 		return fail(Collected, gcFailed, transient, fmt.Errorf("collect garbage: %w", err))
 	}
+	if err := p.lowerFormat(ctx, v, plan); err != nil {
+		return fail(Collected, gcFailed, transient, fmt.Errorf("collect garbage: %w", err))
+	}
 	if err := p.recheckLedger(ctx); err != nil && !errors.Is(err, errHalted) {
 		return fail(Erased, eraseFailed, transient, fmt.Errorf("erase: %w", err))
 	}

@@ -30,11 +30,16 @@ func (g gcDoc) read(ctx context.Context) (store.GC, store.PutOptions, error) {
 		doc.Deleting = map[string]store.Mark{}
 		maps.Copy(doc.Deleting, g.doomed)
 		maps.Copy(doc.Deleting, s.Deleting)
+		if err == nil { // both have the same, see formats.go
+			var l store.Lease
+			l, err = readIfAny[store.Lease](ctx, g.objects, g.layout.Lease(), "lease")
+			doc.FormatVersion = l.FormatVersion
+		}
 	}
 	if err != nil {
 		return doc, cond, fmt.Errorf("read gc.json: %w", err)
 	}
-	doc.FormatVersion = store.FormatVersion
+	doc.FormatVersion = max(doc.FormatVersion, store.FormatVersion)
 	if doc.Deleting == nil {
 		doc.Deleting = map[string]store.Mark{}
 	}

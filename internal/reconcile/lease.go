@@ -38,6 +38,7 @@ type lease struct {
 	top   store.Height  // of the pointer, as this process or an earlier holder saw it
 
 	passedAt time.Time // when the last pass ended
+	format   int       // of the record that renewals write
 }
 
 // epoch of our term, 0 when there is none.
@@ -91,11 +92,11 @@ func (l *lease) acquire(ctx context.Context) (bool, error) {
 	if !l.free(found, err == nil, info.ETag, ttl, asked) {
 		return false, nil
 	}
-	highest, err := highestEpoch(ctx, l.objects, l.layout)
+	highest, format, err := highestEpoch(ctx, l.objects, l.layout)
 	if err != nil {
 		return false, err
 	}
-	return l.take(ctx, max(found.Epoch, highest)+1, cond)
+	return l.take(ctx, max(found.Epoch, highest)+1, max(found.FormatVersion, format), cond)
 }
 
 // free notes the record that a read sent at asked has found, and says whether it was seen unchanged for ttl since.
@@ -115,9 +116,9 @@ func (l *lease) free(found store.Lease, readable bool, etag string, ttl, asked t
 	return asked-l.since >= ttl
 }
 
-func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (bool, error) {
+func (l *lease) take(ctx context.Context, epoch int64, format int, cond store.PutOptions) (bool, error) {
 	next := store.Lease{
-		FormatVersion: store.FormatVersion, Epoch: epoch, Owner: l.owner, Host: l.host,
+		FormatVersion: format, Epoch: epoch, Owner: l.owner, Host: l.host,
 		TTLSeconds: l.ttl.Seconds(), Highest: l.highest(), Nonce: store.NewNonce(),
 	}
 	sent := l.clock.Elapsed()
@@ -131,15 +132,16 @@ func (l *lease) take(ctx context.Context, epoch int64, cond store.PutOptions) (b
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ours, l.record, l.etag, l.sent, l.seen = true, next, info.ETag, sent, ""
-	l.doubt = map[string]time.Duration{}
+	l.doubt, l.format = map[string]time.Duration{}, format
 	return true, nil
 }
 
-// highestEpoch that any document carries: epochs stay monotonic even when lease.json was removed or overwritten by hand.
-func highestEpoch(ctx context.Context, o store.Objects, l store.Layout) (int64, error) {
+// highestEpoch that any document carries, and the format that the lease must have by them: both stay what they were when
+// lease.json was removed or overwritten by hand.
+func highestEpoch(ctx context.Context, o store.Objects, l store.Layout) (epoch int64, format int, err error) {
 	p, _, err := readPointerIfAny(ctx, o, l)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	s, serr := readIfAny[store.Status](ctx, o, l.Status(), "status")
 	g, gerr := readIfAny[store.GC](ctx, o, l.GC(), "gc")
@@ -148,11 +150,11 @@ func highestEpoch(ctx context.Context, o store.Objects, l store.Layout) (int64, 
 	if !errors.Is(cerr, snapshot.ErrNewer) {
 		cerr = nil
 	}
-	highest := max(s.Epoch, g.Epoch)
+	epoch, format = max(s.Epoch, g.Epoch), max(store.FormatVersion, g.FormatVersion)
 	if p != nil {
-		highest = max(highest, p.Epoch)
+		epoch, format = max(epoch, p.Epoch), max(format, p.FormatVersion)
 	}
-	return highest, errors.Join(serr, gerr, cerr)
+	return epoch, format, errors.Join(serr, gerr, cerr)
 }
 
 // saw notes the height of the pointer, for the next renewal to carry.
@@ -194,7 +196,7 @@ func (l *lease) renew(ctx context.Context) error {
 	nonce := store.NewNonce()
 	l.mu.Lock()
 	next, etag, sent := l.record, l.etag, l.clock.Elapsed()
-	next.Nonce, next.Highest, next.PassedAt = nonce, l.top, l.passedAt
+	next.Nonce, next.Highest, next.PassedAt, next.FormatVersion = nonce, l.top, l.passedAt, l.format
 	l.doubt[nonce] = sent
 	l.mu.Unlock()
 	info, err := store.WriteDoc(ctx, l.objects, l.layout.Lease(), next, store.PutOptions{IfMatch: etag})
@@ -207,6 +209,25 @@ func (l *lease) renew(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.believe(next, info.ETag, sent)
+	return nil
+}
+
+// rewrite makes the record one of another format, and sees that it is stored as that.
+func (l *lease) rewrite(ctx context.Context, format int) error {
+	l.mu.Lock()
+	l.format = format
+	l.mu.Unlock()
+	for range releaseTries { // the renewals beside it may be faster
+		if l.holder().FormatVersion == format {
+			return nil
+		}
+		if err := l.renew(ctx); err != nil {
+			return err
+		}
+	}
+	if l.holder().FormatVersion != format {
+		return fmt.Errorf("write lease.json: %w", store.ErrConflict)
+	}
 	return nil
 }
 

@@ -112,7 +112,7 @@ func (p *pass) summarise(ctx context.Context, out Outcome) {
 func (p *pass) nextStatus(out Outcome, err error) store.Status {
 	prev := p.status
 	s := store.Status{
-		FormatVersion: store.FormatVersion, Epoch: p.lease.epoch(), Owner: p.owner, Host: p.cfg.Host,
+		FormatVersion: p.statusFormat(), Epoch: p.lease.epoch(), Owner: p.owner, Host: p.cfg.Host,
 		At: p.Clock.Now().UTC(), Source: prev.Source, Pointer: prev.Pointer, Conditions: p.conditions(err),
 		Retention: p.keptRetention(), LastPass: out.Pass, Held: p.held, Handled: prev.Handled, Replicas: fleet(p.replicas, p.pointer),
 		Highest: p.memory().highest, Control: prev.Control, Deleting: prev.Deleting, Unknown: prev.Unknown,
@@ -196,7 +196,7 @@ func (p *pass) storeStatus(ctx context.Context, s store.Status) error {
 
 // signedStatus is s with who writes it, and when.
 func (p *pass) signedStatus(s store.Status) store.Status {
-	s.FormatVersion, s.Epoch, s.Owner, s.Host, s.At = store.FormatVersion, p.lease.epoch(), p.owner, p.cfg.Host, p.Clock.Now().UTC()
+	s.FormatVersion, s.Epoch, s.Owner, s.Host, s.At = p.statusFormat(), p.lease.epoch(), p.owner, p.cfg.Host, p.Clock.Now().UTC()
 	return s
 }
 

@@ -50,6 +50,7 @@ type Reconciler struct {
 	termCtx        context.Context // ends with the term
 	newest         string          // id that this term knows, "" = it has not looked
 	decided        bool            // every stored snapshot was decided about in this term
+	raised         bool            // gc.json and lease.json were seen to be of FormatDelta in this term
 	nextGC, lastGC time.Duration
 	nextRehash     time.Duration // a served snapshot is not read again before
 	failures       int           // consecutive transient failures
@@ -202,7 +203,7 @@ func (r *Reconciler) reign(ctx context.Context) error {
 // The context of work ends when the lease is lost.
 func (r *Reconciler) term(ctx context.Context, work func(context.Context) error) error {
 	r.status, r.statusETag, r.statusRead = store.Status{}, "", false // another leader may have written it since
-	r.nextGC, r.lastLook, r.newest, r.decided, r.compaction = 0, nil, "", false, compactions{}
+	r.nextGC, r.lastLook, r.newest, r.decided, r.raised, r.compaction = 0, nil, "", false, false, compactions{}
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	renewals := make(chan struct{})

@@ -77,4 +77,9 @@
 // them when it rewrites a document (Unknown), in their order, because digests are of bytes: spec_digest is that of the
 // spec as it stands there. The documents of every released format are in testdata/formats; each is read and rewritten
 // in a test, as it is and with members added to every object.
+//
+// Format 2 (FormatDelta) is that of the manifests of delta snapshots and of pointers to them. gc.json, lease.json and with
+// them status.json are of it from the first delta or drop-in on until the last is gone, so that no release that knows
+// neither leads, promotes, reserves or collects meanwhile; package reconcile says in which order. Servers read none of the
+// three: one that knows no deltas keeps what it serves until the pointer names a full snapshot.
 package store

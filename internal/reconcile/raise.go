@@ -1,5 +1,0 @@
-package reconcile
-
-import "context"
-
-func (p *pass) raiseFormat(context.Context) error { return nil }
