@@ -57,6 +57,7 @@ var owners = map[string]string{
 	"github.com/sashabaranov/go-openai":                   "internal/embed",
 	"github.com/ikawaha/kagome/v2":                        "internal/lexical",
 	"github.com/danielgtaylor/huma/v2":                    "internal/api",
+	"github.com/modelcontextprotocol/go-sdk":              "internal/api",
 }
 
 type pkg struct {

@@ -63,7 +63,7 @@ type facetsBody struct {
 func (s *Server) registerAPI(mux *http.ServeMux) {
 	c := huma.DefaultConfig("Vendor search", s.cfg.Version)
 	c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", nil
-	c.Info.Description = "Searches a catalogue of vendors by meaning and by words. Every answer carries X-Snapshot-Id, the state of the catalogue it comes from, and X-Request-Id."
+	c.Info.Description = "Searches a catalogue of vendors by meaning and by words. Every answer carries X-Snapshot-Id, the state of the catalogue it comes from, and X-Request-Id. POST /mcp is the same for agents, by the Model Context Protocol."
 	if len(s.keys) > 0 {
 		c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer"}}
 	}

@@ -153,8 +153,17 @@ func (s *bodyReader) mistyped(at, want string) error {
 	return wrong(at, "must be %s", want)
 }
 
-// query reads one search object. Of a repeated key the last counts. null is like absent.
+// query reads one search object.
 func (s *bodyReader) query(at, defaultMode string) (searchRequest, error) {
+	q, err := s.unsettled(at)
+	if err != nil {
+		return q, err
+	}
+	return q, settle(&q.Query, at, defaultMode)
+}
+
+// unsettled reads the fields of a search object each by itself. Of a repeated key the last counts. null is like absent.
+func (s *bodyReader) unsettled(at string) (searchRequest, error) {
 	q := searchRequest{Query: query.Query{AutoFilter: true}}
 	var counts [len(countNames)]int
 	err := s.members(at, func(key string) (err error) {
@@ -194,11 +203,8 @@ func (s *bodyReader) query(at, defaultMode string) (searchRequest, error) {
 		}
 		return err
 	})
-	if err != nil {
-		return q, err
-	}
 	q.K = firstCount(counts)
-	return q, settle(&q.Query, at, defaultMode)
+	return q, err
 }
 
 // countNames are what clients call the number of results they want. The first that is given counts.

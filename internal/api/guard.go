@@ -28,7 +28,7 @@ const maxClients = 10_000
 // guarded reports whether keys and the rate limit apply to a path.
 func guarded(path string) bool {
 	switch path {
-	case "/search", "/search/batch", "/snapshot", "/facets":
+	case "/search", "/search/batch", "/mcp", "/snapshot", "/facets":
 		return true
 	}
 	return strings.HasPrefix(path, "/vendors/") || path == "/vendors"
@@ -145,7 +145,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (s *Server) countRefusal(r *http.Request, code int) {
-	if r.URL.Path == "/search" || r.URL.Path == "/search/batch" {
+	switch r.URL.Path {
+	case "/search", "/search/batch", "/mcp":
 		s.m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
 	}
 }
@@ -168,7 +169,11 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) (answered bool) {
 	}
 	if allowed && r.Header.Get("Access-Control-Request-Method") != "" {
 		h.Set("Access-Control-Allow-Methods", "GET, POST")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, "+headerRequest)
+		headers := "Authorization, Content-Type, If-None-Match, " + headerRequest
+		if r.URL.Path == "/mcp" {
+			headers += ", Mcp-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
+		}
+		h.Set("Access-Control-Allow-Headers", headers)
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	return s.noContent(w)

@@ -16,7 +16,7 @@ import (
 // routes of the public API and their methods; GET includes HEAD.
 func routes() map[string]string {
 	return map[string]string{
-		"/search": "GET, POST", "/search/batch": "POST", "/vendors/{id}": "GET", "/vendors/{id}/similar": "GET", "/facets": "GET", "/snapshot": "GET",
+		"/search": "GET, POST", "/search/batch": "POST", "/vendors/{id}": "GET", "/vendors/{id}/similar": "GET", "/facets": "GET", "/snapshot": "GET", "/mcp": "POST",
 		"/health": "GET", "/ready": "GET", "/docs": "GET", "/openapi.json": "GET", "/openapi.yaml": "GET",
 		"/": "GET, POST", "/panel": "GET",
 	}
@@ -27,6 +27,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.registerAPI(mux)
 	s.registerDocs(mux)
+	mux.HandleFunc("POST /mcp", s.handleMCP)
 	mux.HandleFunc("GET /{$}", s.handlePage)
 	mux.HandleFunc("POST /{$}", s.handlePage)
 	mux.HandleFunc("GET /panel", s.handlePanel)

@@ -14,7 +14,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer, c Config) *metrics {
 	auto := promauto.With(reg)
 	m := &metrics{
-		requests: auto.NewCounterVec(prometheus.CounterOpts{Name: "vectorstore_search_requests_total", Help: "Answers of /search and /search/batch."}, []string{"code"}),
+		requests: auto.NewCounterVec(prometheus.CounterOpts{Name: "vectorstore_search_requests_total", Help: "Answers of searches: /search, /search/batch, similar vendors and the search tools of /mcp."}, []string{"code"}),
 		inFlight: auto.NewGauge(prometheus.GaugeOpts{Name: "vectorstore_search_in_flight", Help: "Searches being answered."}),
 	}
 	for _, code := range []string{"200", "401", "413", "415", "422", "429", "499", "500", "502", "503", "504"} {

@@ -148,7 +148,7 @@ func (s *Server) handlePage(w http.ResponseWriter, r *http.Request) {
 
 	code := http.StatusOK
 	if err != nil {
-		code, _, _ = failure(r, &bodyError{err})
+		code, _, _ = failure(r.Context(), &bodyError{err})
 	}
 	snap := s.follower.Acquire()
 	if snap != nil {
@@ -187,7 +187,7 @@ func (s *Server) fillPage(w http.ResponseWriter, r *http.Request, d *pageData, s
 		err = d.results(snap, q, found, start)
 	}
 	if err != nil {
-		code, _, _ := failure(r, err)
+		code, _, _ := failure(r.Context(), err)
 		if code == statusGone {
 			return code, err
 		}

@@ -67,7 +67,7 @@ func gone() (status int, detail string, fields []*huma.ErrorDetail) {
 }
 
 // failure is what an error of a search becomes outside.
-func failure(r *http.Request, err error) (status int, detail string, fields []*huma.ErrorDetail) {
+func failure(ctx context.Context, err error) (status int, detail string, fields []*huma.ErrorDetail) {
 	var fe *fieldError
 	var tooBig *http.MaxBytesError
 	var be *bodyError
@@ -82,7 +82,7 @@ func failure(r *http.Request, err error) (status int, detail string, fields []*h
 		return http.StatusRequestEntityTooLarge, "the body is larger than " + strconv.FormatInt(tooBig.Limit, 10) + " bytes", nil
 	case errors.As(err, &be):
 		return be.failure()
-	case r.Context().Err() != nil:
+	case ctx.Err() != nil:
 		return gone()
 	case errors.Is(err, query.ErrBusy), errors.Is(err, errNoSnapshot):
 		return http.StatusServiceUnavailable, err.Error(), nil

@@ -161,7 +161,7 @@ func contentWarnings(r *http.Request) []string {
 // noBody is the limit of a request whose body is of no interest.
 const noBody = 0
 
-// handle reads and parses a body, takes one reference and answers from it.
+// handle reads and parses a body and answers it.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time, under *slots, limit int64, parse func([]byte) (answerFunc, error)) {
 	s.m.inFlight.Inc()
 	defer s.m.inFlight.Dec()
@@ -219,13 +219,18 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, limit int64, pa
 	if err != nil {
 		return err
 	}
+	return s.answered(r.Context(), answer, b, a)
+}
+
+// answered takes one reference and renders the answer to a, in b where there is room.
+func (s *Server) answered(ctx context.Context, answer answerFunc, b []byte, a *rendered) error {
 	snap := s.follower.Acquire()
 	if snap == nil {
 		return errNoSnapshot
 	}
 	defer s.follower.Release(snap)
 	a.snapshot = snap.ID()
-	size, render, err := answer(r.Context(), snap)
+	size, render, err := answer(ctx, snap)
 	if err != nil {
 		return err
 	}
@@ -261,7 +266,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, to *bytes.Buf
 
 // fail answers err and returns its status. Only what is our fault is logged, and pressure once a minute.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) int {
-	status, detail, fields := failure(r, err)
+	status, detail, fields := failure(r.Context(), err)
 	switch status {
 	case http.StatusInternalServerError, http.StatusBadGateway:
 		s.log.Error("search failed", append([]any{"path", r.URL.Path, "status", status, "error", err}, ids(w, r)...)...)

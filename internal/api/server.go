@@ -46,9 +46,12 @@ type Server struct {
 
 	searches slots // of /search
 	batches  slots // of /search/batch
+	calls    slots // of /mcp
 	answers  slots // bytes of large ones
 	packers  packers
 	refusals refusals
+	mcp      http.Handler
+	listed   atomic.Pointer[listed]
 
 	draining atomic.Bool
 	drain    chan struct{}
@@ -74,7 +77,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 		drain:    make(chan struct{}),
 	}
 	s.refusals.log = s.log
-	s.searches.most, s.batches.most, s.answers.most = maxSearches, maxBatches, maxAnswers
+	s.searches.most, s.batches.most, s.calls.most, s.answers.most = maxSearches, maxBatches, maxCalls, maxAnswers
 	var err error
 	if s.keys, err = newKeyring(cfg.APIKeys); err != nil {
 		return nil, err
@@ -82,6 +85,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 	if s.page, err = newPage(); err != nil {
 		return nil, err
 	}
+	s.mcp = s.newMCP()
 	deps.Recent, deps.Forget, deps.Synonyms = s.searcher.Recent, s.searcher.Forget, s.searcher.SetSynonyms
 	s.follower = follow.New(deps, cfg.Config, cfg.Version, cfg.Log, reg)
 	return s, nil

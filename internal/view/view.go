@@ -197,6 +197,9 @@ func (v *View) Sorted(field string, descending bool, among *roaring.Bitmap, limi
 // Fields are the paths of a handful of short values that many records share: what a page offers to filter by.
 func (v *View) Fields() []string { return v.fields }
 
+// Paths are those of all fields that a filter can name, in order.
+func (v *View) Paths() []string { return v.filters.Paths() }
+
 // Find returns the position of the record with an id.
 func (v *View) Find(id string) (pos int, ok bool) { return v.docs.Find(id) }
 
