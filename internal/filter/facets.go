@@ -77,15 +77,16 @@ func shared(set, among *roaring.Bitmap) int {
 
 // run is a stretch of entries with the same key.
 type run struct {
-	entry     // the first that counts
-	n     int // how many count
+	entry        // the first that counts
+	n     int    // how many count
+	spelt uint32 // the first of all: it says how the value is spelled, whatever is counted
 }
 
 // runs yields the stretches of sorted entries of which records are among, nil for all.
 func runs(e []entry, among *roaring.Bitmap) iter.Seq[run] {
 	return func(yield func(run) bool) {
 		for len(e) > 0 {
-			r, i := run{}, 0
+			r, i := run{spelt: e[0].pos}, 0
 			for ; i < len(e) && e[i].key() == e[0].key(); i++ {
 				if among == nil || among.Contains(e[i].pos) {
 					if r.n++; r.n == 1 {
@@ -128,7 +129,7 @@ func (a *Attributes) rareFacets(at *field, path string, limit int, others []Face
 	var t jsonread.Tree
 	var counts []FacetCount
 	for _, r := range append(surely, perhaps...) {
-		if text, ok := a.rareText(&t, path, r.entry); ok {
+		if text, ok := a.rareText(&t, path, newEntry(r.key(), r.spelt)); ok {
 			counts = append(counts, FacetCount{text, r.n})
 		}
 	}
@@ -162,8 +163,76 @@ func leaves(t *jsonread.Tree, i int, visit func(i int)) {
 	}
 }
 
+// tally calls add with every value of a path that the rows, nil for all, have: its key, how many have it, and the first.
+func (a *Attributes) tally(path string, rows *roaring.Bitmap, add func(kind jsonread.Kind, key uint64, n int, first uint32)) {
+	at := a.field(path)
+	if at == nil {
+		return
+	}
+	of := func(kind jsonread.Kind, key uint64, set *roaring.Bitmap) {
+		if n := shared(set, rows); n > 0 {
+			it := set.Iterator()
+			first := it.Next()
+			for rows != nil && !rows.Contains(first) {
+				first = it.Next()
+			}
+			add(kind, key, n, first)
+		}
+	}
+	for k := range at.simple {
+		of(jsonread.Null+jsonread.Kind(k), 0, a.bitmap(at.simple[k]))
+	}
+	for _, t := range a.texts[at.texts.from:at.texts.to] {
+		of(jsonread.String, t.hash, a.bitmap(t.records))
+	}
+	for run := range runs(a.list(at.numbers), rows) {
+		add(jsonread.Number, run.key(), run.n, run.pos)
+	}
+	for run := range runs(a.list(at.rare), rows) {
+		add(jsonread.String, run.key(), run.n, run.pos)
+	}
+}
+
+// holder is the first row that is not dead and has the string of a hash.
+func (a *Attributes) holder(path string, hash uint64, dead *roaring.Bitmap) (row uint32, ok bool) {
+	at := a.field(path)
+	if at == nil {
+		return 0, false
+	}
+	if set := a.equalTo(at, hash); set != nil {
+		for it := set.Iterator(); it.HasNext(); {
+			if row := it.Next(); !dead.Contains(row) {
+				return row, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// spelled is the string of a hash as the record at row spells it.
+func (a *Attributes) spelled(t *jsonread.Tree, path string, hash uint64, row uint32) (string, bool) {
+	at := a.field(path)
+	texts := a.texts[at.texts.from:at.texts.to]
+	if i, ok := slices.BinarySearchFunc(texts, hash, func(t text, hash uint64) int { return cmp.Compare(t.hash, hash) }); ok {
+		if a.bitmap(texts[i].records).Minimum() == row { // whose spelling is kept
+			return strings.Clone(a.str(texts[i].chars)), true
+		}
+	}
+	return a.rareText(t, path, newEntry(hash, row))
+}
+
 // scanFacets counts the values of a path that is not indexed.
 func (a *Attributes) scanFacets(field string, among *roaring.Bitmap) []FacetCount {
+	found := a.scanned(field, among)
+	out := make([]FacetCount, 0, len(found))
+	for _, c := range found {
+		out = append(out, *c)
+	}
+	return out
+}
+
+// scanned are the values by what is compared.
+func (a *Attributes) scanned(field string, among *roaring.Bitmap) map[any]*FacetCount {
 	var t jsonread.Tree
 	counts := make(map[any]*FacetCount) // by what is compared
 	for i := range a.n {
@@ -189,11 +258,7 @@ func (a *Attributes) scanFacets(field string, among *roaring.Bitmap) []FacetCoun
 			})
 		})
 	}
-	out := make([]FacetCount, 0, len(counts))
-	for _, c := range counts {
-		out = append(out, *c)
-	}
-	return out
+	return counts
 }
 
 func value(t *jsonread.Tree, i int) (v any, ok bool) {

@@ -27,32 +27,51 @@ func (r rank) compare(o rank) int {
 // first when descending. Of several values the one that comes first decides. Records without a value, or with null alone,
 // come last either way, and equal ones are in catalogue order. Records with a rare string are read, about 5 us each.
 func (a *Attributes) Sorted(field string, descending bool, among *roaring.Bitmap, limit int) []uint32 {
-	ranks := make(map[uint32]rank, min(a.n, int(among.GetCardinality())))
-	take := func(pos uint32, r rank) {
-		old, ok := ranks[pos]
-		if c := r.compare(old); !ok || descending && c > 0 || !descending && c < 0 {
-			ranks[pos] = r
-		}
-	}
-	switch f := a.field(field); {
+	ranks := newRanks(descending, min(a.n, int(among.GetCardinality())))
+	a.ranks(field, among, ranks.take)
+	return ranks.sort(among.ToArray(), limit)
+}
+
+// ranks calls take with the values that path leads to in the records among.
+func (a *Attributes) ranks(path string, among *roaring.Bitmap, take func(uint32, rank)) {
+	switch f := a.field(path); {
 	case f != nil:
-		a.rank(f, field, among, take)
+		a.rank(f, path, among, take)
 	case a.partial:
-		a.rankRead(field, among, take)
+		a.rankRead(path, among, take)
 	}
-	out := among.ToArray()
-	slices.SortStableFunc(out, func(p, q uint32) int {
-		x, has := ranks[p]
-		y, hasToo := ranks[q]
+}
+
+// ranks is what records are put in order by.
+type ranks struct {
+	descending bool
+	of         map[uint32]rank
+}
+
+func newRanks(descending bool, n int) ranks { return ranks{descending, make(map[uint32]rank, n)} }
+
+// take notes a value: of several the one that comes first decides.
+func (r ranks) take(pos uint32, v rank) {
+	old, ok := r.of[pos]
+	if c := v.compare(old); !ok || r.descending && c > 0 || !r.descending && c < 0 {
+		r.of[pos] = v
+	}
+}
+
+// sort sorts positions, which are in catalogue order, and returns the first limit.
+func (r ranks) sort(positions []uint32, limit int) []uint32 {
+	slices.SortStableFunc(positions, func(p, q uint32) int {
+		x, has := r.of[p]
+		y, hasToo := r.of[q]
 		switch {
 		case !has || !hasToo:
 			return cmp.Compare(b2i(hasToo), b2i(has))
-		case descending:
+		case r.descending:
 			return y.compare(x)
 		}
 		return x.compare(y)
 	})
-	return out[:min(limit, len(out))]
+	return positions[:min(limit, len(positions))]
 }
 
 func b2i(b bool) int {

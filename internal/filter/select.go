@@ -136,20 +136,24 @@ func (a *Attributes) valued(f *field, c *condition) (sure, perhaps *roaring.Bitm
 func (a *Attributes) equal(f *field, s scalar) *roaring.Bitmap {
 	switch s.kind {
 	case jsonread.String:
-		hash := xxhash.Sum64String(s.text)
-		texts := a.texts[f.texts.from:f.texts.to]
-		if i, ok := slices.BinarySearchFunc(texts, hash, func(t text, hash uint64) int { return cmp.Compare(t.hash, hash) }); ok {
-			return a.bitmap(texts[i].records) // a hash is either here or rare
-		}
-		if rare := withKeys(a.list(f.rare), hash, hash); len(rare) > 0 {
-			return a.records(rare)
-		}
-		return nil
+		return a.equalTo(f, xxhash.Sum64String(s.text))
 	case jsonread.Number:
 		return a.numbered(f, s.number, s.number)
 	default:
 		return a.bitmap(f.simple[s.kind])
 	}
+}
+
+// equalTo returns the records that have the string of a hash at the path, nil for none.
+func (a *Attributes) equalTo(f *field, hash uint64) *roaring.Bitmap {
+	texts := a.texts[f.texts.from:f.texts.to]
+	if i, ok := slices.BinarySearchFunc(texts, hash, func(t text, hash uint64) int { return cmp.Compare(t.hash, hash) }); ok {
+		return a.bitmap(texts[i].records) // a hash is either here or rare
+	}
+	if rare := withKeys(a.list(f.rare), hash, hash); len(rare) > 0 {
+		return a.records(rare)
+	}
+	return nil
 }
 
 // numbered returns the records that have a number from lo to hi, or a string that is one.
@@ -280,7 +284,7 @@ func (a *Attributes) Unknown(f Filter) []string {
 		return nil
 	}
 	var out []string
-	a.unknown(&f.root, "", &out)
+	unknown(&f.root, "", a.Has, &out)
 	slices.Sort(out)
 	out = slices.Compact(out)
 	return out[:min(len(out), maxUnknown)]
@@ -289,16 +293,16 @@ func (a *Attributes) Unknown(f Filter) []string {
 // Has tells whether a record has the path. Of catalogues with more paths than are indexed it says so of all.
 func (a *Attributes) Has(path string) bool { return a.partial || a.field(path) != nil }
 
-func (a *Attributes) unknown(n *node, prefix string, out *[]string) {
+func unknown(n *node, prefix string, has func(path string) bool, out *[]string) {
 	if n.op == at || n.op == elem {
 		path := prefix + n.path
-		if a.field(path) == nil {
+		if !has(path) {
 			*out = append(*out, path)
 			return
 		}
 		prefix = path + "."
 	}
 	for i := range n.parts {
-		a.unknown(&n.parts[i], prefix, out)
+		unknown(&n.parts[i], prefix, has, out)
 	}
 }

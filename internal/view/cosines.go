@@ -3,21 +3,23 @@ package view
 import (
 	"fmt"
 	"math"
-
-	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
 
 // sampledRows are enough for the mean and the spread of a question's cosines: a tenth of a spread off, at most, for
 // 0.1 ms of 128 x 1,536 products.
 const sampledRows = 128
 
-// sampleRows copies rows of an index, evenly spread.
-func sampleRows(x snapshot.Index) ([]float32, error) {
-	n, dims := x.Len(), x.Dims()
-	count := min(n, sampledRows)
+// sampleVectors copies vectors of records, evenly spread over the catalogue.
+func (v *View) sampleVectors() ([]float32, error) {
+	count := min(v.vectors, sampledRows)
+	ranks := make([]int, count)
+	for i := range ranks {
+		ranks[i] = int(int64(i) * int64(v.vectors) / int64(count))
+	}
+	dims := v.Dims()
 	out := make([]float32, count*dims)
-	for i := range count {
-		if err := x.Vector(int(int64(i)*int64(n)/int64(count)), out[i*dims:(i+1)*dims]); err != nil {
+	for i, pos := range v.ranked(ranks) { // those without a vector are the last
+		if err := v.Vector(int(pos), out[i*dims:(i+1)*dims]); err != nil {
 			return nil, fmt.Errorf("sample the index: %w", err)
 		}
 	}

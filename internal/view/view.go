@@ -7,21 +7,21 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"github.com/taksuehiro/vectorstore/internal/arrays"
 	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/lexical"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
-	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // Embedder turns the text of a query into a unit vector.
@@ -34,103 +34,124 @@ type View struct {
 	Embedder // of queries, as the records were embedded
 
 	manifest store.Manifest
-	index    snapshot.Index
-	docs     *documents.Reader
-	filters  *filter.Attributes
-	words    *lexical.Index
-	mapped   []*arrays.File // that filters and words are views of
+	segments []*segment
+	first    []uint32          // position of each segment's first row
+	dead     []*roaring.Bitmap // rows of each
+	live     *roaring.Bitmap   // positions
+	n        int               // records
+	vectors  int               // of them with one
+	bare     []uint32          // positions of the others, in catalogue order
+	words    *lexical.Joined
+	filters  *filter.Joined
 	fields   []string
-	sample   []float32 // rows of the index, for Cosines
+	sample   []float32 // vectors of records, for Cosines
 	finder   *conditions.Finder
 }
 
-// Open opens the files of m in dir, whose digests were checked, and checks that they belong together.
-// e embeds queries as m's records were.
-func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder) (_ *View, err error) {
+// Open opens the files of m in dir, whose digests were checked, and checks that they belong together. e embeds queries as
+// m's records were. Segments that near, which is kept open meanwhile, has as well are shared with it; nil: there is none.
+func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder, near *View) (_ *View, err error) {
 	v := &View{Embedder: e, manifest: m}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.Close())
 		}
 	}()
-	if v.index, err = indexes.Open(filepath.Join(dir, snapshot.FileIndex), m.Index); err != nil {
-		v.index = nil // a typed nil would not be one
+	shared, err := v.openSegments(dir, indexes, near)
+	if err != nil {
 		return nil, err
 	}
-	if v.docs, err = documents.Open(dir); err != nil {
-		v.docs = nil
+	v.bury(near, shared)
+	if err := v.check(); err != nil {
 		return nil, err
 	}
-	// Records without a row are the last ones, and listed in a file of their own.
-	_, fewer := m.File(snapshot.FileUnembedded)
-	if n := v.Vectors(); (n != v.Len() && !fewer) || n > v.Len() || n != m.Stats.Vectors || v.Dims() != m.Spec.Embedding.Dims {
-		return nil, fmt.Errorf("index has %d x %d, there are %d documents, the manifest says %d x %d",
-			n, v.Dims(), v.Len(), m.Stats.Vectors, m.Spec.Embedding.Dims)
-	}
-	// A snapshot of an older or newer release may have no filters and words that this process reads: then they are made
-	// from the records, as long as that takes.
-	if !v.mapArrays(dir, snapshot.FileFilters, func(flat [][]byte) (err error) {
-		v.filters, err = filter.Open(flat, v.Len(), v.docs.Metadata)
-		return err
-	}) {
-		if v.filters, err = filter.Build(v.Len(), v.docs.Metadata); err != nil {
-			return nil, err
+	return v, v.compose()
+}
+
+// openSegments opens the base and the deltas, oldest first. The first shared ones are near's.
+func (v *View) openSegments(dir string, indexes snapshot.Indexes, near *View) (shared int, err error) {
+	files := []snapshot.File{}
+	base, _ := v.manifest.File(snapshot.FileOffsets)
+	files = append(files, base)
+	for _, d := range v.manifest.Deltas {
+		for _, f := range v.manifest.Files {
+			if f.Name == snapshot.FileDelta && cmp.Or(f.From, v.manifest.ID) == d.ID {
+				files = append(files, f)
+			}
 		}
 	}
-	if !v.mapArrays(dir, snapshot.FileWords, func(flat [][]byte) (err error) {
-		v.words, err = lexical.From(flat, v.Len())
-		return err
-	}) {
-		if v.words, err = lexical.Build(v.Len(), nil, v.wordsOf); err != nil {
-			return nil, err
+	at := uint32(0)
+	for i, f := range files {
+		var s *segment
+		switch {
+		case near != nil && shared == i && i < len(near.segments) && near.segments[i].name == segmentName(f) && near.sameBase(v):
+			s = near.segments[i]
+			shared++
+		case i == 0:
+			s, err = openBase(v.manifest, dir, indexes)
+		default:
+			s, err = openDelta(f, filepath.Join(dir, v.manifest.LocalName(f)), v.manifest.Spec.Embedding.Dims, indexes)
+		}
+		if err != nil {
+			return 0, err
+		}
+		s.users.Add(1)
+		v.segments, v.first = append(v.segments, s), append(v.first, at)
+		at += uint32(s.docs.Len())
+	}
+	return shared, nil
+}
+
+// sameBase says whether o has the base of v: every file of it is the same.
+func (v *View) sameBase(o *View) bool {
+	digests := func(m store.Manifest) map[string]string {
+		out := map[string]string{}
+		for _, f := range m.Files {
+			if f.Name != snapshot.FileDelta {
+				out[f.Name] = f.SHA256
+			}
+		}
+		return out
+	}
+	return maps.Equal(digests(v.manifest), digests(o.manifest)) && v.manifest.Index == o.manifest.Index
+}
+
+// compose makes what answers from all segments together.
+func (v *View) compose() (err error) {
+	words, filters := make([]lexical.Part, len(v.segments)), make([]filter.Part, len(v.segments))
+	var before func(a, b uint32) bool
+	if !v.single() {
+		before = v.Before
+	}
+	for i, s := range v.segments {
+		words[i] = lexical.Part{Index: s.words, Dead: v.dead[i], First: v.first[i]}
+		filters[i] = filter.Part{Attributes: s.filters, Dead: v.dead[i], First: v.first[i]}
+		for row := s.vectors; row < s.docs.Len(); row++ {
+			if !v.dead[i].ContainsInt(row) {
+				v.bare = append(v.bare, v.first[i]+uint32(row))
+			}
 		}
 	}
-	v.fields = pickFields(v.Len(), v.docs.Metadata)
-	if v.sample, err = sampleRows(v.index); err != nil {
-		return nil, err
+	slices.SortFunc(v.bare, v.compare)
+	v.words, v.filters = lexical.Join(words, before), filter.Join(filters, before)
+	v.fields = pickFields(v.n, v.recordAt)
+	if v.sample, err = v.sampleVectors(); err != nil {
+		return err
 	}
-	v.finder = conditions.New(v.filters, v.Len(), v.docs.Metadata)
-	return v, nil
+	v.finder = conditions.New(v.filters, v.n, v.recordAt)
+	return nil
 }
 
-// mapArrays maps a file of arrays and lets open read it; false when there is none that can be read.
-func (v *View) mapArrays(dir, name string, open func(flat [][]byte) error) bool {
-	if _, ok := v.manifest.File(name); !ok {
-		return false
-	}
-	mapped, flat, err := arrays.Open(filepath.Join(dir, name))
-	if err != nil {
-		return false
-	}
-	if open(flat) != nil {
-		_ = mapped.Close()
-		return false
-	}
-	v.mapped = append(v.mapped, mapped)
-	return true
-}
+// recordAt is the JSON of the i'th record in catalogue order.
+func (v *View) recordAt(i int) ([]byte, error) { return v.Metadata(int(v.ranked([]int{i})[0])) }
 
-// wordsOf reads what record i is found by.
-func (v *View) wordsOf(i int) (snapshot.Words, error) {
-	id, name, raw, err := v.docs.Record(i)
-	if err != nil {
-		return snapshot.Words{}, err
-	}
-	return vendors.WordsOf(id, name, raw)
-}
-
-// Close frees what the view holds, after its last use.
+// Close frees what the view holds and nobody shares, after its last use.
 func (v *View) Close() error {
 	var err error
-	if v.index != nil {
-		err = v.index.Close()
+	for _, s := range v.segments {
+		err = errors.Join(err, s.release())
 	}
-	if v.docs != nil {
-		err = errors.Join(err, v.docs.Close())
-	}
-	for _, m := range v.mapped {
-		err = errors.Join(err, m.Close())
-	}
+	v.segments = nil
 	return err
 }
 
@@ -144,24 +165,38 @@ func (v *View) Manifest() store.Manifest { return v.manifest }
 func (v *View) Embedding() snapshot.Embedding { return v.manifest.Spec.Embedding }
 
 // Len is the number of records, Vectors of those with a vector, Dims the length of each.
-func (v *View) Len() int     { return v.docs.Len() }
-func (v *View) Vectors() int { return v.index.Len() }
-func (v *View) Dims() int    { return v.index.Dims() }
+func (v *View) Len() int     { return v.n }
+func (v *View) Vectors() int { return v.vectors }
+func (v *View) Dims() int    { return v.manifest.Spec.Embedding.Dims }
 
-// SizeBytes is the resident memory of the index; what else there is is mapped.
-func (v *View) SizeBytes() int64 { return v.index.SizeBytes() }
+// All are the positions of all records; Bare of those without a vector, in catalogue order. Neither may be changed.
+func (v *View) All() *roaring.Bitmap { return v.live }
+func (v *View) Bare() []uint32       { return v.bare }
+
+// HasVector tells whether the record at pos has a vector.
+func (v *View) HasVector(pos int) bool {
+	i, row := v.at(uint32(pos))
+	return row < v.segments[i].vectors
+}
+
+// SizeBytes is the resident memory of the indexes; what else there is is mapped.
+func (v *View) SizeBytes() int64 {
+	var n int64
+	for _, s := range v.segments {
+		n += s.bytes
+	}
+	return n
+}
 
 // Shares tells whether several queries are searched for together in the time of one: a scan costs one pass over the
 // memory whatever their number.
 func (v *View) Shares() bool { return v.manifest.Index.Kind == snapshot.Flat }
 
-// Search is [snapshot.Index.Search] for one or more queries, among the records with a vector.
-func (v *View) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
-	return v.index.Search(queries, k, allow)
+// Vector is [snapshot.Index.Vector] of the record at pos, which has one.
+func (v *View) Vector(pos int, dst []float32) error {
+	i, row := v.at(uint32(pos))
+	return v.segments[i].index.Vector(row, dst)
 }
-
-// Vector is [snapshot.Index.Vector].
-func (v *View) Vector(pos int, dst []float32) error { return v.index.Vector(pos, dst) }
 
 // Curve is what cosines to the records are compared with; the zero value when the snapshot has none.
 func (v *View) Curve() snapshot.Curve {
@@ -201,10 +236,27 @@ func (v *View) Fields() []string { return v.fields }
 func (v *View) Paths() []string { return v.filters.Paths() }
 
 // Find returns the position of the record with an id.
-func (v *View) Find(id string) (pos int, ok bool) { return v.docs.Find(id) }
+func (v *View) Find(id string) (pos int, ok bool) {
+	i, row, ok := v.find(snapshot.IDHash(id))
+	if !ok || v.segments[i].docs.ID(row) != id {
+		return 0, false
+	}
+	return int(v.first[i]) + row, true
+}
 
 // Doc decodes record pos; Metadata is its JSON in the catalogue; Line is how it stands in documents.jsonl. The latter two
 // are views: they end with Close.
-func (v *View) Doc(pos int) (documents.Document, error) { return v.docs.Doc(pos) }
-func (v *View) Metadata(pos int) ([]byte, error)        { return v.docs.Metadata(pos) }
-func (v *View) Line(pos int) []byte                     { return v.docs.Line(pos) }
+func (v *View) Doc(pos int) (documents.Document, error) {
+	i, row := v.at(uint32(pos))
+	return v.segments[i].docs.Doc(row)
+}
+
+func (v *View) Metadata(pos int) ([]byte, error) {
+	i, row := v.at(uint32(pos))
+	return v.segments[i].docs.Metadata(row)
+}
+
+func (v *View) Line(pos int) []byte {
+	i, row := v.at(uint32(pos))
+	return v.segments[i].docs.Line(row)
+}

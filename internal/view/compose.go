@@ -1,0 +1,322 @@
+package view
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+)
+
+// A view is composed of segments, the base first. Position p is row p-first[i] of segment i. A row is dead when a newer
+// segment names its id; no method of a view tells of one.
+
+// bury finds the dead rows of every segment. near, unless nil, is a view of which the first shared segments are these, too:
+// what is dead there stays dead, for a delta that takes over others names what they name.
+func (v *View) bury(near *View, shared int) {
+	v.dead = make([]*roaring.Bitmap, len(v.segments))
+	for i := range v.segments {
+		if v.dead[i] = roaring.New(); i < shared {
+			v.dead[i] = near.dead[i].Clone()
+		}
+	}
+	for i := max(shared, 1); i < len(v.segments); i++ {
+		v.segments[i].delta.EachID(func(id [16]byte) {
+			for older := range i {
+				if row, ok := v.segments[older].names(id); ok && row >= 0 {
+					v.dead[older].AddInt(row)
+				}
+			}
+		})
+	}
+	v.live = roaring.New()
+	v.n, v.vectors = 0, 0
+	for i, s := range v.segments {
+		first := uint64(v.first[i])
+		v.live.AddRange(first, first+uint64(s.docs.Len()))
+		v.n += s.docs.Len() - int(v.dead[i].GetCardinality())
+		v.vectors += s.vectors - int(v.dead[i].Rank(uint32(max(s.vectors, 1)-1)))
+		if s.vectors == 0 {
+			v.vectors += int(v.dead[i].Rank(0))
+		}
+		for it := v.dead[i].Iterator(); it.HasNext(); {
+			v.live.Remove(v.first[i] + it.Next())
+		}
+	}
+}
+
+// check sees that the view is what its manifest says: its records, and what they are.
+func (v *View) check() error {
+	m := v.manifest
+	if m.ContentDigest == "" {
+		return nil
+	}
+	content := v.segments[0].content
+	seen := map[[16]byte]bool{}
+	for _, s := range v.segments[1:] {
+		s.delta.EachID(func(id [16]byte) {
+			if seen[id] {
+				return
+			}
+			seen[id] = true
+			if row, ok := v.segments[0].names(id); ok {
+				content.Toggle(id, v.segments[0].docs.Index().Digest(row))
+			}
+			if i, row, ok := v.find(id); ok {
+				content.Toggle(id, v.segments[i].docs.Index().Digest(row))
+			}
+		})
+	}
+	if v.n != m.Source.Records || v.vectors != m.Stats.Vectors || content.String() != m.ContentDigest {
+		return fmt.Errorf("%w: %s is composed of %d records, %d with a vector, of content %s; its manifest says %d, %d and %s",
+			snapshot.ErrCorrupt, m.ID, v.n, v.vectors, content, m.Source.Records, m.Stats.Vectors, m.ContentDigest)
+	}
+	return nil
+}
+
+// find says where the record of an id is: the newest segment that names it decides.
+func (v *View) find(id [16]byte) (segment, row int, ok bool) {
+	for i := len(v.segments) - 1; i >= 0; i-- {
+		if row, ok := v.segments[i].names(id); ok {
+			return i, row, row >= 0
+		}
+	}
+	return 0, 0, false
+}
+
+// at is the segment that a position lies in, and its row there.
+func (v *View) at(pos uint32) (segment, row int) {
+	i := len(v.first) - 1
+	for v.first[i] > pos {
+		i--
+	}
+	return i, int(pos - v.first[i])
+}
+
+// Order is where the record at pos stands in the catalogue: by it equal records are put in order.
+func (v *View) Order(pos int) uint64 {
+	i, row := v.at(uint32(pos))
+	return v.segments[i].key(row)
+}
+
+// Before says which of two records comes first in the catalogue.
+func (v *View) Before(a, b uint32) bool {
+	if v.single() {
+		return a < b
+	}
+	return v.compare(a, b) < 0
+}
+
+func (v *View) compare(a, b uint32) int {
+	i, x := v.at(a)
+	j, y := v.at(b)
+	if i == j && i == 0 {
+		return cmp.Compare(x, y)
+	}
+	if c := cmp.Compare(v.segments[i].key(x), v.segments[j].key(y)); c != 0 {
+		return c
+	}
+	p, q := v.segments[i].docs.Index().IDHash(x), v.segments[j].docs.Index().IDHash(y) // there was no room between two keys
+	return bytes.Compare(p[:], q[:])
+}
+
+// single: one segment, nothing of it dead. Then a position is a row, and the order is theirs.
+func (v *View) single() bool { return len(v.segments) == 1 }
+
+// InOrder returns the first k of some positions in catalogue order.
+func (v *View) InOrder(among *roaring.Bitmap, k int) []uint32 {
+	var out []uint32
+	it := among.Iterator()
+	if v.single() {
+		for len(out) < k && it.HasNext() {
+			out = append(out, it.Next())
+		}
+		return out
+	}
+	var tail []uint32 // of the deltas, which are few
+	behind := among.Iterator()
+	behind.AdvanceIfNeeded(v.first[1])
+	for behind.HasNext() {
+		tail = append(tail, behind.Next())
+	}
+	slices.SortFunc(tail, v.compare)
+	for len(out) < k {
+		base := it.HasNext() && it.PeekNext() < v.first[1]
+		switch {
+		case base && (len(tail) == 0 || v.compare(it.PeekNext(), tail[0]) < 0):
+			out = append(out, it.Next())
+		case len(tail) > 0:
+			out, tail = append(out, tail[0]), tail[1:]
+		default:
+			return out
+		}
+	}
+	return out
+}
+
+// ranked returns the positions of the ranks'th records in catalogue order, ranks ascending and below Len.
+func (v *View) ranked(ranks []int) []uint32 {
+	out := make([]uint32, len(ranks))
+	if v.single() {
+		for i, r := range ranks {
+			out[i] = uint32(r)
+		}
+		return out
+	}
+	var tail []uint32
+	behind := v.live.Iterator()
+	behind.AdvanceIfNeeded(v.first[1])
+	for behind.HasNext() {
+		tail = append(tail, behind.Next())
+	}
+	slices.SortFunc(tail, v.compare)
+	inBase := int(v.live.Rank(v.first[1] - 1))
+	if v.first[1] == 0 {
+		inBase = 0
+	}
+	passed := 0 // of the tail, that come before the rank
+	for i, r := range ranks {
+		for {
+			row := r - passed // in the base, if nothing more of the tail comes before it
+			if passed < len(tail) && (row >= inBase || v.compare(tail[passed], v.baseAt(row)) < 0) {
+				if rank := passed + v.before(tail[passed], inBase); rank == r {
+					out[i] = tail[passed]
+					break
+				}
+				passed++
+				continue
+			}
+			out[i] = v.baseAt(row)
+			break
+		}
+	}
+	return out
+}
+
+// baseAt is the i'th live record of the base.
+func (v *View) baseAt(i int) uint32 {
+	pos, err := v.live.Select(uint32(i))
+	if err != nil {
+		panic(err) // a rank beyond Len
+	}
+	return pos
+}
+
+// before counts the live records of the base that come before pos, of n.
+func (v *View) before(pos uint32, n int) int {
+	lo, hi := 0, n
+	for lo < hi {
+		if mid := (lo + hi) / 2; v.compare(v.baseAt(mid), pos) < 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// slack is how many more results than wanted are asked of a segment with dead rows, before it is asked again for more.
+const slack = 16
+
+// Search is [snapshot.Index.Search] for one or more queries, among the records with a vector.
+func (v *View) Search(queries []float32, k int, allow *roaring.Bitmap) (pos []int64, scores []float32, err error) {
+	if v.single() {
+		return v.segments[0].index.Search(queries, k, allow)
+	}
+	n := len(queries) / v.Dims()
+	best := make([][]hit, n)
+	for i, s := range v.segments {
+		if s.vectors == 0 {
+			continue
+		}
+		if err := v.searchSegment(i, queries, k, allow, best); err != nil {
+			return nil, nil, err
+		}
+	}
+	pos, scores = make([]int64, n*k), make([]float32, n*k)
+	for q, hits := range best {
+		slices.SortFunc(hits, func(a, b hit) int {
+			if a.score != b.score {
+				return cmp.Compare(b.score, a.score)
+			}
+			return v.compare(a.pos, b.pos)
+		})
+		for r := range k {
+			pos[q*k+r] = -1
+			if r < len(hits) {
+				pos[q*k+r], scores[q*k+r] = int64(hits[r].pos), hits[r].score
+			}
+		}
+	}
+	return pos, scores, nil
+}
+
+type hit struct {
+	pos   uint32
+	score float32
+}
+
+// searchSegment adds the best k live and allowed rows of segment i to best.
+func (v *View) searchSegment(i int, queries []float32, k int, allow *roaring.Bitmap, best [][]hit) error {
+	s, dead, first := v.segments[i], v.dead[i], v.first[i]
+	rows := (*roaring.Bitmap)(nil)
+	most := s.vectors // results that there can be
+	if allow != nil {
+		rows = rowsOf(allow, first, s.vectors)
+		rows.AndNot(dead)
+		if most = int(rows.GetCardinality()); most == 0 {
+			return nil
+		}
+	}
+	// With a filter the dead are left out beforehand; without one the index is searched whole, which is faster, and they
+	// are left out of what is found.
+	ask := min(k, most)
+	if rows == nil && !dead.IsEmpty() {
+		ask = min(k+k/8+slack, most)
+	}
+	for {
+		found, scores, err := s.index.Search(queries, ask, rows)
+		if err != nil {
+			return err
+		}
+		short := false
+		got := make([][]hit, len(best))
+		for q := range best {
+			for r := q * ask; r < (q+1)*ask && len(got[q]) < k; r++ {
+				if row := found[r]; row >= 0 && (rows != nil || !dead.ContainsInt(int(row))) {
+					got[q] = append(got[q], hit{first + uint32(row), scores[r]})
+				}
+			}
+			short = short || len(got[q]) < min(k, most)
+		}
+		if !short || ask == most || rows != nil {
+			for q := range best {
+				best[q] = append(best[q], got[q]...)
+			}
+			return nil
+		}
+		ask = min(4*ask, most)
+	}
+}
+
+// rowsOf is what of positions lies in the rows rows from first on, as rows.
+func rowsOf(positions *roaring.Bitmap, first uint32, rows int) *roaring.Bitmap {
+	if first == 0 {
+		out := positions.Clone()
+		out.RemoveRange(uint64(rows), 1<<32)
+		return out
+	}
+	out := roaring.New()
+	it := positions.Iterator()
+	for it.AdvanceIfNeeded(first); it.HasNext(); {
+		row := it.Next() - first
+		if int(row) >= rows {
+			break
+		}
+		out.Add(row)
+	}
+	return out
+}
