@@ -129,7 +129,7 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 		}
 	}
 	opening := time.Now()
-	v, err := view.Open(m, dir, l.deps.Indexes, embedder)
+	v, err := view.Open(m, dir, l.deps.Indexes, embedder, nil)
 	l.m.phase(phaseOpen, opening)
 	if err != nil {
 		return nil, &loadError{ReasonOpen, err}

@@ -42,8 +42,7 @@ func (q *question) findConditions() error {
 func (q *question) byConditions(ctx context.Context, n int) ([]Hit, error) {
 	meeting, others := q.view.Select(conditions.Filter(q.found)), q.allow
 	if others == nil {
-		others = roaring.New()
-		others.AddRange(0, uint64(q.view.Len()))
+		others = q.view.All()
 	}
 	meeting.And(others)
 	others = roaring.AndNot(others, meeting)

@@ -59,7 +59,7 @@ func (q *question) likeRecord() error {
 	if q.own, ok = q.view.Find(q.Similar); !ok {
 		return ErrUnknownRecord
 	}
-	if q.own >= q.view.Vectors() {
+	if !q.view.HasVector(q.own) {
 		return nil
 	}
 	q.Vector = make([]float32, q.view.Dims())
@@ -91,7 +91,7 @@ func (q *question) hits(ctx context.Context) ([]Hit, error) {
 	case q.Sort != nil:
 		return q.sorted(ctx, end)
 	case q.Text == "" && q.Vector == nil:
-		return q.page(inOrder(q.allow, end+1, q.unasked())), nil
+		return q.page(q.inOrder(q.allow, end+1, q.unasked())), nil
 	}
 	hits, err := q.ranked(ctx, end)
 	return q.page(hits), err
@@ -164,14 +164,14 @@ func (q *question) ranked(ctx context.Context, n int) ([]Hit, error) {
 	return q.byRelevance(ctx, n)
 }
 
-// inOrder returns the first k allowed positions.
-func inOrder(allow *roaring.Bitmap, k int, score float32) []Hit {
+// inOrder returns the first k allowed records.
+func (q *question) inOrder(allow *roaring.Bitmap, k int, score float32) []Hit {
 	var hits []Hit
 	if allow == nil {
 		return nil
 	}
-	for it := allow.Iterator(); it.HasNext() && len(hits) < k; {
-		hits = append(hits, Hit{Pos: int(it.Next()), Score: score})
+	for _, pos := range q.view.InOrder(allow, k) {
+		hits = append(hits, Hit{Pos: int(pos), Score: score})
 	}
 	return hits
 }
@@ -179,9 +179,8 @@ func inOrder(allow *roaring.Bitmap, k int, score float32) []Hit {
 // byMeaning ranks the records that have a vector by cosine alone.
 func (q *question) byMeaning(ctx context.Context, k int) ([]Hit, error) {
 	allow := q.allow
-	if rows, all := q.view.Vectors(), q.view.Len(); allow != nil && rows < all {
-		allow = allow.Clone()
-		allow.RemoveRange(uint64(rows), uint64(all))
+	if bare := q.view.Bare(); allow != nil && len(bare) > 0 {
+		allow = roaring.AndNot(allow, roaring.BitmapOf(bare...))
 		if allow.IsEmpty() {
 			return nil, nil
 		}
@@ -201,7 +200,11 @@ func (q *question) byMeaning(ctx context.Context, k int) ([]Hit, error) {
 
 // withUnembedded appends allowed records without a vector to fewer than k hits, so that there are always min(k, matching).
 func (q *question) withUnembedded(hits []Hit, k int) []Hit {
-	for pos := q.view.Vectors(); pos < q.view.Len() && len(hits) < k; pos++ {
+	for _, bare := range q.view.Bare() {
+		pos := int(bare)
+		if len(hits) >= k {
+			break
+		}
 		there := slices.ContainsFunc(hits, func(h Hit) bool { return h.Pos == pos })
 		if !there && (q.allow == nil || q.allow.ContainsInt(pos)) {
 			hits = append(hits, Hit{Pos: pos})
@@ -257,7 +260,7 @@ func (q *question) byRelevance(ctx context.Context, n int) ([]Hit, error) {
 		for _, h := range hits {
 			others.Remove(uint32(h.Pos))
 		}
-		hits = append(hits, inOrder(others, n-len(hits), 0)...)
+		hits = append(hits, q.inOrder(others, n-len(hits), 0)...)
 	}
 	return hits, nil
 }
@@ -278,12 +281,12 @@ func (q *question) rank(known legs, depth int) ([]relevance.Record, error) {
 	found := make(map[int]bool, len(words)+len(near))
 	for i, pos := range words {
 		names, share := lexical.Split(known.scores[i])
-		records[i] = relevance.Record{Pos: int(pos), Tier: relevance.Tier(names), Words: float64(share)}
+		records[i] = relevance.Record{Pos: int(pos), Order: q.view.Order(int(pos)), Tier: relevance.Tier(names), Words: float64(share)}
 		found[int(pos)] = true
 	}
 	for _, h := range near {
 		if !found[h.Pos] {
-			records = append(records, relevance.Record{Pos: h.Pos})
+			records = append(records, relevance.Record{Pos: h.Pos, Order: q.view.Order(h.Pos)})
 			found[h.Pos] = true
 		}
 	}
@@ -305,7 +308,7 @@ func (q *question) compare(records []relevance.Record) error {
 	stored := make([]float32, q.view.Dims())
 	for i := range records {
 		x := &records[i]
-		if x.Pos >= q.view.Vectors() {
+		if !q.view.HasVector(x.Pos) {
 			continue
 		}
 		if err := q.view.Vector(x.Pos, stored); err != nil {

@@ -36,6 +36,7 @@ const (
 // Record is what is known of a record that may answer.
 type Record struct {
 	Pos       int
+	Order     uint64  // where it stands in the catalogue: of equal records the first comes first
 	Cosine    float64 // of its meaning; only when Embedded
 	Embedded  bool
 	Words     float64 // share of the question that its words are, 0..1
@@ -93,7 +94,7 @@ func Rank(q Question, records []Record) {
 		}
 	}
 	slices.SortFunc(records, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(b.Tier, a.Tier), cmp.Compare(b.logit, a.logit), a.Pos-b.Pos)
+		return cmp.Or(cmp.Compare(b.Tier, a.Tier), cmp.Compare(b.logit, a.logit), cmp.Compare(a.Order, b.Order), a.Pos-b.Pos)
 	})
 }
 

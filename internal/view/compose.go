@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -136,13 +137,12 @@ func (v *View) InOrder(among *roaring.Bitmap, k int) []uint32 {
 		}
 		return out
 	}
-	var tail []uint32 // of the deltas, which are few
-	behind := among.Iterator()
-	behind.AdvanceIfNeeded(v.first[1])
-	for behind.HasNext() {
-		tail = append(tail, behind.Next())
+	var tail []uint32
+	for _, pos := range v.tail {
+		if among.Contains(pos) {
+			tail = append(tail, pos)
+		}
 	}
-	slices.SortFunc(tail, v.compare)
 	for len(out) < k {
 		base := it.HasNext() && it.PeekNext() < v.first[1]
 		switch {
@@ -157,65 +157,46 @@ func (v *View) InOrder(among *roaring.Bitmap, k int) []uint32 {
 	return out
 }
 
-// ranked returns the positions of the ranks'th records in catalogue order, ranks ascending and below Len.
-func (v *View) ranked(ranks []int) []uint32 {
-	out := make([]uint32, len(ranks))
+// tailOf puts the records of the deltas in catalogue order, with the rank that each has among all records.
+func (v *View) tailOf() (tail []uint32, ranks []int) {
 	if v.single() {
-		for i, r := range ranks {
-			out[i] = uint32(r)
-		}
-		return out
+		return nil, nil
 	}
-	var tail []uint32
-	behind := v.live.Iterator()
-	behind.AdvanceIfNeeded(v.first[1])
-	for behind.HasNext() {
-		tail = append(tail, behind.Next())
+	it := v.live.Iterator()
+	for it.AdvanceIfNeeded(v.first[1]); it.HasNext(); {
+		tail = append(tail, it.Next())
 	}
 	slices.SortFunc(tail, v.compare)
-	inBase := int(v.live.Rank(v.first[1] - 1))
-	if v.first[1] == 0 {
-		inBase = 0
+	rows := v.segments[0].docs.Len()
+	for i, pos := range tail {
+		ranks = append(ranks, i+v.liveBefore(pos, rows))
 	}
-	passed := 0 // of the tail, that come before the rank
-	for i, r := range ranks {
-		for {
-			row := r - passed // in the base, if nothing more of the tail comes before it
-			if passed < len(tail) && (row >= inBase || v.compare(tail[passed], v.baseAt(row)) < 0) {
-				if rank := passed + v.before(tail[passed], inBase); rank == r {
-					out[i] = tail[passed]
-					break
-				}
-				passed++
-				continue
-			}
-			out[i] = v.baseAt(row)
-			break
-		}
-	}
-	return out
+	return tail, ranks
 }
 
-// baseAt is the i'th live record of the base.
-func (v *View) baseAt(i int) uint32 {
-	pos, err := v.live.Select(uint32(i))
+// liveBefore counts the live records of the base, which has so many rows, that come before pos.
+func (v *View) liveBefore(pos uint32, rows int) int {
+	end := sort.Search(rows, func(row int) bool { return v.compare(uint32(row), pos) > 0 })
+	if end == 0 {
+		return 0
+	}
+	return int(v.live.Rank(uint32(end - 1)))
+}
+
+// ranked is the position of the r'th record in catalogue order.
+func (v *View) ranked(r int) uint32 {
+	if v.single() {
+		return uint32(r)
+	}
+	i, ok := slices.BinarySearch(v.tailRanks, r)
+	if ok {
+		return v.tail[i]
+	}
+	pos, err := v.live.Select(uint32(r - i))
 	if err != nil {
-		panic(err) // a rank beyond Len
+		panic(err) // not below Len
 	}
 	return pos
-}
-
-// before counts the live records of the base that come before pos, of n.
-func (v *View) before(pos uint32, n int) int {
-	lo, hi := 0, n
-	for lo < hi {
-		if mid := (lo + hi) / 2; v.compare(v.baseAt(mid), pos) < 0 {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
 }
 
 // slack is how many more results than wanted are asked of a segment with dead rows, before it is asked again for more.

@@ -12,13 +12,10 @@ const sampledRows = 128
 // sampleVectors copies vectors of records, evenly spread over the catalogue.
 func (v *View) sampleVectors() ([]float32, error) {
 	count := min(v.vectors, sampledRows)
-	ranks := make([]int, count)
-	for i := range ranks {
-		ranks[i] = int(int64(i) * int64(v.vectors) / int64(count))
-	}
 	dims := v.Dims()
 	out := make([]float32, count*dims)
-	for i, pos := range v.ranked(ranks) { // those without a vector are the last
+	for i := range count {
+		pos := v.ranked(int(int64(i) * int64(v.vectors) / int64(count))) // those without a vector are the last
 		if err := v.Vector(int(pos), out[i*dims:(i+1)*dims]); err != nil {
 			return nil, fmt.Errorf("sample the index: %w", err)
 		}

@@ -1,4 +1,4 @@
 package view
 
 // Mapped is how many files of arrays are mapped.
-func (v *View) Mapped() int { return len(v.mapped) }
+func (v *View) Mapped() int { return len(v.segments[0].mapped) }

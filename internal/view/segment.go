@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/taksuehiro/vectorstore/internal/arrays"
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/delta"
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/filter"
@@ -25,12 +26,13 @@ type segment struct {
 	docs    *documents.Reader
 	filters *filter.Attributes
 	words   *lexical.Index
-	mapped  []*arrays.File   // that filters and words of a base are views of
-	delta   *delta.Delta     // nil: a base
-	vectors int              // of the first so many records
-	content snapshot.Content // of a base
-	bytes   int64            // resident
-	users   atomic.Int32     // views
+	mapped  []*arrays.File     // that filters and words of a base are views of
+	delta   *delta.Delta       // nil: a base
+	vectors int                // of the first so many records
+	content snapshot.Content   // of a base
+	finder  *conditions.Finder // of a base: what its fields hold changes little with the deltas over it
+	bytes   int64              // resident
+	users   atomic.Int32       // views
 }
 
 // segmentName of a file: two files of the same bytes are one.
@@ -82,6 +84,7 @@ func openBase(m store.Manifest, dir string, indexes snapshot.Indexes) (_ *segmen
 			return nil, err
 		}
 	}
+	s.finder = conditions.New(s.filters, s.docs.Len(), s.docs.Metadata)
 	ids := s.docs.Index()
 	for row := range ids.Len() {
 		s.content.Toggle(ids.IDHash(row), ids.Digest(row))

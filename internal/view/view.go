@@ -33,19 +33,21 @@ type Embedder interface {
 type View struct {
 	Embedder // of queries, as the records were embedded
 
-	manifest store.Manifest
-	segments []*segment
-	first    []uint32          // position of each segment's first row
-	dead     []*roaring.Bitmap // rows of each
-	live     *roaring.Bitmap   // positions
-	n        int               // records
-	vectors  int               // of them with one
-	bare     []uint32          // positions of the others, in catalogue order
-	words    *lexical.Joined
-	filters  *filter.Joined
-	fields   []string
-	sample   []float32 // vectors of records, for Cosines
-	finder   *conditions.Finder
+	manifest  store.Manifest
+	segments  []*segment
+	first     []uint32          // position of each segment's first row
+	dead      []*roaring.Bitmap // rows of each
+	live      *roaring.Bitmap   // positions
+	n         int               // records
+	vectors   int               // of them with one
+	bare      []uint32          // positions of the others, in catalogue order
+	tail      []uint32          // positions of the deltas' records, in catalogue order
+	tailRanks []int             // and which record of all each of them is
+	words     *lexical.Joined
+	filters   *filter.Joined
+	fields    []string
+	sample    []float32 // vectors of records, for Cosines
+	finder    *conditions.Finder
 }
 
 // Open opens the files of m in dir, whose digests were checked, and checks that they belong together. e embeds queries as
@@ -133,17 +135,18 @@ func (v *View) compose() (err error) {
 		}
 	}
 	slices.SortFunc(v.bare, v.compare)
+	v.tail, v.tailRanks = v.tailOf()
 	v.words, v.filters = lexical.Join(words, before), filter.Join(filters, before)
 	v.fields = pickFields(v.n, v.recordAt)
 	if v.sample, err = v.sampleVectors(); err != nil {
 		return err
 	}
-	v.finder = conditions.New(v.filters, v.n, v.recordAt)
+	v.finder = v.segments[0].finder
 	return nil
 }
 
 // recordAt is the JSON of the i'th record in catalogue order.
-func (v *View) recordAt(i int) ([]byte, error) { return v.Metadata(int(v.ranked([]int{i})[0])) }
+func (v *View) recordAt(i int) ([]byte, error) { return v.Metadata(int(v.ranked(i))) }
 
 // Close frees what the view holds and nobody shares, after its last use.
 func (v *View) Close() error {
