@@ -165,7 +165,7 @@ func (x evaluator) evaluate(id string) (*evaluation, error) {
 	if err := store.Fetch(ctx, x.objects, x.layout, m, dir, store.FetchOptions{}); err != nil {
 		return nil, err
 	}
-	v, err := view.Open(m, dir, vecindex.FAISS{}, embedder)
+	v, err := view.Open(m, dir, vecindex.FAISS{}, embedder, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,9 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
 
-// keptSnapshots of the cache: the served one and the one before it.
-const keptSnapshots = 2
+// keptSnapshots of the cache: the served one, the one before it, and of compositions the newest over another base. Files that
+// they share are there once.
+const keptSnapshots = 3
 
 // cache keeps the files of the snapshots that were served last:
 //
@@ -151,7 +152,11 @@ func (c *cache) pointers() []store.Pointer {
 func (c *cache) commit(p store.Pointer) error {
 	kept := []store.Pointer{p}
 	for _, old := range c.pointers() {
-		if old.Lineage == p.Lineage && old.ID != p.ID && len(kept) < keptSnapshots && (p.Erased == "" || old.Erased == p.Erased) {
+		if old.Lineage != p.Lineage || old.ID == p.ID || p.Erased != "" && old.Erased != p.Erased {
+			continue
+		}
+		// The one before, and the newest over another base: a rollback to either needs no download.
+		if len(kept) == 1 || p.Base != nil && len(kept) < keptSnapshots && baseOf(old) != baseOf(p) && baseOf(old) != baseOf(kept[1]) {
 			kept = append(kept, old)
 		}
 	}
@@ -163,6 +168,14 @@ func (c *cache) commit(p store.Pointer) error {
 		err = errors.Join(err, c.dropStrangers())
 	}
 	return err
+}
+
+// baseOf is what the snapshot is composed over: itself when it is full.
+func baseOf(p store.Pointer) string {
+	if p.Base == nil {
+		return p.ID
+	}
+	return p.Base.ID
 }
 
 // dropStrangers leaves nothing beside this store's cache but what living processes use. Only the owner of the lock may.
@@ -247,7 +260,7 @@ func (c *cache) verify(ctx context.Context, p store.Pointer, pause func()) (stor
 		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w", err)
 	}
 	for _, f := range wanted(m).Files {
-		got, err := store.HashFile(ctx, filepath.Join(dir, f.Name), pause)
+		got, err := store.HashFile(ctx, filepath.Join(dir, m.LocalName(f)), pause)
 		if err != nil {
 			return store.Manifest{}, "", err
 		}
@@ -261,8 +274,10 @@ func (c *cache) verify(ctx context.Context, p store.Pointer, pause func()) (stor
 // reuse offers the files of kept snapshots whose recorded digest is the wanted one.
 func (c *cache) reuse(f snapshot.File) (string, bool) {
 	for _, p := range c.pointers() {
-		if have, ok := p.File(f.Name); ok && have.SHA256 == f.SHA256 {
-			return filepath.Join(c.dir(p.Lineage, p.ID), f.Name), true
+		for _, have := range p.Files {
+			if have.Name == f.Name && have.SHA256 == f.SHA256 {
+				return filepath.Join(c.dir(p.Lineage, p.ID), p.LocalName(have)), true
+			}
 		}
 	}
 	return "", false

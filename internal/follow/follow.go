@@ -136,7 +136,7 @@ func New(deps Deps, cfg Config, version string, log *slog.Logger, reg prometheus
 		quarantine: make(map[quarantineKey]*Refusal),
 	}
 	f.holder.free = f.free
-	f.loader = &loader{deps: deps, m: f.m, served: f.ServedID, makeRoom: f.makeRoom}
+	f.loader = &loader{deps: deps, m: f.m, served: f.ServedID, near: f.Acquire, release: f.Release, makeRoom: f.makeRoom}
 	return f
 }
 

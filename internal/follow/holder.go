@@ -2,9 +2,11 @@ package follow
 
 import (
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
@@ -12,6 +14,7 @@ import (
 // Snapshot is a view with its place in the history of promotions.
 type Snapshot struct {
 	*view.View
+	dir      string // where its files are
 	loadedAt time.Time
 	bytes    int64 // resident
 
@@ -20,6 +23,28 @@ type Snapshot struct {
 	fallback bool          // an older entry of the pointer's history, served because the current one cannot be loaded
 	cached   bool          // loaded without the store, not confirmed by it since
 	refs     int           // the publication itself holds one
+}
+
+// view is its view, nil of no snapshot.
+func (s *Snapshot) view() *view.View {
+	if s == nil {
+		return nil
+	}
+	return s.View
+}
+
+// file is where the snapshot has the bytes of f open.
+func (s *Snapshot) file(f snapshot.File) (path string, ok bool) {
+	if s == nil {
+		return "", false
+	}
+	m := s.Manifest()
+	for _, own := range wanted(m).Files {
+		if own.Name == f.Name && own.SHA256 == f.SHA256 && own.Size == f.Size {
+			return filepath.Join(s.dir, m.LocalName(own)), true
+		}
+	}
+	return "", false
 }
 
 // holder publishes one snapshot and counts who uses it.

@@ -81,6 +81,8 @@ type loader struct {
 	cache  *cache
 	m      *metrics
 	served func() string // id of the published snapshot, "" for none
+	near    func() *Snapshot // the published snapshot with a reference, nil for none
+	release func(*Snapshot)
 	// makeRoom is asked when old and new do not fit together: it retires the old one and returns when its memory is
 	// free, or says that it must stay.
 	makeRoom func(*tightError) error
@@ -113,15 +115,26 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 	if err != nil {
 		return nil, &loadError{ReasonEmbedding, err}
 	}
-	if err := l.room(m); err != nil {
+	near := l.sharing(m)
+	defer func() {
+		if near != nil {
+			l.release(near)
+		}
+	}()
+	err = l.room(m, near)
+	if near != nil && reasonOf(err) == ReasonMemory {
+		l.release(near) // it may have to go
+		near, err = nil, l.room(m, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if dir == "" {
-		dir, err = l.download(ctx, p, m, polite)
+		dir, err = l.download(ctx, p, m, near, polite)
 		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 			// The disk may hold two snapshots and not three: what is served matters more than what was.
 			if l.cache.giveUp(l.served()) {
-				dir, err = l.download(ctx, p, m, polite)
+				dir, err = l.download(ctx, p, m, near, polite)
 			}
 		}
 		if err != nil {
@@ -129,15 +142,20 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 		}
 	}
 	opening := time.Now()
-	v, err := view.Open(m, dir, l.deps.Indexes, embedder, nil)
+	v, err := view.Open(m, dir, l.deps.Indexes, embedder, near.view())
 	l.m.phase(phaseOpen, opening)
+	if errors.Is(err, snapshot.ErrCorrupt) {
+		return nil, err // by its content, which the digests of its files do not tell
+	}
 	if err != nil {
 		return nil, &loadError{ReasonOpen, err}
 	}
 	p.Manifest = m
-	s := &Snapshot{View: v, loadedAt: time.Now(), bytes: v.SizeBytes(), pointer: p}
-	l.m.opened(s.bytes)
-	l.warm(ctx, v)
+	s := &Snapshot{View: v, dir: dir, loadedAt: time.Now(), bytes: v.SizeBytes(), pointer: p}
+	l.m.opened(v.Opened())
+	if near == nil { // else it is warm
+		l.warm(ctx, v)
+	}
 	return s, nil
 }
 
@@ -168,13 +186,32 @@ func (l *loader) signed(ctx context.Context, p store.Pointer, m store.Manifest, 
 	return signature, nil
 }
 
-// room checks the predicted memory of m, beside everything this process holds now, against the limit.
-func (l *loader) room(m store.Manifest) error {
+// room checks the predicted memory of m, beside everything this process holds now, against the limit. What is shared with
+// near is there already.
+func (l *loader) room(m store.Manifest, near *Snapshot) error {
 	limit := l.deps.MemoryLimit()
-	need := l.deps.Indexes.PredictBytes(m.Index, m.Stats.Vectors, m.Spec.Embedding.Dims)
+	need := int64(0)
+	shares := near != nil
+	if vectors := m.Stats.Vectors; !shares {
+		if m.Base != nil {
+			vectors = m.Base.Vectors
+		}
+		need = l.deps.Indexes.PredictBytes(m.Index, vectors, m.Spec.Embedding.Dims)
+	}
+	held := map[string]bool{}
+	if shares {
+		for _, d := range near.Manifest().Deltas {
+			held[d.SHA256] = true
+		}
+	}
+	for _, d := range m.Deltas {
+		if !held[d.SHA256] {
+			need += 4 * int64(d.Rows) * int64(m.Spec.Embedding.Dims)
+		}
+	}
 	_, words := m.File(snapshot.FileWords)
 	_, filters := m.File(snapshot.FileFilters)
-	if !words || !filters {
+	if (!words || !filters) && !shares {
 		// They will be built: a pair of Japanese characters is 6 bytes of text and about 2 of postings; filters hold
 		// less. While they are built the garbage collector may let twice that stand. Mapped files take none: the
 		// system drops their pages when memory is short.
@@ -188,14 +225,24 @@ func (l *loader) room(m store.Manifest) error {
 		err = fits(need, l.deps.MemoryUsed(), limit)
 	}
 	var tight *tightError
-	if errors.As(err, &tight) {
+	if errors.As(err, &tight) && near == nil {
 		return l.makeRoom(tight)
 	}
-	return nil
+	return err
 }
 
-// download fetches the wanted files into the cache, every hash checked.
-func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest, polite bool) (string, error) {
+// sharing is the published snapshot, with a reference, when m is composed over the same base; nil otherwise.
+func (l *loader) sharing(m store.Manifest) *Snapshot {
+	near := l.near()
+	if near != nil && !near.SharesBase(m) {
+		l.release(near)
+		return nil
+	}
+	return near
+}
+
+// download fetches the wanted files into the cache, every hash checked; what near has open was checked when it was opened.
+func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest, near *Snapshot, polite bool) (string, error) {
 	defer l.m.phase(phaseDownload, time.Now())
 	tmp, err := l.cache.staging()
 	if err != nil {
@@ -206,7 +253,7 @@ func (l *loader) download(ctx context.Context, p store.Pointer, m store.Manifest
 	defer cancel(nil)
 	stalled := time.AfterFunc(stallAfter, func() { cancel(errStalled) })
 	defer stalled.Stop()
-	o := store.FetchOptions{Reuse: l.cache.reuse, Progress: func(_, _ int64) { stalled.Reset(stallAfter) }}
+	o := store.FetchOptions{Reuse: l.cache.reuse, Open: near.file, Progress: func(_, _ int64) { stalled.Reset(stallAfter) }}
 	if polite {
 		o.Parallel, o.Around, o.Pause = 1, lowly, l.deps.Pause // one range hashed while the next arrives
 	}

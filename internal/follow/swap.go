@@ -206,12 +206,14 @@ func (f *Follower) free(s *Snapshot) {
 	if f.deps.Forget != nil {
 		f.deps.Forget(s.View)
 	}
-	err := s.Close()
-	if f.deps.ReleaseMemory != nil {
-		f.deps.ReleaseMemory()
+	freed, err := s.View.Release()
+	if 2*freed > s.bytes { // else it is still served, with other deltas over it
+		if f.deps.ReleaseMemory != nil {
+			f.deps.ReleaseMemory()
+		}
+		debug.FreeOSMemory() // what the load left in Go's heap, too
 	}
-	debug.FreeOSMemory() // what the load left in Go's heap, too
-	f.m.closed(s.bytes)  // not before: what is counted as free can be counted on
+	f.m.closed(freed) // not before: what is counted as free can be counted on
 	if err != nil {
 		f.log.Error("snapshot not closed cleanly", "snapshot", s.ID(), "error", err)
 		return

@@ -27,7 +27,9 @@ const (
 type FetchOptions struct {
 	// Reuse offers a local file that may already hold the bytes of a File; it is hashed like a download, and
 	// downloaded when it differs.
-	Reuse    func(snapshot.File) (path string, ok bool)
+	Reuse func(snapshot.File) (path string, ok bool)
+	// Open offers a local file that holds the bytes of a File, was checked and is kept open since: it is not hashed again.
+	Open     func(snapshot.File) (path string, ok bool)
 	Parallel int // ranges in flight; default 4
 	Progress Progress
 	// Around runs the work of each goroutine that is started, so that the caller can say at what priority; nil just
@@ -70,6 +72,11 @@ func Fetch(ctx context.Context, objects Objects, l Layout, m Manifest, dir strin
 
 // reuse puts an already present file at path, when one is offered and its bytes are the right ones.
 func reuse(ctx context.Context, f snapshot.File, path string, o FetchOptions) (bool, error) {
+	if o.Open != nil {
+		if from, ok := o.Open(f); ok && os.Link(from, path) == nil {
+			return true, nil
+		}
+	}
 	if o.Reuse == nil {
 		return false, nil
 	}

@@ -21,7 +21,7 @@ import (
 func written(t testing.TB, w *followtest.World, records []string) (*view.View, error) {
 	t.Helper()
 	dir := t.TempDir()
-	return view.Open(w.Write(dir, records), dir, new(followtest.Openers), followtest.Embedder)
+	return view.Open(w.Write(dir, records), dir, new(followtest.Openers), followtest.Embedder, nil)
 }
 
 func selected(t *testing.T, v *view.View, text string) []uint32 {
@@ -121,7 +121,7 @@ func TestFilesThatDoNotFitAreRefused(t *testing.T) {
 		w, dir, o := followtest.New(t), t.TempDir(), &counting{}
 		m := w.Write(dir, followtest.Catalogue())
 		change(dir, &m)
-		if _, err := view.Open(m, dir, followtest.Opening(nil, o.open), followtest.Embedder); err == nil || o.opened != 1 || o.closed != 1 {
+		if _, err := view.Open(m, dir, followtest.Opening(nil, o.open), followtest.Embedder, nil); err == nil || o.opened != 1 || o.closed != 1 {
 			t.Errorf("%s: %v, %d opened, %d closed", name, err, o.opened, o.closed)
 		}
 	}

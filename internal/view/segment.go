@@ -178,12 +178,12 @@ func (s *segment) names(id [16]byte) (row int, ok bool) {
 	return s.delta.Names(id)
 }
 
-// release gives up a view's use.
-func (s *segment) release() error {
+// release gives up a view's use, and says how many resident bytes that freed.
+func (s *segment) release() (int64, error) {
 	if s.users.Add(-1) > 0 {
-		return nil
+		return 0, nil
 	}
-	return s.close()
+	return s.bytes, s.close()
 }
 
 func (s *segment) close() error {

@@ -48,6 +48,7 @@ type View struct {
 	fields    []string
 	sample    []float32 // vectors of records, for Cosines
 	finder    *conditions.Finder
+	opened    int64 // resident bytes that nobody held before
 }
 
 // Open opens the files of m in dir, whose digests were checked, and checks that they belong together. e embeds queries as
@@ -97,7 +98,9 @@ func (v *View) openSegments(dir string, indexes snapshot.Indexes, near *View) (s
 		if err != nil {
 			return 0, err
 		}
-		s.users.Add(1)
+		if s.users.Add(1) == 1 {
+			v.opened += s.bytes
+		}
 		v.segments, v.first = append(v.segments, s), append(v.first, at)
 		at += uint32(s.docs.Len())
 	}
@@ -150,13 +153,25 @@ func (v *View) recordAt(i int) ([]byte, error) { return v.Metadata(int(v.ranked(
 
 // Close frees what the view holds and nobody shares, after its last use.
 func (v *View) Close() error {
-	var err error
-	for _, s := range v.segments {
-		err = errors.Join(err, s.release())
-	}
-	v.segments = nil
+	_, err := v.Release()
 	return err
 }
+
+// Release is Close, and tells how many resident bytes are free now.
+func (v *View) Release() (freed int64, err error) {
+	for _, s := range v.segments {
+		n, rerr := s.release()
+		freed, err = freed+n, errors.Join(err, rerr)
+	}
+	v.segments = nil
+	return freed, err
+}
+
+// Opened is how many resident bytes Open added to those that near held.
+func (v *View) Opened() int64 { return v.opened }
+
+// SharesBase tells whether a view of m, opened beside v, would share v's base: then only deltas are opened.
+func (v *View) SharesBase(m store.Manifest) bool { return v.sameBase(&View{manifest: m}) }
 
 // ID names the snapshot.
 func (v *View) ID() string { return v.manifest.ID }
