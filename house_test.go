@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 	"internal/langchain":  {},
 	"internal/lexical":    {"internal/snapshot", "internal/spelling", "internal/arrays"},
 	"internal/reconcile":  {"internal/snapshot", "internal/vendors", "internal/filter", "internal/arrays", "internal/documents", "internal/delta", "internal/store", "internal/ledger", "internal/lexical", "internal/langchain", "internal/relevance", "internal/golden"},
-	"internal/view":       {"internal/snapshot", "internal/vendors", "internal/filter", "internal/conditions", "internal/arrays", "internal/documents", "internal/store", "internal/lexical", "internal/jsonread"},
+	"internal/view":       {"internal/snapshot", "internal/vendors", "internal/filter", "internal/conditions", "internal/arrays", "internal/documents", "internal/delta", "internal/store", "internal/lexical", "internal/jsonread"},
 	"internal/follow":     {"internal/snapshot", "internal/conditions", "internal/store", "internal/view"},
 	"internal/query":      {"internal/snapshot", "internal/filter", "internal/conditions", "internal/lexical", "internal/relevance", "internal/view"},
 	"internal/api":        {"internal/snapshot", "internal/conditions", "internal/filter", "internal/store", "internal/jsonread", "internal/spelling", "internal/view", "internal/follow", "internal/query"},

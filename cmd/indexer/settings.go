@@ -34,7 +34,7 @@ type building struct {
 	Price       float64 `name:"embedding-price" env:"EMBEDDING_PRICE" default:"-1" placeholder:"USD" help:"Price of a million tokens, for plans and budgets; default the list price of a known model."`
 	IndexKind   string  `name:"index-kind" env:"INDEX_KIND" default:"auto" help:"auto (by size), flat, hnsw, ivf, hnsw-sq8 or ivf-sq8 (a byte per component)."`
 
-	Delta string `name:"delta" env:"DELTA" default:"off" enum:"auto,off" help:"auto: a small change of a large catalogue is published as a delta over the served snapshot, in seconds; off: every change is a full build."`
+	Delta string `name:"delta" env:"DELTA" default:"auto" enum:"auto,off" help:"auto: a small change of a large catalogue is published as a delta over the served snapshot, in seconds; off: every change is a full build."`
 
 	Legacy string `name:"legacy-copies" env:"LEGACY_COPIES" default:"l2" enum:"l2,ip,off" help:"What old (LangChain) readers find as current/index.faiss: l2 (distances, lower is better, LangChain's default reading), ip (inner products, higher is better) or off (nothing)."`
 

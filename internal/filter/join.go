@@ -292,3 +292,17 @@ func (j *Joined) scan(field string, limit int, among *roaring.Bitmap) []FacetCou
 	slices.SortFunc(counts, compareFacets)
 	return slices.Clip(counts[:min(limit, len(counts))])
 }
+
+// Paths is [Attributes.Paths].
+func (j *Joined) Paths() []string {
+	var out []string
+	for i := range j.parts {
+		for _, path := range j.parts[i].Paths() {
+			if j.single() || j.Has(path) {
+				out = append(out, path)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/taksuehiro/vectorstore/internal/filter"
@@ -108,6 +109,9 @@ func TestJoinedAnswersAsOneWould(t *testing.T) {
 			out := set.ToArray()
 			slices.SortFunc(out, func(a, b uint32) int { return cmp.Compare(all[a].key, all[b].key) })
 			return out
+		}
+		if d := gocmp.Diff(want.Paths(), j.Paths(), cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("paths (-one +joined): %s", d)
 		}
 		for _, text := range filters {
 			f, err := filter.Parse([]byte(text))

@@ -61,7 +61,7 @@ func DefaultConfig() Config {
 		RetainGrace:     time.Hour,
 		GateMaxRemoved:  0.5,
 		GateMinRecall:   0.95,
-		Delta:           DeltaOff,
+		Delta:           DeltaAuto,
 		DeltaFrom:       2000,
 		LegacyCopies:    CopiesL2,
 		EmbedWindow:     window,

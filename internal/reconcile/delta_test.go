@@ -107,6 +107,9 @@ func (r *rig) served() (all []entry) {
 			r.t.Errorf("delta of %s has %d + %d rows, the manifest says %d", ref.ID, d.Len(), len(d.Tombstones()), ref.Rows)
 		}
 		read(d.Documents(), d.Key)
+		if !slices.IsSorted(keysOf(d)) {
+			r.t.Errorf("rows of %s are not in catalogue order", ref.ID)
+		}
 		for _, id := range d.Tombstones() {
 			found[id] = placed{gone: true}
 		}
@@ -363,4 +366,11 @@ func TestABaseIsMadeBesideThePassesAndServedWithADeltaOverIt(t *testing.T) {
 			t.Errorf("%d texts were bought twice", r.embed.Again())
 		}
 	})
+}
+
+func keysOf(d *delta.Delta) (keys []uint64) {
+	for row := range d.Len() {
+		keys = append(keys, d.Key(row))
+	}
+	return keys
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ func (p *pass) buildDelta(ctx context.Context) error {
 	c, ch := p.files, p.change
 	c.rows = len(c.keys)
 	p.step("build", int64(c.rows))
+	if err := p.inOrder(ctx); err != nil {
+		return err
+	}
 	parts := delta.Parts{Dir: p.dir, Keys: ch.keys, Tombstones: ch.gone, Dims: p.cfg.Embedding.Dims, Vectors: c.rows}
 	words, err := p.indexWords(ctx)
 	if err != nil {
@@ -89,6 +93,27 @@ func (p *pass) buildDelta(ctx context.Context) error {
 	p.log.InfoContext(ctx, "delta built", "snapshot", p.chosen.m.ID, "base", p.chosen.m.Base.ID, "deltas", len(p.chosen.m.Deltas),
 		"rows", c.rows, "tombstones", len(ch.gone), "merged", len(ch.served.deltas)-ch.keep, "added", p.delta.Added,
 		"changed", p.delta.Changed, "removed", p.delta.Removed, "embedded", c.bought, "tokens", c.spent)
+	return nil
+}
+
+// inOrder puts the records of the delta in catalogue order: equal ones are found in the order of their rows.
+func (p *pass) inOrder(ctx context.Context) error {
+	keys := p.change.keys
+	if slices.IsSorted(keys) {
+		return nil
+	}
+	order := make([]int, len(keys))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(keys[a], keys[b]) })
+	if err := p.reorder(ctx, order); err != nil {
+		return fail(Built, noScratch, transient, fmt.Errorf("put records in order: %w", err))
+	}
+	p.change.keys = make([]uint64, len(keys))
+	for i, from := range order {
+		p.change.keys[i] = keys[from]
+	}
 	return nil
 }
 
