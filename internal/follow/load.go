@@ -77,10 +77,10 @@ var errStalled = errors.New("the download stalled")
 
 // loader turns a pointer into an opened snapshot.
 type loader struct {
-	deps   Deps
-	cache  *cache
-	m      *metrics
-	served func() string // id of the published snapshot, "" for none
+	deps    Deps
+	cache   *cache
+	m       *metrics
+	served  func() string    // id of the published snapshot, "" for none
 	near    func() *Snapshot // the published snapshot with a reference, nil for none
 	release func(*Snapshot)
 	// makeRoom is asked when old and new do not fit together: it retires the old one and returns when its memory is
