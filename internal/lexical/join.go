@@ -1,6 +1,7 @@
 package lexical
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 
@@ -23,6 +24,7 @@ type Joined struct {
 	mean   float64 // length of their texts
 	size   int     // positions
 	spare  int     // more of them that a tally has room for, so that the next Joined finds it in the pool
+	tail   uint32  // positions below are in order, others in that of before
 	before func(a, b uint32) bool
 	tails  sketch // what parts behind the first have
 }
@@ -35,9 +37,10 @@ type part struct {
 
 // Join joins parts, in order of their positions, the largest best first: looking into the others takes no time while they
 // have nothing of what is looked for. It takes time for the dead rows, and for the terms of all parts but the first.
-// Records of equal score are in the order of before, which compares positions; nil is their own order.
+// Records of equal score are in the order of before, which compares positions and has the rows of the first part in their
+// own order; nil is the order of positions.
 func Join(parts []Part, before func(a, b uint32) bool) *Joined {
-	j := &Joined{parts: make([]part, len(parts)), before: before}
+	j := &Joined{parts: make([]part, len(parts)), tail: math.MaxUint32, before: before}
 	var total uint64
 	for i, p := range parts {
 		dead := p.Index.without(p.Dead)
@@ -49,6 +52,9 @@ func Join(parts []Part, before func(a, b uint32) bool) *Joined {
 	j.mean = meanLength(total, j.n)
 	if len(parts) > 1 {
 		j.spare = j.size / 8
+		if before != nil {
+			j.tail = parts[1].First
+		}
 		j.tails = newSketch(parts[1:])
 	}
 	return j
@@ -84,16 +90,12 @@ func (j *Joined) df(term uint64) (df, at int) {
 func (j *Joined) has(term uint64) bool {
 	term &^= 1
 	for i := range j.having(term) {
-		if p := &j.parts[i]; p.holds(term) {
+		p := &j.parts[i]
+		if at := p.find(term); at >= 0 && (int(p.df[at]) > p.dead.len() || p.live(at) > 0) {
 			return true
 		}
 	}
 	return false
-}
-
-func (p *part) holds(term uint64) bool {
-	at := p.find(term)
-	return at >= 0 && (int(p.df[at]) > p.dead.len() || p.live(at) > 0)
 }
 
 // live is how many live rows have a term.

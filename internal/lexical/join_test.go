@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -60,24 +61,22 @@ func join(t testing.TB, read Reader, segments []*segment) whole {
 	var live []place
 	var keys []uint64
 	for s, seg := range segments {
-		var kept []snapshot.Words
-		dead := roaring.New()
+		first, dead := len(keys), roaring.New()
 		for _, r := range seg.rows {
 			if r.words == nil {
 				continue
 			}
 			if newest[r.id] != s {
-				dead.Add(uint32(len(kept)))
+				dead.Add(uint32(len(keys) - first))
 			} else {
 				live = append(live, place{r, int64(len(keys))})
 			}
-			kept = append(kept, *r.words)
 			keys = append(keys, r.key)
 		}
 		if seg.index == nil {
-			seg.index = mapped(t, read, kept)
+			seg.index = mapped(t, read, kept(seg.rows))
 		}
-		parts = append(parts, Part{seg.index, dead, uint32(len(keys) - len(kept))})
+		parts = append(parts, Part{seg.index, dead, uint32(first)})
 	}
 	slices.SortFunc(live, func(a, b place) int { return cmp.Compare(a.key, b.key) })
 	var words []snapshot.Words
@@ -88,6 +87,16 @@ func join(t testing.TB, read Reader, segments []*segment) whole {
 	w.built, w.size = mapped(t, read, words), len(keys)
 	w.joined = Join(parts, func(a, b uint32) bool { return keys[a] < keys[b] })
 	return w
+}
+
+// kept are the records of a segment.
+func kept(rows []row) (out []snapshot.Words) {
+	for _, r := range rows {
+		if r.words != nil {
+			out = append(out, *r.words)
+		}
+	}
+	return out
 }
 
 func mapped(t testing.TB, read Reader, words []snapshot.Words) *Index {
@@ -342,22 +351,110 @@ func TestJoinedAnswersAsOneBuild(t *testing.T) {
 	})
 }
 
-// The same with lists long enough to be counted once, and after every delta.
+// The same with lists long enough for their counts to be kept, from edit to edit and back.
 func TestLargeCataloguesJoinAsOneBuild(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		w := &world{intn: rand.New(rand.NewPCG(seed, 1)).IntN}
-		segments := of(w.base(2500))
-		for range 4 {
-			segments = append(segments, &segment{rows: w.delta(60)})
-			all := join(t, sounds, segments)
+		segments := of(w.base(1500))
+		segments[0].index = mapped(t, sounds, kept(segments[0].rows))
+		for step := range 12 {
 			segments[0].index.Search("倉庫", 1, nil) // it is asked alone as well
-			for range 120 {
+			switch {
+			case step == 4:
+				segments = append(segments, &segment{rows: w.delta(60)})
+			case step%5 == 3:
+				segments = segments[:len(segments)-1]
+			default:
+				segments = append(segments, &segment{rows: w.delta(1 + w.intn(2))})
+			}
+			all := join(t, sounds, segments)
+			for range 100 {
 				if diff := all.differs(w.query(), 1+w.intn(100), w.allow(len(all.at))); diff != "" {
-					t.Fatalf("seed %d, %d segments: %s", seed, len(segments), diff)
+					t.Fatalf("seed %d, step %d: %s", seed, step, diff)
 				}
 			}
 		}
+		entered := 0
+		segments[0].index.skips.Range(func(any, any) bool { entered++; return true })
+		if entered < 10 {
+			t.Errorf("%d lists were entered for few rows", entered)
+		}
 	}
+}
+
+// An edit looks only for the rows that it lets die, and only in frequent terms that were asked for.
+func TestAnEditCountsWhatItChanges(t *testing.T) {
+	rows := make([]snapshot.Words, 40*skipped)
+	for i := range rows {
+		rows[i] = *words("", "倉庫 "+[]string{"温度", "監視"}[i%2])
+	}
+	x := mapped(t, nil, rows)
+	dead := roaring.New()
+	dead.AddRange(0, uint64(len(rows)/2))
+	earlier := Join([]Part{{x, dead, 0}}, nil)
+	earlier.Search("温度", 1, nil)
+	if again := Join([]Part{{x, dead.Clone(), 0}}, nil); again.parts[0].dead != earlier.parts[0].dead {
+		t.Error("equal deaths are counted again")
+	}
+	for _, change := range []func(){func() { dead.Add(5000); dead.Add(5001) }, func() { dead.Remove(7); dead.Remove(8) }} {
+		dead = dead.Clone()
+		change()
+		d := Join([]Part{{x, dead, 0}}, nil).parts[0].dead
+		if n := len(d.born) + len(d.risen); n != 2 {
+			t.Errorf("%d rows changed, want 2", n)
+		}
+		at := x.find(hash([]rune("温度")))
+		if got, want := d.having(x, at), d.count(x.postings(at)); got != want {
+			t.Errorf("%d dead rows have the word, want %d", got, want)
+		}
+		if len(d.counts.n) != 1 {
+			t.Errorf("%d counts, want that of the word asked for", len(d.counts.n))
+		}
+	}
+}
+
+// Every posting of a list is found from its skip, and nothing else.
+func TestListsAreEnteredAnywhere(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 6*skipped).Draw(rt, "n")
+		every := rapid.IntRange(1, 3).Draw(rt, "every")
+		rows := make([]snapshot.Words, n)
+		for i := range rows {
+			if i%every == 0 {
+				rows[i].Text = "倉庫"
+			}
+		}
+		x := mapped(t, nil, rows)
+		at := x.find(hash([]rune("倉庫")))
+		for row := range uint32(n + 3) {
+			want := 0
+			if int(row) < n && int(row)%every == 0 {
+				want = 1
+			}
+			if got := x.among([]uint32{row}, at); got != want {
+				rt.Fatalf("row %d of every %d of %d is there %d times", row, every, n, got)
+			}
+		}
+	})
+}
+
+func TestEditsAndSearchesRunSideBySide(t *testing.T) {
+	rows := slices.Repeat([]snapshot.Words{*words("甲社", "倉庫の温度"), *words("乙社", "倉庫")}, 400)
+	x := mapped(t, nil, rows)
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 50 {
+				dead := roaring.New()
+				dead.AddRange(0, uint64(10*g+i))
+				left := uint64(len(rows)) - dead.GetCardinality()
+				if pos, _, _ := Join([]Part{{x, dead, 0}}, nil).Search("倉庫 温度", len(rows), nil); uint64(len(pos)) != left {
+					t.Errorf("%d records are found, want %d", len(pos), left)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func described(segments []*segment) string {

@@ -171,22 +171,27 @@ func (j *Joined) tallyTerm(t *tally, w wanted, reach float64) {
 
 // tallyTerm adds what a term scores in the rows of the part, dead ones too: best leaves them out.
 func (p *part) tallyTerm(t *tally, at int, gain, long float32) {
-	list := p.postings(at)
-	var pos uint32
+	list, lengths, touched := p.postings(at), p.lengths, t.touched
+	score := t.score[p.first:][:len(lengths)]
+	var row uint32
 	for len(list) > 0 {
 		v := uint64(list[0])
 		n := 1
 		if v >= 0x80 {
 			v, n = binary.Uvarint(list)
 		}
-		pos += uint32(v >> 3)
-		if n <= 0 || int(pos) >= p.n {
-			return // not what Build writes
+		row += uint32(v >> 3)
+		if n <= 0 || int(row) >= len(lengths) {
+			break // not what Build writes
 		}
 		list = list[n:]
 		tf := frequencies[v&7]
-		t.add(p.first+pos, gain*tf/(tf+k1*(1-b)+long*float32(p.lengths[pos])))
+		if score[row] == 0 {
+			touched = append(touched, p.first+row)
+		}
+		score[row] += gain * tf / (tf + k1*(1-b) + long*float32(lengths[row]))
 	}
+	t.touched = touched
 }
 
 // tally is the scores of one search: by position, zero outside touched.
@@ -231,9 +236,13 @@ func (p *tallies) put(t *tally) {
 func (j *Joined) best(t *tally, k int, allow *roaring.Bitmap) ([]int64, []float32) {
 	k = min(k, len(t.touched))
 	top := make([]hit, 0, k)
+	all, tail := t.score, j.tail
 	for _, pos := range t.touched {
-		h := hit{pos, t.score[pos]}
-		if len(top) == k && (h.score < top[0].score || !j.ahead(h, top[0])) || allow != nil && !allow.Contains(pos) || j.dead(pos) {
+		h := hit{pos, all[pos]}
+		if len(top) == k && (h.score < top[0].score || h.score == top[0].score && top[0].pos < pos && pos < tail) {
+			continue // what ahead would say of most, without a call
+		}
+		if len(top) == k && !j.ahead(h, top[0]) || allow != nil && !allow.Contains(pos) || j.dead(pos) {
 			continue
 		}
 		top = j.push(top, h, k)
@@ -259,13 +268,15 @@ type hit struct {
 
 // ahead tells whether a comes before b in an answer.
 func (j *Joined) ahead(a, b hit) bool {
-	if a.score != b.score {
-		return a.score > b.score
+	return a.score > b.score || a.score == b.score && j.earlier(a.pos, b.pos)
+}
+
+// earlier tells whether a stands before b in the catalogue.
+func (j *Joined) earlier(a, b uint32) bool {
+	if max(a, b) < j.tail {
+		return a < b
 	}
-	if j.before != nil {
-		return j.before(a.pos, b.pos)
-	}
-	return a.pos < b.pos
+	return j.before(a, b)
 }
 
 // push puts h on a heap of at most k hits with the last on top, replacing that when the heap is full.
