@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -98,11 +101,56 @@ func pinned(a *app, o *reconcile.Operator) string {
 
 type rollbackCmd struct {
 	ID string `arg:"" optional:"" help:"Snapshot to go back to; default the one served before."`
+	To string `help:"Go back to what was current at a time: 2026-03-04T05:06:07Z, or 90m, 2h or 3d ago." placeholder:"TIME"`
+}
+
+// moment reads a time, or how long ago it was.
+func moment(s string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, s); err == nil {
+		return at, nil
+	}
+	since := strings.TrimSpace(strings.TrimSuffix(s, "ago"))
+	if days, ok := strings.CutSuffix(since, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n >= 0 && n < 10_000 {
+			return now.Add(-time.Duration(n) * 24 * time.Hour), nil
+		}
+	}
+	ago, err := time.ParseDuration(since)
+	if err != nil || ago < 0 {
+		return now, fmt.Errorf("--to %q is neither a time like %s nor a duration like 90m or 3d", s, now.UTC().Format(time.RFC3339))
+	}
+	return now.Add(-ago), nil
+}
+
+// pick finds what --to means, and says so before anything is done.
+func (a *app) pick(o *reconcile.Operator, at time.Time) (id string, err error) {
+	past, err := o.CurrentAt(a.ctx, at)
+	if err != nil {
+		return "", err
+	}
+	line := fmt.Sprintf("%s was current from %s to %s", past.ID, past.From.UTC().Format(time.RFC3339), past.To.UTC().Format(time.RFC3339))
+	if past.Fetch > 0 {
+		line += fmt.Sprintf("; servers that do not have it in their cache download up to %s first", size(past.Fetch))
+	}
+	fmt.Fprintln(a.stdout, line)
+	return past.ID, nil
 }
 
 // Run goes back.
 func (c rollbackCmd) Run(a *app) error {
-	return a.act(func(o *reconcile.Operator) (string, error) {
+	at, err := moment(cmp.Or(c.To, "0s"), time.Now())
+	if err == nil && c.To != "" && c.ID != "" {
+		err = errors.New("give a snapshot or --to, not both")
+	}
+	if err != nil {
+		return usage(err)
+	}
+	return a.act(func(o *reconcile.Operator) (_ string, err error) {
+		if c.To != "" {
+			if c.ID, err = a.pick(o, at); err != nil {
+				return "", err
+			}
+		}
 		id, err := o.Rollback(a.ctx, c.ID)
 		if err != nil && c.ID == "" {
 			return "", err

@@ -40,7 +40,7 @@ type building struct {
 
 	Resync  time.Duration `name:"resync-interval" env:"RESYNC_INTERVAL" default:"5s" help:"How often the catalogue is looked at."`
 	Lease   time.Duration `name:"lease-ttl" env:"LEASE_TTL" default:"60s" help:"How long a silent leader keeps others from taking over, 5s to 5m."`
-	Retain  int           `name:"retain-snapshots" env:"RETAIN_SNAPSHOTS" default:"5" help:"Promoted snapshots that are kept."`
+	Retain  int           `name:"retain-snapshots" env:"RETAIN_SNAPSHOTS" default:"5" help:"Promoted snapshots that are kept. Of delta snapshots also what was current at each hour of the last day and each midnight of the last week."`
 	Grace   time.Duration `name:"retain-grace" env:"RETAIN_GRACE" default:"1h" help:"Nothing younger, or retired less long ago, is deleted."`
 	Removed float64       `name:"gate-max-removed" env:"GATE_MAX_REMOVED" default:"0.5" help:"Share of the served vendors that may be gone; above it the candidate is held."`
 	Recall  float64       `name:"gate-min-recall" env:"GATE_MIN_RECALL" default:"0.95" help:"Least recall@10 against exact search; below it the candidate is held."`

@@ -33,6 +33,12 @@ func (r *rig) over(id string) string {
 			m.Files[i].From = m.ID
 		}
 	}
+	if keep := store.MaxDeltas / 2; len(m.Deltas) == store.MaxDeltas { // the rest is merged into the own
+		m.Deltas = m.Deltas[:keep]
+		m.Files = slices.DeleteFunc(slices.Clone(m.Files), func(f snapshot.File) bool {
+			return f.Name == snapshot.FileDelta && !slices.ContainsFunc(m.Deltas, func(d store.DeltaRef) bool { return d.ID == f.From })
+		})
+	}
 	r.overs++
 	m.FormatVersion, m.ID, m.CreatedAt, m.Gate = store.FormatDelta, snapshot.NewID(time.Now(), m.ID, fmt.Sprint(r.overs)), time.Now().UTC(), nil
 	data := []byte("the changes of " + m.ID)
@@ -205,6 +211,50 @@ func TestPromotionRefusesACompositionWithAPartMissing(t *testing.T) {
 		}
 		if id := r.pointer().ID; id != ids[0] {
 			t.Errorf("%s is served", id)
+		}
+	})
+}
+
+// What was current at a time is found though the history forgot it, passing over what is gone or was rolled back from.
+func TestCurrentAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		began := time.Now()
+		ids := r.compositions(30) // a minute each
+		now := time.Now()
+		at := func(n int) time.Time { return began.Add(time.Duration(n)*time.Minute + 30*time.Second) }
+		for _, n := range []int{0, 3, 17, 29} {
+			past, err := r.operator().CurrentAt(t.Context(), at(n))
+			if err != nil || past.ID != ids[n] || past.To.Sub(past.From) < 50*time.Second {
+				t.Errorf("%d: %+v, %v; want %s", n, past, err, ids[n])
+			}
+			if n <= 3 && past.Fetch != 0 { // it is a part of what is served
+				t.Errorf("%d: %d bytes to fetch", n, past.Fetch)
+			}
+		}
+		if past, err := r.operator().CurrentAt(t.Context(), now); err == nil || !strings.Contains(err.Error(), ids[30]) {
+			t.Errorf("what is current: %+v, %v", past, err)
+		}
+		if past, err := r.operator().CurrentAt(t.Context(), began.Add(-time.Minute)); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("before there was anything: %+v, %v", past, err)
+		}
+		r.remove(r.layout.Manifest(ids[17]))
+		if past, err := r.operator().CurrentAt(t.Context(), at(17)); err != nil || past.ID != ids[16] {
+			t.Errorf("after it was removed: %+v, %v; want %s", past, err, ids[16])
+		}
+		r.doom(ids[16])
+		if past, err := r.operator().CurrentAt(t.Context(), at(17)); err != nil || past.ID != ids[15] {
+			t.Errorf("while it is being deleted: %+v, %v; want %s", past, err, ids[15])
+		}
+		r.put(r.layout.GC(), store.GC{FormatVersion: 2, Nonce: store.NewNonce()})
+		if _, err := r.operator().Rollback(t.Context(), ids[20]); err != nil {
+			t.Fatal(err)
+		}
+		if past, err := r.operator().CurrentAt(t.Context(), now.Add(30*time.Second)); err == nil {
+			t.Errorf("it goes back to what was rolled back from: %+v", past)
+		}
+		if past, err := r.operator().CurrentAt(t.Context(), at(19)); err != nil || past.ID != ids[19] {
+			t.Errorf("after a rollback: %+v, %v", past, err)
 		}
 	})
 }

@@ -138,8 +138,9 @@
 //   - While no pointer exists nothing is deleted, and the only promotion is the creating If-None-Match. There is
 //     no fence then: status.json is read again for its epoch, control.json and the lease right before the PUT, and
 //     a suspension or a takeover in the time of that one request can still be overtaken by a creation.
-//   - The pointer's history holds 20 entries. When its oldest is younger than the grace, snapshots it does not
-//     name are kept: they may have been retired a moment ago.
+//   - The pointer's history holds 20 entries. What it forgets gc.json remembers, as far as people may want to go back to it
+//     (retention.go): a promotion takes it over in its reservation, before the pointer that forgets it is written. Where an
+//     earlier release promoted in between, and the oldest entry is younger than the grace, what neither names is kept.
 //   - Below GATE_MIN_RECALL a candidate is held, not failed: building it again would give the same, and an
 //     operator can look at it and overrule.
 package reconcile

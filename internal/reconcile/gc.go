@@ -39,7 +39,7 @@ func (p *pass) collect(ctx context.Context) error {
 	}
 	within, err := p.erasedAmong(ctx, v.found)
 	rules := gcRules{
-		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, held: p.held, erased: within, served: p.pointer, by: p.owner,
+		layout: p.Layout, retain: p.cfg.RetainSnapshots, grace: p.cfg.RetainGrace, points: p.cfg.Delta != DeltaOff, held: p.held, erased: within, served: p.pointer, by: p.owner,
 	}
 	if err == nil {
 		if err = v.readParts(ctx, p.gcDoc(), rules, p.parts); err == nil {

@@ -73,7 +73,8 @@ func (g gcDoc) change(ctx context.Context, change func(*store.GC) (bool, error))
 type reservation struct {
 	ids   []string // the snapshot and all that it is made of
 	by    string
-	epoch int64 // the caller's term, 0 for an operator
+	epoch int64           // the caller's term, 0 for an operator
+	also  func(*store.GC) // what is written with it
 }
 
 // reserve protects all of r.ids in one write, or none. ErrDeleting: for one of them it is too late. now is the store's
@@ -90,6 +91,7 @@ func (g gcDoc) reserve(ctx context.Context, r reservation, now time.Time) error 
 			doc.Reserved[id] = store.Mark{At: now.UTC(), By: r.by}
 		}
 		doc.Epoch = max(doc.Epoch, r.epoch)
+		r.also(doc)
 		return true, nil
 	})
 }

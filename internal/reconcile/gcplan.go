@@ -61,6 +61,7 @@ type gcRules struct {
 	layout store.Layout
 	retain int
 	grace  time.Duration
+	points bool            // delta snapshots are kept by when they were current
 	held   string          // the candidate that waits for an operator
 	erased map[string]bool // snapshots in which a purged record stands, or may
 	served *store.Pointer  // as the pass knows it; nil: only a plan is asked for
@@ -111,7 +112,12 @@ func (v gcView) plan(r gcRules) gcPlan {
 	for _, id := range stale {
 		delete(p.doc.Reserved, id)
 	}
-	p.announce = p.fence || !maps.EqualFunc(p.doc.Deleting, v.doc.Deleting, func(a, b store.Mark) bool { return a == b })
+	p.doc.Retired = maps.Clone(v.doc.Retired)
+	maps.DeleteFunc(p.doc.Retired, func(id string, _ store.Served) bool {
+		f, stored := fates[id]
+		return !stored || f.gone
+	})
+	p.announce = p.fence || len(p.doc.Retired) < len(v.doc.Retired) || !maps.EqualFunc(p.doc.Deleting, v.doc.Deleting, func(a, b store.Mark) bool { return a == b })
 	switch {
 	case v.control.Suspended != nil || v.control.Pin != nil:
 		p.stop = gcForbidden
@@ -121,17 +127,30 @@ func (v gcView) plan(r gcRules) gcPlan {
 	return p
 }
 
+// rememberedGone of what is gone stay in gc.json's deleting for a grace. Nothing is made right by it (a promotion looks at
+// the files after its reservation), but people see what became of a snapshot; under steady edits one a second goes.
+const rememberedGone = 64
+
 // nextDeleting announces what goes, and forgets what is long gone.
 func (v gcView) nextDeleting(r gcRules, fates map[string]fate) map[string]store.Mark {
 	next := map[string]store.Mark{}
+	var gone []string
 	for id, m := range v.doc.Deleting {
-		if _, stored := fates[id]; stored || v.now.Sub(m.At) < max(r.grace, reservedLeast) {
+		if _, stored := fates[id]; stored {
 			next[id] = m
+		} else if v.now.Sub(m.At) < max(r.grace, reservedLeast) {
+			gone = append(gone, id)
 		}
+	}
+	slices.SortFunc(gone, func(a, b string) int {
+		return cmp.Or(v.doc.Deleting[b].At.Compare(v.doc.Deleting[a].At), cmp.Compare(a, b))
+	})
+	for _, id := range gone[:min(len(gone), rememberedGone)] {
+		next[id] = v.doc.Deleting[id]
 	}
 	for id, f := range fates {
 		if _, begun := next[id]; f.gone && !begun {
-			next[id] = store.Mark{At: v.now.UTC(), By: r.by}
+			next[id] = store.Mark{At: v.now.UTC().Truncate(time.Second), By: r.by}
 		}
 	}
 	return next
@@ -193,7 +212,9 @@ func (v *gcView) readParts(ctx context.Context, g gcDoc, r gcRules, known map[st
 	group.SetLimit(manifestsParallel)
 	for _, id := range wanted {
 		if parts, ok := known[id]; ok {
+			mu.Lock()
 			v.parts[id] = parts
+			mu.Unlock()
 			continue
 		}
 		group.Go(func() error {
@@ -235,6 +256,11 @@ func (v gcView) uses(r gcRules) map[string]string {
 		if !seen[h.ID] && len(seen) < r.retain {
 			seen[h.ID] = true
 			keep(h.ID, fmt.Sprintf("among the newest %d promoted", r.retain))
+		}
+	}
+	if r.points {
+		for id, reason := range v.restorePoints() {
+			keep(id, reason)
 		}
 	}
 	return why
@@ -320,15 +346,7 @@ func (v gcView) fates(r gcRules) map[string]fate {
 func (v gcView) ownFates(r gcRules) map[string]fate {
 	out := map[string]fate{}
 	uses, now := v.uses(r), v.usedNow()
-	retired := map[string]time.Time{}
-	for _, h := range v.pointer.History {
-		if h.RetiredAt.After(retired[h.ID]) {
-			retired[h.ID] = h.RetiredAt
-		}
-	}
-	// A full history whose oldest entry is young has forgotten promotions that are younger than the grace.
-	n := len(v.pointer.History)
-	forgetful := n >= store.HistoryLength && v.now.Sub(v.pointer.History[n-1].RetiredAt) < r.grace
+	retired, forgetful := v.retiredAt(), v.forgetful(r.grace)
 	keep := func(kept bool, why string) fate { return fate{gone: !kept, why: why, root: kept} }
 	for _, s := range v.found {
 		age := v.now.Sub(s.Newest)

@@ -81,6 +81,26 @@ func TestWhatACollectionDoes(t *testing.T) {
 			v.beats = []replica{beatOf(9, 0, time.Second)}
 		}, "2", "2", "", false, true},
 		{"the base of one that goes", func(v *gcView, r *gcRules) { composed(v, 2, 1) }, "1 2", "1 2", "", false, true},
+		{"the newest over a base", func(v *gcView, r *gcRules) {
+			composed(v, 2, 1)
+			r.points = true
+		}, "", "", "", false, false},
+		{"the newest over each of the last two bases", func(v *gcView, r *gcRules) {
+			composed(v, 4, 9)
+			composed(v, 3, 8)
+			composed(v, 2, 1)
+			r.points = true
+		}, "1 2", "1 2", "", false, true},
+		{"remembered, and gone", func(v *gcView, r *gcRules) {
+			r.retain = 4
+			v.doc.Retired = map[string]store.Served{snapshotID(9): {From: long, To: long}}
+		}, "", "", "", false, true},
+		{"remembered as retired a minute ago, and forgotten by the history", func(v *gcView, r *gcRules) {
+			v.pointer.History = v.pointer.History[:1]
+			v.doc.Retired = map[string]store.Served{snapshotID(1): {From: long, To: short}}
+		}, "2", "2", "", false, true},
+		{"a short history that an earlier release wrote", func(v *gcView, r *gcRules) { fullHistory(v, r, false) }, "", "", "", false, false},
+		{"a short history, remembered", func(v *gcView, r *gcRules) { fullHistory(v, r, true) }, "1", "1", "", false, true},
 		{"a part of what is served whose deletion was begun", func(v *gcView, r *gcRules) {
 			composed(v, 4, 1)
 			v.doc.Deleting = map[string]store.Mark{snapshotID(1): {At: short}}
@@ -116,14 +136,14 @@ func TestWhatACollectionDoes(t *testing.T) {
 		{"another lineage", func(v *gcView, r *gcRules) { r.served = &store.Pointer{Lineage: "k", Generation: 1} }, "1 2", "1 2", gcOlderPointer, false, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			v := gcView{now: now, pointer: store.Pointer{Lineage: "l", Generation: 7}}
+			v := gcView{now: now, pointer: store.Pointer{Lineage: "l", Generation: 7, PromotedAt: long}}
 			v.pointer.ID = snapshotID(4)
 			for i := range 4 {
 				v.found = append(v.found, store.SnapshotInfo{
 					ID: snapshotID(i + 1), HasManifest: true, Newest: long, Files: map[string]store.Info{"manifest.json": {}},
 				})
 				if i < 3 {
-					v.pointer.History = append(v.pointer.History, store.Promotion{ID: snapshotID(3 - i), RetiredAt: long})
+					v.pointer.History = append(v.pointer.History, store.Promotion{ID: snapshotID(3 - i), PromotedAt: long.Add(-time.Duration(i+1) * time.Minute), RetiredAt: long})
 				}
 			}
 			r := gcRules{retain: 1, grace: 10 * time.Minute}
@@ -151,6 +171,20 @@ func TestWhatACollectionDoes(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// fullHistory has the history full of promotions of snapshots 2 and 3 within minutes, 1 not among them.
+func fullHistory(v *gcView, r *gcRules, remembered bool) {
+	r.grace, v.pointer.History = time.Hour, nil
+	v.doc.Retired = map[string]store.Served{}
+	for i := range store.HistoryLength {
+		to := v.now.Add(-time.Duration(i) * 2 * time.Minute)
+		id := snapshotID(2 + i%2)
+		v.pointer.History = append(v.pointer.History, store.Promotion{ID: id, PromotedAt: to.Add(-2 * time.Minute), RetiredAt: to})
+		if remembered {
+			v.doc.Retired[id] = store.Served{From: to.Add(-2 * time.Minute), To: to}
+		}
 	}
 }
 

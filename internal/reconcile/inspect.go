@@ -377,7 +377,8 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 	if v.controlGone {
 		v.control = controlOf(s)
 	}
-	rules := gcRules{layout: o.Layout, retain: retain, grace: grace, held: s.Held, by: o.By}
+	points := s.Retention == nil || s.Retention.Deltas
+	rules := gcRules{layout: o.Layout, retain: retain, grace: grace, points: points, held: s.Held, by: o.By}
 	if asked := v.control.Erase; asked.Mark() != "" && o.EraseKey != nil && o.EraseKey.Opens(asked) {
 		named := asked.Matcher(o.EraseKey)
 		rules.erased, err = erasedIn(ctx, o.Objects, o.Layout, v.found, !s.Erasing.Proves(asked), func(string) (bool, bool) { return false, false }, func(ctx context.Context, m store.Manifest) (bool, error) {

@@ -75,7 +75,7 @@ func orNone(s string) string {
 
 // retention is the deployment's, as status.json says it.
 func (c Config) retention() store.Retention {
-	return store.Retention{Snapshots: c.RetainSnapshots, GraceSeconds: c.RetainGrace.Seconds()}
+	return store.Retention{Snapshots: c.RetainSnapshots, GraceSeconds: c.RetainGrace.Seconds(), Deltas: c.Delta != DeltaOff}
 }
 
 func retentionChange(from, to store.Retention) string {
@@ -85,6 +85,9 @@ func retentionChange(from, to store.Retention) string {
 	}
 	if from.GraceSeconds != to.GraceSeconds {
 		out = append(out, fmt.Sprintf("RETAIN_GRACE %s → %s", from.Grace(), to.Grace()))
+	}
+	if from.Deltas && !to.Deltas { // an earlier release does not say, and keeping more is no harm
+		out = append(out, "DELTA auto → off")
 	}
 	return strings.Join(out, ", ")
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -89,6 +90,59 @@ func (o *Operator) Rollback(ctx context.Context, id string) (string, error) {
 		id = prev.ID
 	}
 	return id, o.move(ctx, id, move{pin: true, force: true, rollback: true, reason: ReasonRollback})
+}
+
+// Past is a snapshot that was current once.
+type Past struct {
+	ID       string
+	From, To time.Time // when
+	Base     string    // "" for a full one
+	Fetch    int64     // bytes of it that nobody who serves what is current has
+}
+
+// CurrentAt returns what was current at a time, as far as it can be gone back to still: the newest snapshot that became
+// current then or before, was not rolled back from, and is there. ErrNotFound: there is none.
+func (o *Operator) CurrentAt(ctx context.Context, at time.Time) (Past, error) {
+	ptr, info, err := store.ReadPointer(ctx, o.Objects, o.Layout, "")
+	if err != nil {
+		return Past{}, fmt.Errorf("read pointer: %w", err)
+	}
+	doc, _, err := gcDoc{objects: o.Objects, layout: o.Layout}.read(ctx)
+	if err != nil {
+		return Past{}, err
+	}
+	all := servedTimes(ptr, doc.Retired, info.Date)
+	for _, s := range servedAt(all, at) {
+		if s.id == ptr.ID {
+			return Past{}, fmt.Errorf("roll back to %s: %s is current since %s", at.UTC().Format(time.RFC3339), s.id, s.from.UTC().Format(time.RFC3339))
+		}
+		m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, s.id, "")
+		if unreadable(err) {
+			continue
+		}
+		if err != nil {
+			return Past{}, fmt.Errorf("roll back to %s: %w", s.id, err)
+		}
+		if slices.ContainsFunc(append(m.Needs(), m.ID), func(id string) bool { _, gone := doc.Deleting[id]; return gone }) {
+			continue
+		}
+		out := Past{ID: s.id, From: s.from, To: s.to}
+		if m.Base != nil {
+			out.Base = m.Base.ID
+		}
+		had := map[string]bool{}
+		for _, f := range ptr.Files {
+			had[o.Layout.FileKey(ptr.Manifest, f)] = true
+		}
+		for _, f := range m.Files {
+			if !had[o.Layout.FileKey(m, f)] {
+				out.Fetch += f.Size
+			}
+		}
+		return out, nil
+	}
+	return Past{}, fmt.Errorf("roll back to %s: nothing that was current then is kept, the oldest that is known became current at %s: %w",
+		at.UTC().Format(time.RFC3339), all[len(all)-1].from.UTC().Format(time.RFC3339), store.ErrNotFound)
 }
 
 // move describes a promotion by an operator.

@@ -335,8 +335,6 @@ func (v view) retentionDiffers(r rules) string {
 		return ""
 	case known == nil:
 		return "status.json does not say by which retention snapshots are kept"
-	case *known == own:
-		return ""
 	}
 	return retentionChange(*known, own)
 }

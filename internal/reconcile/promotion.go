@@ -63,7 +63,7 @@ func (m promotion) apply(ctx context.Context) (store.Pointer, store.Info, error)
 		return none, store.Info{}, err
 	}
 	now := there.Date // the store's: a long build may lie between the pointer's reading and now
-	all := reservation{ids: append([]string{m.manifest.ID}, m.manifest.Needs()...), by: m.by, epoch: m.epoch}
+	all := reservation{ids: append([]string{m.manifest.ID}, m.manifest.Needs()...), by: m.by, epoch: m.epoch, also: func(doc *store.GC) { m.retire(doc, now) }}
 	if err := g.reserve(ctx, all, now); err != nil {
 		return none, store.Info{}, fmt.Errorf("reserve: %w", err)
 	}

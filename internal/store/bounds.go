@@ -308,7 +308,10 @@ func (g GC) validate() error {
 	r.number("epoch", g.Epoch, 0, MaxEpoch)
 	marks(r, g.Deleting)
 	marks(r, g.Reserved)
-	marks(r, g.Retired)
+	r.need(len(g.Retired) <= maxMarks, "%d retired, at most %d", len(g.Retired), maxMarks)
+	for id := range g.Retired {
+		r.id("retired", id, false)
+	}
 	if b := g.Building; b != nil {
 		r.id("building", b.ID, false)
 		r.number("building.epoch", b.Epoch, 0, MaxEpoch)

@@ -237,12 +237,20 @@ type GC struct {
 	Epoch         int64           `json:"epoch"`
 	Deleting      map[string]Mark `json:"deleting"`
 	Reserved      map[string]Mark `json:"holds"`
-	// Retired is since when what was promoted once is current no more, beyond what the pointer's history remembers.
-	Retired map[string]Mark `json:"retired,omitempty"`
+	// Retired is when snapshots were current that the pointer's history may not remember any more: those that were current
+	// for a minute, or at every fifth, or as the last over their base.
+	Retired map[string]Served `json:"retired,omitempty"`
 	// Building is the base that a compaction makes beside the passes: it stays while its epoch leads.
 	Building *Building        `json:"building,omitempty"`
 	Nonce    string           `json:"nonce"`
 	Unknown  snapshot.Unknown `json:"-"`
+}
+
+// Served is when a snapshot was current, the last time.
+type Served struct {
+	From    time.Time        `json:"from"`
+	To      time.Time        `json:"to"`
+	Unknown snapshot.Unknown `json:"-"`
 }
 
 // Building is a compaction under way.
@@ -287,6 +295,7 @@ type Replica struct {
 type Retention struct {
 	Snapshots    int     `json:"snapshots"`
 	GraceSeconds float64 `json:"grace_seconds"`
+	Deltas       bool    `json:"deltas,omitempty"` // and delta snapshots to go back to, by when they were current
 }
 
 // Status is what the leader last saw and did.
