@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 )
@@ -34,9 +33,9 @@ type Index struct {
 	exact   []name   // sorted
 	names   nameTable
 	tallies tallies
-	alone   *Joined                // this index by itself
-	deaths  atomic.Pointer[deaths] // that it was last joined with
-	skips   sync.Map               // of the terms that were asked for: see skipsOf
+	alone   *Joined  // this index by itself
+	changes changes  // of its dead rows in a Joined
+	skips   sync.Map // of the terms that were asked for: see skipsOf
 }
 
 // name is the hash of a compact name and a record that has it; three words of 32 bits pack without padding.

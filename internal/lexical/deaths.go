@@ -2,24 +2,19 @@ package lexical
 
 import (
 	"encoding/binary"
+	"slices"
 	"sort"
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// deaths are the dead rows of an index, and in how many of them the frequent terms are that were asked for. Reading a long
-// list of postings only to count takes a third of the time of a search, so that a count is kept, and after an edit made
-// of the one before: of the few rows that died since, the list says at once whether it has them. A nil one has no rows.
+// deaths are the dead rows of an index. A nil one has none.
 type deaths struct {
 	rows  []uint32 // in order
 	bits  []uint64 // by row
 	terms uint64   // lengths of their texts together
-
-	counts  *counts
-	earlier *counts  // of the deaths that the index was joined with before; nil for none
-	born    []uint32 // rows that were not dead then
-	risen   []uint32 // rows that were
+	at    int      // in the log of changes
 }
 
 // without are the deaths of x when the rows in dead are.
@@ -27,7 +22,7 @@ func (x *Index) without(dead *roaring.Bitmap) *deaths {
 	if dead == nil || dead.IsEmpty() {
 		return nil
 	}
-	d := &deaths{rows: dead.ToArray(), bits: make([]uint64, (x.n+63)/64), counts: &counts{}}
+	d := &deaths{rows: dead.ToArray(), bits: make([]uint64, (x.n+63)/64)}
 	for i, row := range d.rows {
 		if int(row) >= x.n {
 			d.rows = d.rows[:i]
@@ -36,20 +31,13 @@ func (x *Index) without(dead *roaring.Bitmap) *deaths {
 		d.bits[row>>6] |= 1 << (row & 63)
 		d.terms += uint64(x.lengths[row])
 	}
-	if last := x.deaths.Load(); last != nil {
-		d.earlier, d.born, d.risen = last.counts, d.except(last), last.except(d)
-		if len(d.born)+len(d.risen) == 0 {
-			return last
-		}
-	}
-	x.deaths.Store(d)
-	return d
+	return x.changes.to(d, x.n)
 }
 
 // except are the rows that others have not.
 func (d *deaths) except(others *deaths) (rows []uint32) {
-	for _, row := range d.rows {
-		if !others.has(row) {
+	for i := range d.len() {
+		if row := d.rows[i]; !others.has(row) {
 			rows = append(rows, row)
 		}
 	}
@@ -74,32 +62,98 @@ func (d *deaths) has(row uint32) bool {
 	return d != nil && int(row>>6) < len(d.bits) && d.bits[row>>6]>>(row&63)&1 != 0
 }
 
-// minCounted postings of a term are worth remembering how many of them are dead.
+// changes are what died and rose in an index from join to join, and in how many dead rows the frequent terms were that
+// were asked for. Reading a long list of postings only to count takes a third of the time of a search: a count is kept,
+// and brought forward by the few rows that changed since, for which the list can be entered in the middle.
+type changes struct {
+	mu     sync.Mutex
+	last   *deaths
+	log    []change
+	from   int           // where the log starts: what came before is forgotten
+	counts map[int]count // by the place of the term
+}
+
+// change is a row that died (by 1) or rose (by -1).
+type change struct {
+	row uint32
+	by  int32
+}
+
+// count is how many dead rows had a term when the log ended there.
+type count struct{ n, at int }
+
+// to logs what leads to d; deaths equal to the last ones are those. The log is 8 bytes a change, at most one for each of n
+// rows.
+func (c *changes) to(d *deaths, n int) *deaths {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	died, rose := d.except(c.last), c.last.except(d)
+	if c.last != nil && len(died)+len(rose) == 0 {
+		return c.last
+	}
+	for _, row := range died {
+		c.log = append(c.log, change{row, 1})
+	}
+	for _, row := range rose {
+		c.log = append(c.log, change{row, -1})
+	}
+	if more := len(c.log) - n; more > 0 {
+		more += n / 2
+		c.log, c.from = slices.Clone(c.log[more:]), c.from+more
+	}
+	d.at, c.last = c.from+len(c.log), d
+	return d
+}
+
+// since returns a count of a term and the changes that lead from it to the deaths at, or back to them; ok is false when
+// they are forgotten.
+func (c *changes) since(term, at int) (n int, between []change, back, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.counts[term] // at first nothing was dead
+	from, to := min(known.at, at), max(known.at, at)
+	if from < c.from {
+		return 0, nil, false, false
+	}
+	return known.n, c.log[from-c.from : to-c.from], known.at > at, true
+}
+
+// keep remembers a count, unless there is a later one.
+func (c *changes) keep(term int, n count) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts == nil {
+		c.counts = make(map[int]count)
+	}
+	if c.counts[term].at <= n.at {
+		c.counts[term] = n
+	}
+}
+
+// minCounted postings of a term are worth remembering how many of them are dead: at most a count for so many.
 const minCounted = 256
 
 // having counts the dead rows that have a term of x.
-func (d *deaths) having(x *Index, at int) int {
+func (d *deaths) having(x *Index, term int) int {
 	if d == nil {
 		return 0
 	}
-	df := int(x.df[at])
+	df := int(x.df[term])
 	if df < minCounted {
-		return d.count(x.postings(at))
+		return d.count(x.postings(term))
 	}
-	n, ok := d.counts.get(at)
-	if ok {
+	n, between, back, ok := x.changes.since(term, d.at)
+	switch {
+	case ok && len(between) == 0:
 		return n
+	case !ok || len(between)*skipped > df:
+		n = d.count(x.postings(term))
+	case back:
+		n -= x.among(between, term)
+	default:
+		n += x.among(between, term)
 	}
-	born, risen := d.rows, []uint32(nil)
-	if n, ok = d.earlier.get(at); ok {
-		born, risen = d.born, d.risen
-	}
-	if (len(born)+len(risen))*skipped < df {
-		n += x.among(born, at) - x.among(risen, at)
-	} else {
-		n = d.count(x.postings(at))
-	}
-	d.counts.put(at, n)
+	x.changes.keep(term, count{n, d.at})
 	return n
 }
 
@@ -121,65 +175,37 @@ func (d *deaths) count(list []byte) (n int) {
 	return n
 }
 
-// counts are numbers by the place of their term: at most one for minCounted postings.
-type counts struct {
-	mu sync.Mutex
-	n  map[int]int
-}
-
-func (c *counts) get(at int) (n int, ok bool) {
-	if c == nil {
-		return 0, false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n, ok = c.n[at]
-	return n, ok
-}
-
-func (c *counts) put(at, n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n == nil {
-		c.n = make(map[int]int)
-	}
-	c.n[at] = n
-}
-
 // skipped postings of a list are between two skips: 8 bytes of memory for about 200 of a list that was asked.
 const skipped = 128
 
 // skip is where a list of postings can be entered: behind the posting of row.
 type skip struct{ row, at uint32 }
 
-// among counts the rows that have a term.
-func (x *Index) among(rows []uint32, at int) (n int) {
-	if len(rows) == 0 {
-		return 0
-	}
-	list := x.postings(at)
-	skips := x.skipsOf(list, at)
-	for _, want := range rows {
-		from := skips[max(0, sort.Search(len(skips), func(i int) bool { return skips[i].row >= want })-1)]
+// among adds up the changes to rows that have a term.
+func (x *Index) among(changes []change, term int) (n int) {
+	list := x.postings(term)
+	skips := x.skipsOf(list, term)
+	for _, c := range changes {
+		from := skips[max(0, sort.Search(len(skips), func(i int) bool { return skips[i].row >= c.row })-1)]
 		row := from.row
 		for rest := list[from.at:]; len(rest) > 0; {
 			v, size := binary.Uvarint(rest)
 			row += uint32(v >> 3)
-			if size <= 0 || row >= want {
+			if size <= 0 || row >= c.row {
 				break // found, passed, or not what Build writes
 			}
 			rest = rest[size:]
 		}
-		if row == want {
-			n++
+		if row == c.row {
+			n += int(c.by)
 		}
 	}
 	return n
 }
 
 // skipsOf are the skips of a list, found when it is first asked.
-func (x *Index) skipsOf(list []byte, at int) []skip {
-	if known, ok := x.skips.Load(at); ok {
+func (x *Index) skipsOf(list []byte, term int) []skip {
+	if known, ok := x.skips.Load(term); ok {
 		return known.([]skip)
 	}
 	skips := []skip{{}}
@@ -194,6 +220,6 @@ func (x *Index) skipsOf(list []byte, at int) []skip {
 			skips = append(skips, skip{row, uint32(from)})
 		}
 	}
-	x.skips.Store(at, skips)
+	x.skips.Store(term, skips)
 	return skips
 }

@@ -382,7 +382,8 @@ func TestLargeCataloguesJoinAsOneBuild(t *testing.T) {
 	}
 }
 
-// An edit looks only for the rows that it lets die, and only in frequent terms that were asked for.
+// A search after an edit looks only for the rows that changed since its words were asked for, and one before an edit for
+// the same ones.
 func TestAnEditCountsWhatItChanges(t *testing.T) {
 	rows := make([]snapshot.Words, 40*skipped)
 	for i := range rows {
@@ -391,24 +392,47 @@ func TestAnEditCountsWhatItChanges(t *testing.T) {
 	x := mapped(t, nil, rows)
 	dead := roaring.New()
 	dead.AddRange(0, uint64(len(rows)/2))
-	earlier := Join([]Part{{x, dead, 0}}, nil)
-	earlier.Search("温度", 1, nil)
-	if again := Join([]Part{{x, dead.Clone(), 0}}, nil); again.parts[0].dead != earlier.parts[0].dead {
+	first := Join([]Part{{x, dead, 0}}, nil)
+	first.Search("温度", 1, nil)
+	if again := Join([]Part{{x, dead.Clone(), 0}}, nil); again.parts[0].dead != first.parts[0].dead {
 		t.Error("equal deaths are counted again")
 	}
-	for _, change := range []func(){func() { dead.Add(5000); dead.Add(5001) }, func() { dead.Remove(7); dead.Remove(8) }} {
+	term := x.find(hash([]rune("温度")))
+	for _, change := range []func(){func() { dead.Add(5000); dead.Add(5001) }, func() {}, func() { dead.Remove(7); dead.Remove(8); dead.Add(4000) }} {
 		dead = dead.Clone()
 		change()
 		d := Join([]Part{{x, dead, 0}}, nil).parts[0].dead
-		if n := len(d.born) + len(d.risen); n != 2 {
-			t.Errorf("%d rows changed, want 2", n)
+		for _, d := range []*deaths{d, first.parts[0].dead} {
+			if got, want := d.having(x, term), d.count(x.postings(term)); got != want {
+				t.Errorf("%d dead rows have the word, want %d", got, want)
+			}
 		}
-		at := x.find(hash([]rune("温度")))
-		if got, want := d.having(x, at), d.count(x.postings(at)); got != want {
-			t.Errorf("%d dead rows have the word, want %d", got, want)
+		if at := x.changes.counts[term].at; at != d.at {
+			t.Errorf("the count kept is of %d changes, not of the last, %d", at, d.at)
 		}
-		if len(d.counts.n) != 1 {
-			t.Errorf("%d counts, want that of the word asked for", len(d.counts.n))
+	}
+	if changed := len(x.changes.log) - len(rows)/2; changed != 5 {
+		t.Errorf("%d rows changed, want 5", changed)
+	}
+	if len(x.changes.counts) != 1 {
+		t.Errorf("%d counts, want that of the word asked for", len(x.changes.counts))
+	}
+}
+
+// What is forgotten is counted again.
+func TestTheLogOfDeadRowsIsBounded(t *testing.T) {
+	x := mapped(t, nil, slices.Repeat([]snapshot.Words{*words("", "倉庫")}, 2*minCounted))
+	term := x.find(hash([]rune("倉庫")))
+	first := x.without(roaring.BitmapOf(1, 2, 3))
+	for i := range uint32(5 * minCounted) {
+		d := x.without(roaring.BitmapOf(i%500, i%500+1, 510))
+		for _, d := range []*deaths{d, first} {
+			if got := d.having(x, term); got != 3 {
+				t.Fatalf("after %d changes %d dead rows have the word, want 3", i, got)
+			}
+		}
+		if len(x.changes.log) > x.n {
+			t.Fatalf("the log has %d changes for %d rows", len(x.changes.log), x.n)
 		}
 	}
 }
@@ -431,7 +455,7 @@ func TestListsAreEnteredAnywhere(t *testing.T) {
 			if int(row) < n && int(row)%every == 0 {
 				want = 1
 			}
-			if got := x.among([]uint32{row}, at); got != want {
+			if got := x.among([]change{{row, 1}}, at); got != want {
 				rt.Fatalf("row %d of every %d of %d is there %d times", row, every, n, got)
 			}
 		}
