@@ -30,10 +30,18 @@ func (c listCmd) Run(a *app) error {
 }
 
 func printList(w io.Writer, rows []reconcile.SnapshotRow, now time.Time) {
-	row(w, "SNAPSHOT", "STATE", "AGE", "VECTORS", "INDEX", "SIZE", "REASON")
+	row(w, "SNAPSHOT", "STATE", "AGE", "VECTORS", "INDEX", "SIZE", "KIND", "REASON")
 	for _, r := range rows {
-		row(w, r.ID, r.State, age(now, r.CreatedAt), r.Vectors, dash(r.Index), size(r.Bytes), dash(r.Reason))
+		row(w, r.ID, r.State, age(now, r.CreatedAt), r.Vectors, dash(r.Index), size(r.Bytes), kind(r), dash(r.Reason))
 	}
+}
+
+// kind says what a snapshot is made of.
+func kind(r reconcile.SnapshotRow) string {
+	if r.Kind != reconcile.KindDelta {
+		return dash(r.Kind)
+	}
+	return fmt.Sprintf("delta, %s over %s", count(r.Rows, "row"), r.Base)
 }
 
 type showCmd struct {
@@ -70,10 +78,23 @@ func printSnapshot(w io.Writer, d reconcile.SnapshotDetail, now time.Time) {
 	}
 	row(w, "embedded", fmt.Sprintf("%d texts bought (%d tokens), %d reused", s.Embedded, s.Tokens, s.Reused))
 	row(w, "manifest", "sha256 "+d.ManifestSHA256)
+	if d.Role == store.RoleBase {
+		row(w, "role", "base: served with a delta over it alone")
+	}
+	if d.Base != nil {
+		row(w, "base", fmt.Sprintf("%s, %d records", d.Base.ID, d.Base.Records))
+		for _, part := range d.Deltas {
+			row(w, "delta", fmt.Sprintf("%s, %s", part.ID, count(part.Rows, "row")))
+		}
+	}
 	fmt.Fprintln(w)
 	row(w, "FILE", "SIZE", "SHA256")
 	for _, f := range d.Files {
-		row(w, f.Name, size(f.Size), f.SHA256)
+		name := f.Name
+		if f.From != "" {
+			name = f.From + "/" + name
+		}
+		row(w, name, size(f.Size), f.SHA256)
 	}
 	gate := d.Gate
 	if d.Verdict != nil && d.Verdict.Gate != nil {

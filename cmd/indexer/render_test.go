@@ -78,9 +78,9 @@ func TestTablesReadAsBefore(t *testing.T) {
 		Delta:  reconcile.Delta{Records: 93, Added: 1, Changed: 4, Unchanged: 88, Texts: 5, Reused: 88, Tokens: 1432, Cost: 0.00002864},
 		Budget: 1000, Held: "1432 tokens are above MAX_EMBED_TOKENS=1000"}
 	rows := []reconcile.SnapshotRow{
-		{ID: heldID, CreatedAt: now.Add(-time.Minute), Vectors: 37, State: "held", Bytes: 180_000, Index: "flat", Reason: "removed 55 of 92"},
-		{ID: served, CreatedAt: now.Add(-6 * time.Minute), Vectors: 92, State: "current", Bytes: 440_000, Index: "flat", Reason: "source changed"},
-		{ID: older, CreatedAt: now.Add(-24 * time.Hour), Vectors: 91, State: "previous", Bytes: 438_111, Index: "flat"},
+		{ID: heldID, CreatedAt: now.Add(-time.Minute), Vectors: 37, State: "held", Bytes: 180_000, Index: "flat", Kind: reconcile.KindFull, Reason: "removed 55 of 92"},
+		{ID: served, CreatedAt: now.Add(-6 * time.Minute), Vectors: 92, State: "current", Bytes: 4_400, Index: "flat", Kind: reconcile.KindDelta, Base: older, Rows: 3, Reason: "source changed"},
+		{ID: older, CreatedAt: now.Add(-24 * time.Hour), Vectors: 91, State: "previous", Bytes: 438_111, Index: "flat", Kind: reconcile.KindBase},
 	}
 	quiet := exampleStatus()
 	quiet.Held, quiet.Replicas, quiet.Conditions = "", quiet.Replicas[:1], quiet.Conditions[:2]

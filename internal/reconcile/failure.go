@@ -15,6 +15,8 @@ var (
 	ErrHeld = errors.New("held")
 	// ErrDeleting: the snapshot was chosen for deletion and can never be promoted again.
 	ErrDeleting = errors.New("snapshot is being deleted")
+	// ErrBase: the snapshot was made to be gone on from, and is not served by itself.
+	ErrBase = errors.New("it is a base, which is served with a delta over it alone")
 	// ErrIncomplete: the snapshot lacks a file that its manifest names.
 	ErrIncomplete = errors.New("snapshot is incomplete")
 )

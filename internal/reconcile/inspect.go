@@ -1,13 +1,17 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"sort"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/delta"
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -26,6 +30,13 @@ const (
 	StateDeleting   = "deleting"
 )
 
+// Kinds of a listed snapshot.
+const (
+	KindFull  = "full"
+	KindBase  = "base"  // full, made to be gone on from and not served by itself
+	KindDelta = "delta" // over a base
+)
+
 // SnapshotRow is one line of `list`.
 type SnapshotRow struct {
 	ID        string    `json:"id"`
@@ -35,6 +46,9 @@ type SnapshotRow struct {
 	Bytes     int64     `json:"bytes"`
 	Source    string    `json:"source_sha256,omitempty"`
 	Index     string    `json:"index,omitempty"`
+	Kind      string    `json:"kind,omitempty"`
+	Base      string    `json:"base,omitempty"`   // of a delta snapshot
+	Rows      int       `json:"rows,omitempty"`   // records that its own delta changes or removes
 	Reason    string    `json:"reason,omitempty"` // why it is held, or why it was promoted
 }
 
@@ -199,6 +213,12 @@ func (o *Operator) row(ctx context.Context, v overview, s store.SnapshotInfo) (S
 		return row, err
 	}
 	row.CreatedAt, row.Vectors, row.Source, row.Index = m.CreatedAt, m.Stats.Vectors, m.Source.SHA256, m.Index.Kind
+	switch row.Kind = KindFull; {
+	case m.Base != nil:
+		row.Kind, row.Base, row.Rows = KindDelta, m.Base.ID, m.Deltas[len(m.Deltas)-1].Rows
+	case m.Role == store.RoleBase:
+		row.Kind = KindBase
+	}
 	verdict := manifestVerdict(m)
 	if _, ok := s.Files[snapshot.FileVerdict]; ok {
 		if verdict, err = o.verdict(ctx, m); err != nil {
@@ -294,28 +314,26 @@ func (o *Operator) rehash(ctx context.Context, id string, progress store.Progres
 // Diff compares the documents of two snapshots, downloading them below dir.
 func (o *Operator) Diff(ctx context.Context, from, to, dir string) (Diff, error) {
 	d := Diff{From: from, To: to, Added: []string{}, Removed: []string{}, Changed: []RecordChange{}}
-	a, err := o.documents(ctx, from, dir)
+	a, err := o.records(ctx, from, dir)
 	if err != nil {
 		return d, err
 	}
 	defer a.Close()
-	b, err := o.documents(ctx, to, dir)
+	b, err := o.records(ctx, to, dir)
 	if err != nil {
 		return d, err
 	}
 	defer b.Close()
-	for i := range b.Len() {
-		id := b.ID(i)
-		j, ok := a.Find(id)
+	for _, id := range b.ids() {
+		was, ok, err := a.find(id)
+		if err != nil {
+			return d, err
+		}
 		if !ok {
 			d.Added = append(d.Added, id)
 			continue
 		}
-		was, err := a.Metadata(j)
-		if err != nil {
-			return d, err
-		}
-		is, err := b.Metadata(i)
+		is, _, err := b.find(id)
 		if err != nil {
 			return d, err
 		}
@@ -328,39 +346,118 @@ func (o *Operator) Diff(ctx context.Context, from, to, dir string) (Diff, error)
 		}
 		d.Changed = append(d.Changed, RecordChange{ID: id, Fields: fields})
 	}
-	for j := range a.Len() {
-		if id := a.ID(j); id != "" {
-			if _, ok := b.Find(id); !ok {
-				d.Removed = append(d.Removed, id)
-			}
+	for _, id := range a.ids() {
+		if _, ok, err := b.find(id); err != nil {
+			return d, err
+		} else if !ok {
+			d.Removed = append(d.Removed, id)
 		}
 	}
 	return d, nil
 }
 
-// documents fetches and opens the documents of a snapshot.
-func (o *Operator) documents(ctx context.Context, id, dir string) (*documents.Reader, error) {
+// records are those of a snapshot, whatever it is made of: the newest of its deltas that names an id decides, then its base.
+type records struct {
+	base    *documents.Reader
+	deltas  []*delta.Delta // oldest first
+	vectors int            // of the base
+}
+
+// find returns what is stored of a record.
+func (r *records) find(id string) (metadata []byte, ok bool, err error) {
+	hash := snapshot.IDHash(id)
+	for _, d := range slices.Backward(r.deltas) {
+		if row, named := d.Names(hash); named {
+			if row < 0 {
+				return nil, false, nil
+			}
+			metadata, err = d.Documents().Metadata(row)
+			return metadata, true, err
+		}
+	}
+	row, ok := r.base.Find(id)
+	if !ok {
+		return nil, false, nil
+	}
+	metadata, err = r.base.Metadata(row)
+	return metadata, true, err
+}
+
+// ids in the order of the catalogue.
+func (r *records) ids() []string {
+	type placed struct {
+		key uint64
+		id  string
+	}
+	var all []placed
+	add := func(docs *documents.Reader, newer []*delta.Delta, key func(row int) uint64) {
+		for row := range docs.Len() {
+			hash := docs.Index().IDHash(row)
+			dead := slices.ContainsFunc(newer, func(d *delta.Delta) bool { _, named := d.Names(hash); return named })
+			if id := docs.ID(row); id != "" && !dead {
+				all = append(all, placed{key(row), id})
+			}
+		}
+	}
+	add(r.base, r.deltas, func(row int) uint64 { return delta.BaseKey(row, r.vectors) })
+	for i, d := range r.deltas {
+		add(d.Documents(), r.deltas[i+1:], d.Key)
+	}
+	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Compare(a.key, b.key) })
+	out := make([]string, len(all))
+	for i, p := range all {
+		out[i] = p.id
+	}
+	return out
+}
+
+// Close lets go of the files.
+func (r *records) Close() error {
+	err := r.base.Close()
+	for _, d := range r.deltas {
+		err = errors.Join(err, d.Close())
+	}
+	return err
+}
+
+// records fetches and opens the records of a snapshot below dir.
+func (o *Operator) records(ctx context.Context, id, dir string) (_ *records, err error) {
 	m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, id, "")
 	if err != nil {
 		return nil, fmt.Errorf("diff %s: %w", id, err)
 	}
-	var files []snapshot.File
+	wanted := m
+	wanted.Files = slices.DeleteFunc(slices.Clone(m.Files), func(f snapshot.File) bool {
+		return f.Name != snapshot.FileDocuments && f.Name != snapshot.FileOffsets && f.Name != snapshot.FileDelta
+	})
 	for _, name := range []string{snapshot.FileDocuments, snapshot.FileOffsets} {
-		f, ok := m.File(name)
-		if !ok {
+		if _, ok := wanted.File(name); !ok {
 			return nil, fmt.Errorf("diff %s: %w: no %s", id, snapshot.ErrCorrupt, name)
 		}
-		files = append(files, f)
 	}
-	m.Files = files
 	sub, err := os.MkdirTemp(dir, "diff-*")
 	if err != nil {
 		return nil, err
 	}
-	if err := store.Fetch(ctx, o.Objects, o.Layout, m, sub, store.FetchOptions{}); err != nil {
+	if err := store.Fetch(ctx, o.Objects, o.Layout, wanted, sub, store.FetchOptions{}); err != nil {
 		return nil, err
 	}
-	return documents.Open(sub)
+	base, err := documents.Open(sub)
+	if err != nil {
+		return nil, err
+	}
+	out := &records{base: base, vectors: m.Stats.Vectors}
+	if m.Base != nil {
+		out.vectors = m.Base.Vectors
+	}
+	for _, d := range m.Deltas {
+		opened, err := delta.Open(filepath.Join(sub, d.ID+"."+snapshot.FileDelta))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open the delta of %s: %w", d.ID, err), out.Close())
+		}
+		out.deltas = append(out.deltas, opened)
+	}
+	return out, nil
 }
 
 // GCPlan tells what garbage collection would do with each object now.

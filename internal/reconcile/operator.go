@@ -309,6 +309,8 @@ func (o *Operator) mayPromote(ctx context.Context, m store.Manifest, force bool)
 		return err
 	}
 	switch {
+	case m.Role == store.RoleBase:
+		return fmt.Errorf("promote %s: %w; `indexer list` shows the snapshots over it, `indexer reconcile` puts what changed since over it", m.ID, ErrBase)
 	case v.Result == VerdictCorrupt:
 		return fmt.Errorf("promote %s: %w: %s", m.ID, snapshot.ErrCorrupt, v.Message)
 	case !force && (v.Result == VerdictHeld || v.Result == VerdictFailed):

@@ -54,6 +54,9 @@ func (p *pass) promotion(m store.Manifest, sha, reason string, over basis) promo
 // end a stale one by moving the pointer's ETag first.
 func (m promotion) apply(ctx context.Context) (store.Pointer, store.Info, error) {
 	var none store.Pointer
+	if m.manifest.Role == store.RoleBase {
+		return none, store.Info{}, ErrBase
+	}
 	g := gcDoc{m.objects, m.layout, m.over.doomed}
 	there, err := m.objects.Head(ctx, m.layout.Manifest(m.manifest.ID))
 	if errors.Is(err, store.ErrNotFound) {
@@ -107,6 +110,9 @@ func (m promotion) whole(ctx context.Context) (*store.Signature, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := m.baseTrusted(ctx); err != nil {
+		return nil, err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(headsParallel)
 	for _, f := range m.manifest.Files {
@@ -123,6 +129,19 @@ func (m promotion) whole(ctx context.Context) (*store.Signature, error) {
 		})
 	}
 	return signed, g.Wait()
+}
+
+// baseTrusted returns store.ErrUnsigned when keys are set and none of them signed the base. The delta snapshot's own signature
+// covers the base's files, but whoever makes the first delta over a base vouches for it. Once it is served it was looked at.
+func (m promotion) baseTrusted(ctx context.Context) error {
+	base, from := m.manifest.Base, m.over.pointer
+	if base == nil || len(m.keys) == 0 || from != nil && from.Base != nil && from.Base.ID == base.ID && from.Base.ManifestSHA256 == base.ManifestSHA256 {
+		return nil
+	}
+	if _, err := store.VerifyManifest(ctx, m.objects, m.layout, base.ID, base.ManifestSHA256, m.keys); err != nil {
+		return fmt.Errorf("base %s: %w", base.ID, err)
+	}
+	return nil
 }
 
 // headsParallel files of a snapshot are looked at at a time.

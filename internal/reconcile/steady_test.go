@@ -31,7 +31,9 @@ func TestCollectionKeepsUpWithSteadyEdits(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- x.Run(ctx) }()
 		time.Sleep(time.Minute)
+		mu.Lock()
 		clear(requests)
+		mu.Unlock()
 		const edits = 300
 		generation, most := r.pointer().Generation, 0
 		for i := range edits {
@@ -43,12 +45,12 @@ func TestCollectionKeepsUpWithSteadyEdits(t *testing.T) {
 			most = max(most, len(found))
 		}
 		published := int(r.pointer().Generation - generation)
+		cancel()
+		must(t, <-done)
 		total := 0
 		for _, n := range requests {
 			total += n
 		}
-		cancel()
-		must(t, <-done)
 		t.Logf("%d published, up to %d stored, %d requests: %v", published, most, total, requests)
 		if published < edits*9/10 {
 			t.Errorf("%d of %d edits were published", published, edits)

@@ -149,12 +149,18 @@ func WriteFile(ctx context.Context, objects Objects, key, path string, f snapsho
 	return info, err
 }
 
-// VerifySnapshot reads everything of a snapshot again, its base's and deltas' files too, and checks it against the manifest, and the manifest against
-// wantSHA256 when that is not "". Nothing is kept. ErrCorrupt and ErrNotFound name the file.
+// VerifySnapshot reads everything of a snapshot again, its base's manifest and files and all its deltas too, and checks it
+// against the manifest, and the manifest against wantSHA256 when that is not "". Nothing is kept. ErrCorrupt and ErrNotFound
+// name the file.
 func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA256 string, progress Progress) error {
 	m, _, err := ReadManifest(ctx, objects, l, id, wantSHA256)
 	if err != nil {
 		return err
+	}
+	if m.Base != nil {
+		if _, _, err := ReadManifest(ctx, objects, l, m.Base.ID, m.Base.ManifestSHA256); err != nil {
+			return fmt.Errorf("verify the base's manifest: %w", err)
+		}
 	}
 	meter := newMeter(progress, m.Size())
 	for _, f := range m.Files {
