@@ -31,20 +31,21 @@ var rooms = map[string][]string{
 	"internal/golden":     {},
 	"internal/relevance":  {"internal/snapshot"},
 	"internal/spelling":   {},
-	"internal/embed":      {"internal/snapshot", "internal/jsonread", "internal/spelling"},
+	"internal/tracing":    {},
+	"internal/embed":      {"internal/snapshot", "internal/jsonread", "internal/spelling", "internal/tracing"},
 	"internal/vecindex":   {"internal/snapshot"},
 	"internal/store":      {"internal/snapshot"},
 	"internal/ledger":     {"internal/snapshot", "internal/store"},
 	"internal/langchain":  {},
 	"internal/lexical":    {"internal/snapshot", "internal/spelling", "internal/arrays"},
-	"internal/reconcile":  {"internal/snapshot", "internal/vendors", "internal/filter", "internal/arrays", "internal/documents", "internal/delta", "internal/store", "internal/ledger", "internal/lexical", "internal/langchain", "internal/relevance", "internal/golden"},
+	"internal/reconcile":  {"internal/snapshot", "internal/vendors", "internal/filter", "internal/arrays", "internal/documents", "internal/delta", "internal/store", "internal/ledger", "internal/lexical", "internal/langchain", "internal/relevance", "internal/golden", "internal/tracing"},
 	"internal/view":       {"internal/snapshot", "internal/vendors", "internal/filter", "internal/conditions", "internal/arrays", "internal/documents", "internal/delta", "internal/store", "internal/lexical", "internal/jsonread"},
-	"internal/follow":     {"internal/snapshot", "internal/conditions", "internal/store", "internal/view"},
-	"internal/query":      {"internal/snapshot", "internal/filter", "internal/conditions", "internal/lexical", "internal/relevance", "internal/view"},
-	"internal/api":        {"internal/snapshot", "internal/conditions", "internal/filter", "internal/store", "internal/jsonread", "internal/spelling", "internal/view", "internal/follow", "internal/query"},
+	"internal/follow":     {"internal/snapshot", "internal/conditions", "internal/store", "internal/view", "internal/tracing"},
+	"internal/query":      {"internal/snapshot", "internal/filter", "internal/conditions", "internal/lexical", "internal/relevance", "internal/view", "internal/tracing"},
+	"internal/api":        {"internal/snapshot", "internal/conditions", "internal/filter", "internal/store", "internal/jsonread", "internal/spelling", "internal/view", "internal/follow", "internal/query", "internal/tracing"},
 	"internal/conditions": {"internal/filter", "internal/jsonread", "internal/spelling"},
 	"internal/notify":     {},
-	"internal/wire":       {"internal/snapshot", "internal/store", "internal/embed", "internal/notify"},
+	"internal/wire":       {"internal/snapshot", "internal/store", "internal/embed", "internal/notify", "internal/tracing"},
 }
 
 // owners lists the modules that exactly one room may import.
@@ -58,6 +59,9 @@ var owners = map[string]string{
 	"github.com/ikawaha/kagome/v2":                        "internal/lexical",
 	"github.com/danielgtaylor/huma/v2":                    "internal/api",
 	"github.com/modelcontextprotocol/go-sdk":              "internal/api",
+	"go.opentelemetry.io/otel/sdk":                        "internal/wire",
+	"go.opentelemetry.io/otel/exporters":                  "internal/wire",
+	"go.opentelemetry.io/otel/trace":                      "internal/tracing",
 }
 
 type pkg struct {

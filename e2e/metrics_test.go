@@ -28,6 +28,7 @@ var promised = map[string][]string{
 		`swap_duration_seconds_count{phase="open"}`, `swap_duration_seconds_count{phase="warm"}`, `search_requests_total{code="200"} 1`,
 		`search_duration_seconds_count{stage="embed"}`, `search_duration_seconds_count{stage="index"}`, `search_duration_seconds_count{stage="total"}`,
 		`search_in_flight 0`, `query_embedding_cache_total{result="`, `index_resident_bytes `, `search_degraded_total 0`,
+		`search_slow_total 0`, `search_empty_total{reason="none"} 0`, `search_empty_total{reason="unfit"} `,
 	},
 }
 

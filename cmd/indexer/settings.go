@@ -25,6 +25,7 @@ type building struct {
 	Model    wire.Model    `embed:""`
 	Signing  wire.Signing  `embed:""`
 	Notify   wire.Notify   `embed:""`
+	Traces   wire.Traces   `embed:""`
 
 	Catalogue rules `embed:""`
 
@@ -168,6 +169,15 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 			sender.Close(ctx)
 		}()
 	}
+	tracer, closeTraces, err := s.Traces.Open(a.ctx, "vectorstore-indexer", a.build, log)
+	if err != nil {
+		return usage(err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), wire.LastTraces)
+		defer cancel()
+		closeTraces(ctx)
+	}()
 	dir, release, err := a.store.Scratch("indexer")
 	if err != nil {
 		return usage(err)
@@ -175,7 +185,7 @@ func (s building) withReconciler(a *app, log *slog.Logger, patience time.Duratio
 	defer release()
 	r, err := reconcile.New(reconcile.Deps{
 		Signer: signer, Keys: keys, EraseKey: eraseKey,
-		Tell:    tell,
+		Tell: tell, Tracer: tracer,
 		Objects: objects, Layout: a.store.Layout(), Embedder: embedder, Settle: s.settle(log), Indexes: vecindex.FAISS{},
 		Progress: newProgress(a.stderr, log), Metrics: metrics, Log: log,
 	}, s.config(embedder, a.build, dir))

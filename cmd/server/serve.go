@@ -26,6 +26,7 @@ type serveCmd struct {
 	Store    wire.Store    `embed:""`
 	Provider wire.Provider `embed:""`
 	Keys     wire.Keys     `embed:""`
+	Traces   wire.Traces   `embed:""`
 
 	ListenAddr     string        `name:"listen-addr" env:"LISTEN_ADDR" default:":8080" help:"Address of the public API and page."`
 	AdminAddr      string        `name:"admin-addr" env:"ADMIN_ADDR" default:":9090" help:"Address of /metrics, /health, /ready, /status and pprof; never behind the load balancer."`
@@ -95,6 +96,16 @@ func (c serveCmd) Run(log *slog.Logger, b wire.Build, strangers []wire.Stranger)
 	if err != nil {
 		return &wire.Coded{Code: wire.ExitUsage, Err: err}
 	}
+	tracer, closeTraces, err := c.Traces.Open(ctx, "vectorstore-server", b, log)
+	if err != nil {
+		return &wire.Coded{Code: wire.ExitUsage, Err: err}
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), wire.LastTraces)
+		defer cancel()
+		closeTraces(ctx)
+	}()
+	cfg.Tracer = tracer
 	wire.WarnOfStrangers(log, strangers)
 	wire.Started(log, c.Store, c.Provider.Resolved(), "the snapshot's")
 	s, err := api.New(follow.Deps{

@@ -1,11 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 // Values of ACCESS_LOG.
@@ -90,10 +93,41 @@ func noteQuery(w http.ResponseWriter, text string) {
 	}
 }
 
+// traced is around everything public: the trace of each request that the guards are for, where that is wanted.
+func (s *Server) traced(next http.Handler) http.Handler {
+	if s.cfg.Tracer == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !guarded(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		start := time.Now()
+		r, t := s.cfg.Tracer.Request(r, r.Method+" "+r.URL.Path, start)
+		a := &noted{ResponseWriter: w, start: start}
+		defer func() {
+			if r.Pattern != "" { // which has the place of an id, not the id
+				t.Name(r.Pattern)
+			}
+			t.Set("http.request.method", r.Method)
+			t.Set("http.response.status_code", a.status())
+			t.Set("vectorstore.snapshot", w.Header().Get(headerSnapshot))
+			t.Set("vectorstore.request_id", w.Header().Get(headerRequest))
+			failed := ""
+			if a.status() >= http.StatusInternalServerError {
+				failed = http.StatusText(a.status())
+			}
+			t.End(failed, time.Now())
+		}()
+		next.ServeHTTP(a, r)
+	})
+}
+
 // ids are the request's own and its trace's, for every line about it.
 func ids(w http.ResponseWriter, r *http.Request) []any {
 	out := []any{"request_id", w.Header().Get(headerRequest)}
-	if id := traceID(r); id != "" {
+	if id := cmp.Or(traceID(r), tracing.Of(r.Context()).ID()); id != "" {
 		out = append(out, "trace_id", id)
 	}
 	return out

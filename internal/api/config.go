@@ -11,6 +11,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/query"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 // Config of a server. Start from Defaults.
@@ -30,6 +31,7 @@ type Config struct {
 	// StrictContentType: STRICT_CONTENT_TYPE refuses a body that says it is something else than JSON.
 	StrictContentType bool
 	Log               *slog.Logger
+	Tracer            *tracing.Tracer // nil: nothing is traced
 
 	Version, Commit, FAISS string // of what is running
 }

@@ -33,7 +33,7 @@ func (s *Server) publicHandler() http.Handler {
 	mux.HandleFunc("GET /panel", s.handlePanel)
 	mux.HandleFunc("GET /assets/", s.handleAsset)
 	mux.HandleFunc("/", s.notFound)
-	return s.accessed(s.wrap(func(w http.ResponseWriter, r *http.Request) {
+	return s.traced(s.accessed(s.wrap(func(w http.ResponseWriter, r *http.Request) {
 		if s.cors(w, r) {
 			return
 		}
@@ -47,13 +47,14 @@ func (s *Server) publicHandler() http.Handler {
 		if t != nil {
 			t.end()
 		}
-	}))
+	})))
 }
 
 // adminHandler is for operators and scrapers; it is never behind the load balancer.
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{}))
+	// Of the two formats OpenMetrics alone has exemplars.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{EnableOpenMetrics: s.cfg.Tracer != nil}))
 	mux.HandleFunc("GET /status", s.handleStatus)
 	s.registerProbes(mux)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -25,6 +25,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
 	"github.com/taksuehiro/vectorstore/internal/query"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 // POST /mcp is the API for language models, by the Model Context Protocol over streamable HTTP
@@ -350,7 +351,7 @@ func (s *Server) found(ctx context.Context, c *mcpCall, parse func() (searchRequ
 	defer func() {
 		s.m.inFlight.Dec()
 		s.m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
-		s.searcher.Metrics().Total.Observe(time.Since(start).Seconds())
+		s.searcher.Metrics().Took(time.Since(start), tracing.Of(ctx).ID())
 	}()
 	var a rendered
 	defer func() { s.answers.leave(a.claimed) }()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/follow"
 	"github.com/taksuehiro/vectorstore/internal/query"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 // buffers for bodies and answers. Larger ones than keepBuffer are left to the collector.
@@ -168,7 +169,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, start time.Time,
 	code := http.StatusInternalServerError // unless something else is answered: a panic
 	defer func() {
 		s.m.requests.WithLabelValues(strconv.Itoa(code)).Inc()
-		s.searcher.Metrics().Total.Observe(time.Since(start).Seconds())
+		s.searcher.Metrics().Took(time.Since(start), tracing.Of(r.Context()).ID())
 	}()
 	if !under.enter(1) {
 		code = s.fail(w, r, query.ErrBusy)
@@ -243,7 +244,10 @@ func (s *Server) answered(ctx context.Context, answer answerFunc, b []byte, a *r
 		}
 		a.claimed = int64(size)
 	}
+	t := tracing.Of(ctx)
+	rendering := t.Now()
 	a.data, err = render(slices.Grow(b, size))
+	t.Since("render", rendering)
 	return err
 }
 

@@ -59,7 +59,7 @@ type Server struct {
 }
 
 // New checks the configuration and registers the metrics with reg, which /metrics shows; nothing runs or is opened yet.
-// Recent and Forget of deps are the server's own.
+// Recent, Forget and Tracer of deps are the server's own.
 func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error) {
 	cfg.AllowedOrigins = trimmed(cfg.AllowedOrigins, "/")
 	cfg.APIKeys = trimmed(cfg.APIKeys, "")
@@ -86,6 +86,7 @@ func New(deps follow.Deps, cfg Config, reg *prometheus.Registry) (*Server, error
 		return nil, err
 	}
 	s.mcp = s.newMCP()
+	deps.Tracer = cfg.Tracer
 	deps.Recent, deps.Forget, deps.Synonyms = s.searcher.Recent, s.searcher.Forget, s.searcher.SetSynonyms
 	s.follower = follow.New(deps, cfg.Config, cfg.Version, cfg.Log, reg)
 	return s, nil

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/sashabaranov/go-openai"
+
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 const maxErrorBody = 64 << 10
@@ -56,6 +58,7 @@ var (
 
 // Do sends req and consumes its answer.
 func (x *exchange) Do(req *http.Request) (*http.Response, error) {
+	tracing.Header(req.Context(), req.Header)
 	res, err := x.o.http.Do(req)
 	if err != nil {
 		x.err = x.o.broken(err)

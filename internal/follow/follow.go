@@ -16,6 +16,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
 
@@ -58,6 +59,7 @@ type Deps struct {
 	// process's anonymous resident memory.
 	MemoryLimit func() int64
 	MemoryUsed  func() int64
+	Tracer      *tracing.Tracer // nil: nothing is traced
 	// Spread draws from [0, 1), for times that are not to be the same in all replicas; nil means math/rand.
 	Spread func() float64
 }

@@ -22,6 +22,7 @@ type metrics struct {
 	resident        prometheus.Gauge
 
 	native atomic.Int64 // bytes of the indexes that are open
+	phases phases
 }
 
 // Results of a poll and a swap, as labels.
@@ -79,4 +80,5 @@ func (m *metrics) residentBytes() int64 { return m.native.Load() }
 
 func (m *metrics) phase(name string, since time.Time) {
 	m.swapSeconds.WithLabelValues(name).Observe(time.Since(since).Seconds())
+	m.phases.add(name, since)
 }

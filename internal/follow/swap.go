@@ -137,6 +137,7 @@ func (f *Follower) serve(s *Snapshot, since time.Time) {
 	f.publish(s)
 	f.m.served(s.pointer)
 	f.m.swaps.WithLabelValues(swapOK).Inc()
+	f.traced(s.pointer, since, "")
 	if taken {
 		f.keep(s.pointer)
 	}
@@ -183,6 +184,7 @@ func (f *Follower) refuse(p store.Pointer, err error) {
 		result = swapRefused
 	}
 	f.m.swaps.WithLabelValues(result).Inc()
+	f.traced(p, time.Time{}, q.Reason)
 	f.log.Error("snapshot not taken", "snapshot", p.ID, "generation", p.Generation, "reason", q.Code, "error", err, "retry_at", q.RetryAt)
 }
 

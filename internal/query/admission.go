@@ -96,7 +96,8 @@ type search struct {
 	pos     []int64
 	scores  []float32
 	err     error
-	taken   bool // a core has it: it will be answered; guarded by admission.mu
+	taken   bool      // a core has it: it will be answered; guarded by admission.mu
+	began   time.Time // when that was, for a search that waited
 }
 
 func newAdmission(cores, limit int) *admission {
@@ -130,20 +131,8 @@ func (a *admission) forget(v *view.View) {
 	delete(a.queues, v)
 }
 
-// search is View.Search for one or more queries, behind admission. The caller holds the view until it returns;
-// when it returns early because ctx ended, nothing of the search is running or will run.
-func (q *queue) search(ctx context.Context, queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
-	s := &search{queries: queries, k: k, allow: allow}
-	err := q.wait(ctx, s)
-	return s.pos, s.scores, err
-}
-
-// compute does work on a core, as search does.
-func (q *queue) compute(ctx context.Context, work func()) error {
-	return q.wait(ctx, &search{work: work})
-}
-
-// wait runs s here or leaves it to a core that comes free.
+// wait runs s here or leaves it to a core that comes free. The caller holds the view until it returns; when it returns early
+// because ctx ended, nothing of s is running or will run.
 func (q *queue) wait(ctx context.Context, s *search) error {
 	a := q.admission
 	a.mu.Lock()
@@ -260,8 +249,9 @@ func (q *queue) take(limit int) []*search {
 		n++
 	}
 	batch := q.waiting[:n:n]
+	now := time.Now()
 	for _, s := range batch {
-		s.taken = true
+		s.taken, s.began = true, now
 	}
 	q.admission.parked -= n
 	q.waiting = q.waiting[n:]

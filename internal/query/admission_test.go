@@ -257,3 +257,13 @@ func TestSearchBeingRunIsWaitedForEvenWhenItsCallerLeaves(t *testing.T) {
 		}
 	})
 }
+
+func (q *queue) search(ctx context.Context, queries []float32, k int, allow *roaring.Bitmap) ([]int64, []float32, error) {
+	s := &search{queries: queries, k: k, allow: allow}
+	err := q.wait(ctx, s)
+	return s.pos, s.scores, err
+}
+
+func (q *queue) compute(ctx context.Context, work func()) error {
+	return q.wait(ctx, &search{work: work})
+}

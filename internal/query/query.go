@@ -19,6 +19,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
 
@@ -48,6 +49,7 @@ type Query struct {
 	AutoFilter bool
 
 	degraded bool // the provider failed: answer by the words
+	trace    tracing.Trace
 }
 
 // Sort is an order by the values of a field. What is asked for is ranked first, and the best MaxSorted that score at least
@@ -112,10 +114,39 @@ type Searcher struct {
 
 // Metrics of searching.
 type Metrics struct {
-	Total               prometheus.Observer // of the whole of a request, for whoever takes requests
-	embed, index        prometheus.Observer
+	total, embed, index prometheus.Observer
 	cacheHit, cacheMiss prometheus.Counter
-	degraded            prometheus.Counter
+	degraded, slow      prometheus.Counter
+	empty, unfit        prometheus.Counter
+}
+
+// slowAfter is when a search is slow: people notice.
+const slowAfter = time.Second
+
+// unfitBelow is the score below which a record is merely the nearest of what does not fit.
+const unfitBelow = 0.3
+
+// Took is told of each request how long it took as a whole, with the id of its trace, "" for none.
+func (m *Metrics) Took(took time.Duration, trace string) {
+	if took > slowAfter {
+		m.slow.Inc()
+	}
+	if with, ok := m.total.(prometheus.ExemplarObserver); ok && trace != "" {
+		with.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": trace})
+		return
+	}
+	m.total.Observe(took.Seconds())
+}
+
+// found counts questions that came to nothing: no result, or none that fits what is asked in words.
+func (m *Metrics) found(q *Query, a *Answer) {
+	switch {
+	case q.Offset > 0:
+	case len(a.Hits) == 0:
+		m.empty.Inc()
+	case q.Text != "" && q.Mode != Semantic && q.Sort == nil && a.Hits[0].Score < unfitBelow:
+		m.unfit.Inc()
+	}
 }
 
 func newMetrics(reg prometheus.Registerer) *Metrics {
@@ -125,8 +156,15 @@ func newMetrics(reg prometheus.Registerer) *Metrics {
 	cache := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "vectorstore_query_embedding_cache_total", Help: "Look-ups in the cache of query embeddings.",
 	}, []string{"result"})
+	nothing := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "vectorstore_search_empty_total", Help: "Questions answered without a result (none), or without one that fits (unfit: the best scores below 0.3).",
+	}, []string{"reason"})
 	return &Metrics{
-		Total: seconds.WithLabelValues("total"), embed: seconds.WithLabelValues("embed"), index: seconds.WithLabelValues("index"),
+		empty: nothing.WithLabelValues("none"), unfit: nothing.WithLabelValues("unfit"),
+		slow: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "vectorstore_search_slow_total", Help: "Requests for searches that took more than a second.",
+		}),
+		total: seconds.WithLabelValues("total"), embed: seconds.WithLabelValues("embed"), index: seconds.WithLabelValues("index"),
 		cacheHit: cache.WithLabelValues("hit"), cacheMiss: cache.WithLabelValues("miss"),
 		degraded: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Name: "vectorstore_search_degraded_total", Help: "Hybrid searches answered by words alone, because the embedding provider failed.",
@@ -169,6 +207,7 @@ const embedParallel = 8
 
 // Search answers one query.
 func (r *Searcher) Search(ctx context.Context, v *view.View, q Query) (Answer, error) {
+	q.trace = tracing.Of(ctx)
 	within := &limited{Context: ctx, until: time.Now().Add(r.timeout)}
 	defer within.end()
 	if err := r.embed(within, v, &q); err != nil {
@@ -181,11 +220,13 @@ func (r *Searcher) Search(ctx context.Context, v *view.View, q Query) (Answer, e
 
 // Batch answers queries in order.
 func (r *Searcher) Batch(ctx context.Context, v *view.View, qs []Query) ([]Answer, error) {
+	traced := tracing.Of(ctx)
 	within := &limited{Context: ctx, until: time.Now().Add(r.timeout)}
 	defer within.end()
 	g, gctx := errgroup.WithContext(within)
 	g.SetLimit(embedParallel)
 	for i := range qs {
+		qs[i].trace = traced
 		g.Go(func() error { return r.embed(gctx, v, &qs[i]) })
 	}
 	if err := g.Wait(); err != nil {
@@ -220,6 +261,7 @@ func (r *Searcher) embed(ctx context.Context, v *view.View, q *Query) error {
 	start := time.Now()
 	vector, err := r.vectors.get(ctx, by, v, q.Text)
 	r.m.embed.Observe(time.Since(start).Seconds())
+	q.trace.Since("embed", start)
 	switch {
 	case err == nil:
 		q.Vector = vector

@@ -45,12 +45,34 @@ func (r *Searcher) answer(ctx context.Context, v *view.View, q Query) (Answer, e
 		}
 		a.Found = at.found
 	}
-	if err := at.count(ctx, &a); err != nil || a.Total == 0 {
+	if err := at.count(ctx, &a); err != nil {
 		return a, err
+	}
+	if a.Total == 0 {
+		r.m.found(&q, &a)
+		return a, nil
 	}
 	var err error
 	a.Hits, err = at.hits(ctx)
+	if err == nil {
+		r.m.found(&q, &a)
+	}
 	return a, err
+}
+
+// onCore does work on a core, and tells of the wait for one.
+func (q *question) onCore(ctx context.Context, name string, s *search) error {
+	asked := q.trace.Now()
+	err := q.queue.wait(ctx, s)
+	if q.trace.On() {
+		began := asked
+		if !s.began.IsZero() {
+			began = s.began
+		}
+		q.trace.Part("wait", asked, began)
+		q.trace.Since(name, began)
+	}
+	return err
 }
 
 // likeRecord asks with the vector of a record. Of one that has none nothing is near.
@@ -74,14 +96,14 @@ func (q *question) count(ctx context.Context, a *Answer) error {
 	if q.Facets == nil {
 		return nil
 	}
-	return q.queue.compute(ctx, func() {
+	return q.onCore(ctx, "facets", &search{work: func() {
 		for _, field := range q.Facets {
 			a.Facets = append(a.Facets, q.view.Facets(field, FacetValues, q.allow))
 			if !q.view.Has(field) {
 				a.Unknown = append(a.Unknown, field)
 			}
 		}
-	})
+	}})
 }
 
 // hits are the results on the page that is asked for.
@@ -132,7 +154,7 @@ func (q *question) sorted(ctx context.Context, end int) ([]Hit, error) {
 		return nil, nil
 	}
 	var hits []Hit
-	err := q.queue.compute(ctx, func() {
+	err := q.onCore(ctx, "sort", &search{work: func() {
 		for _, pos := range q.view.Sorted(q.Sort.Field, q.Sort.Descending, among, end+1) {
 			h, ok := ranked[int(pos)]
 			if !ok {
@@ -140,7 +162,7 @@ func (q *question) sorted(ctx context.Context, end int) ([]Hit, error) {
 			}
 			hits = append(hits, h)
 		}
-	})
+	}})
 	return q.page(hits), err
 }
 
@@ -185,14 +207,14 @@ func (q *question) byMeaning(ctx context.Context, k int) ([]Hit, error) {
 			return nil, nil
 		}
 	}
-	pos, scores, err := q.queue.search(ctx, q.Vector, k, allow)
-	if err != nil {
+	s := &search{queries: q.Vector, k: k, allow: allow}
+	if err := q.onCore(ctx, "index", s); err != nil {
 		return nil, err
 	}
 	hits := make([]Hit, 0, k)
-	for i, p := range pos {
+	for i, p := range s.pos {
 		if p >= 0 {
-			hits = append(hits, Hit{Pos: int(p), Score: min(max(scores[i], 0), 1)})
+			hits = append(hits, Hit{Pos: int(p), Score: min(max(s.scores[i], 0), 1)})
 		}
 	}
 	return hits, nil
@@ -226,7 +248,9 @@ func depth(n int) int {
 // byRelevance ranks by words and, in hybrid mode, by meaning.
 func (q *question) byRelevance(ctx context.Context, n int) ([]Hit, error) {
 	var known legs
+	asked := q.trace.Now()
 	known.words, known.scores, known.reach = q.view.Words(q.Text, depth(n), q.allow)
+	q.trace.Since("words", asked)
 	if known.embedded = q.Mode == Hybrid && q.Vector != nil; known.embedded {
 		near, err := q.byMeaning(ctx, min(depth(n), q.view.Len()))
 		if err != nil {
@@ -234,6 +258,8 @@ func (q *question) byRelevance(ctx context.Context, n int) ([]Hit, error) {
 		}
 		known.near = near
 	}
+	both := q.trace.Now()
+	defer func() { q.trace.Since("rank", both) }()
 	hits := make([]Hit, 0, n)
 	there := make(map[int]bool, n)
 	least := float32(1)

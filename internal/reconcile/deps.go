@@ -8,6 +8,7 @@ import (
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 // Embedder turns texts into unit vectors of the configured dimensions.
@@ -73,9 +74,10 @@ type Deps struct {
 	Keys    store.Keys   // whose signatures are taken over, the signer's own among them; none: everything is
 	// EraseKey tells which records were purged. nil: while some are, nothing is built or promoted.
 	EraseKey *store.EraseKey
-	Progress Progress    // nil: none shown
-	Metrics  *Metrics    // nil: not counted
-	Tell     func(Event) // told what happened, and does not wait; nil: nobody is
+	Progress Progress        // nil: none shown
+	Metrics  *Metrics        // nil: not counted
+	Tell     func(Event)     // told what happened, and does not wait; nil: nobody is
+	Tracer   *tracing.Tracer // nil: nothing is traced
 	Log      *slog.Logger
 	Clock    Clock // zero: SystemClock
 }

@@ -52,7 +52,7 @@ func (p *pass) record(ctx context.Context, began time.Time, took time.Duration, 
 	}
 	p.lease.passed(p.Clock.Now())
 	p.Metrics.passed(p, out, took)
-	p.summarise(ctx, out)
+	p.summarise(ctx, out, took)
 	if p.result != ResultFollower && p.result != ResultRefused { // these have no word to say
 		next := p.nextStatus(out, err)
 		p.tell(next)
@@ -83,7 +83,7 @@ func (p *pass) requeue(err error) time.Duration {
 }
 
 // summarise writes the one line per pass.
-func (p *pass) summarise(ctx context.Context, out Outcome) {
+func (p *pass) summarise(ctx context.Context, out Outcome, took time.Duration) {
 	level := slog.LevelInfo
 	switch out.Result {
 	case ResultFailed, ResultHeld:
@@ -104,6 +104,9 @@ func (p *pass) summarise(ctx context.Context, out Outcome) {
 	}
 	if out.Message != "" {
 		attrs = append(attrs, "message", out.Message)
+	}
+	if id := p.traced(ctx, out, took); id != "" {
+		attrs = append(attrs, "trace_id", id)
 	}
 	p.log.Log(ctx, level, "reconciled", attrs...)
 }

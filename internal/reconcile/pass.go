@@ -268,8 +268,15 @@ func (p *pass) serveBuilt(ctx context.Context) error {
 // stopwatch takes the time of a pass's steps.
 type stopwatch struct {
 	took    []any // name, seconds of each step that ended
+	steps   []part
 	doing   string
 	started time.Duration
+}
+
+// part is when a step was, by the Clock.
+type part struct {
+	name     string
+	from, to time.Duration
 }
 
 // step ends the current step and starts the next, "" for none: people see it as progress, and how long each took
@@ -278,6 +285,7 @@ func (p *pass) step(name string, total int64) {
 	now := p.Clock.Elapsed()
 	if p.doing != "" {
 		p.took = append(p.took, slog.Float64(p.doing, (now-p.started).Seconds()))
+		p.steps = append(p.steps, part{p.doing, p.started, now})
 	}
 	p.doing, p.started = name, now
 	if name == "" {
@@ -285,6 +293,29 @@ func (p *pass) step(name string, total int64) {
 	} else {
 		p.Progress.Step(name, total)
 	}
+}
+
+// traced tells of a pass that did something, whose steps are its parts, and returns the id of that; "" where nothing is traced.
+func (p *pass) traced(ctx context.Context, out Outcome, took time.Duration) string {
+	if len(p.steps) == 0 && out.Err == nil {
+		return ""
+	}
+	now := time.Now()
+	ended := p.Clock.Elapsed()
+	at := func(t time.Duration) time.Time { return now.Add(t - ended) }
+	_, t := p.Tracer.Begin(context.WithoutCancel(ctx), "pass", now.Add(-took))
+	for _, part := range p.steps {
+		t.Part(part.name, at(part.from), at(part.to))
+	}
+	t.Set("vectorstore.pass", p.id)
+	t.Set("vectorstore.result", out.Result)
+	t.Set("vectorstore.snapshot", out.SnapshotID)
+	failed := ""
+	if out.Err != nil {
+		failed = out.Message
+	}
+	t.End(failed, now)
+	return t.ID()
 }
 
 func (p *pass) close() {

@@ -20,6 +20,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/store/storetest"
+	"github.com/taksuehiro/vectorstore/internal/tracing"
 )
 
 const dims = 8
@@ -55,6 +56,7 @@ type rig struct {
 	cfg     reconcile.Config
 	reg     *prometheus.Registry
 	logs    *lines
+	tracer  *tracing.Tracer
 
 	signer   store.Signer
 	keys     store.Keys
@@ -98,7 +100,7 @@ func (r *rig) indexer() *reconcile.Reconciler {
 	x, err := reconcile.New(reconcile.Deps{
 		Objects: r.objects, Layout: r.layout, Embedder: r.embed, Settle: r.settle, Indexes: r.indexes,
 		Signer: r.signer, Keys: r.keys, EraseKey: r.eraseKey,
-		Metrics: reconcile.NewMetrics(r.reg), Tell: r.tell,
+		Metrics: reconcile.NewMetrics(r.reg), Tell: r.tell, Tracer: r.tracer,
 		Log: slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, r.cfg)
 	if err != nil {
