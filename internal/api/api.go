@@ -49,6 +49,8 @@ type snapshotBody struct {
 	ServedFrom     string             `json:"vectorstore_source" doc:"As in /health"`
 	Fallback       bool               `json:"fallback" doc:"An older snapshot is served, because the current one cannot be loaded"`
 	Refused        *follow.Refusal    `json:"refused" doc:"The desired snapshot, when it could not be taken"`
+	Changes        int                `json:"changes" doc:"Records that were added, changed or removed since the base was built: rows of all deltas"`
+	ServedAfter    *float64           `json:"served_after_seconds,omitempty" doc:"From the promotion of what is served to its publication here; absent for what was found at start"`
 	Provider       query.BreakerState `json:"embedding_provider"`
 	Swaps          []follow.Swapped   `json:"swaps" nullable:"false" doc:"Newest first"`
 	LastPollAt     *time.Time         `json:"last_poll_at" doc:"Last success"`
@@ -236,7 +238,7 @@ func (s *Server) describe(st follow.Status) *snapshotBody {
 	b := &snapshotBody{
 		Manifest: v.Manifest, ManifestSHA256: v.Pointer.ManifestSHA256, Lineage: v.Pointer.Lineage,
 		Generation: v.Pointer.Generation, PromotedAt: v.Pointer.PromotedAt, LoadedAt: v.LoadedAt.UTC(),
-		ServedFrom: st.Source, Fallback: v.Fallback, Refused: st.Refused,
+		ServedFrom: st.Source, Fallback: v.Fallback, Refused: st.Refused, Changes: changes(v.Manifest), ServedAfter: servedAfter(st),
 		Provider: s.searcher.Provider(), Swaps: append([]follow.Swapped{}, st.Swaps...), PollError: st.PollErr,
 	}
 	if !st.LastPoll.IsZero() {
@@ -244,6 +246,26 @@ func (s *Server) describe(st follow.Status) *snapshotBody {
 		b.LastPollAt = &at
 	}
 	return b
+}
+
+// changes are the rows of all deltas over the base.
+func changes(m store.Manifest) (rows int) {
+	for _, d := range m.Deltas {
+		rows += d.Rows
+	}
+	return rows
+}
+
+// servedAfter is how long after its promotion what is served was published, nil where that tells nothing: this process
+// started after it, or another promotion made it current again. The clocks are two, so it is never less than nothing.
+func servedAfter(st follow.Status) *float64 {
+	for i, swap := range st.Swaps {
+		if v := st.Served; swap.ID == v.Manifest.ID && i < len(st.Swaps)-1 && swap.Generation == v.Pointer.Generation {
+			after := max(0, swap.At.Sub(v.Pointer.PromotedAt).Round(time.Millisecond).Seconds())
+			return &after
+		}
+	}
+	return nil
 }
 
 func (s *Server) health() healthBody { return healthOf(s.follower.Status()) }

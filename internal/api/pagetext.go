@@ -10,6 +10,7 @@ type pageText struct {
 	Condition                                                                          string // format: field, words, records
 	Score, Similarity, Attributes, Record                                              string
 	Snapshot, SnapshotID, Generation, Vendors, Age, Source, Model, Index               string
+	Base, Changes, ServedAfter                                                         string
 	Details, WhyHash, WhyMissing, WhyMemory, WhyEmbedding, WhyDisk, WhyOpen            string
 	WhyUnsigned                                                                        string
 	Refused, PollError, History, Swapped                                               string
@@ -44,6 +45,7 @@ func japanese() pageText {
 		Score: "スコア", Similarity: "類似度", Attributes: "属性", Record: "登録内容を見る",
 		Snapshot: "配信中のデータ", SnapshotID: "スナップショット", Generation: "世代", Vendors: "ベンダー数",
 		Age: "作成から", Source: "取得元", Model: "埋め込みモデル", Index: "インデックス",
+		Base: "ベース", Changes: "ベース以降の変更", ServedAfter: "反映までの時間",
 		Refused: "新しいデータを読み込めません", PollError: "保存先に問い合わせできません", History: "切り替えの履歴",
 		Details: "詳細", WhyHash: "内容が壊れています（ハッシュの不一致）。", WhyMissing: "ファイルが見つかりません。",
 		WhyMemory: "メモリが足りません。", WhyEmbedding: "このサーバーでは埋め込みモデルを呼び出せません。", WhyDisk: "ディスクに書き込めません。", WhyUnsigned: "信頼する鍵の署名がありません。", WhyOpen: "ファイルを開けません。",
@@ -74,6 +76,7 @@ func english() pageText {
 		Score: "Score", Similarity: "similarity", Attributes: "Attributes", Record: "Show the record",
 		Snapshot: "Served data", SnapshotID: "Snapshot", Generation: "Generation", Vendors: "Vendors",
 		Age: "Built", Source: "Source", Model: "Embedding model", Index: "Index",
+		Base: "Base", Changes: "Changes since", ServedAfter: "Last edit served after",
 		Refused: "Newer data could not be loaded", PollError: "The store does not answer", History: "History of swaps",
 		Details: "Details", WhyHash: "Its files are damaged (hash mismatch).", WhyMissing: "Files are missing.",
 		WhyMemory: "There is not enough memory.", WhyEmbedding: "This server cannot call its embedding model.", WhyDisk: "The local disk cannot be written.", WhyUnsigned: "No trusted key signed it.", WhyOpen: "Its files cannot be opened.",

@@ -15,6 +15,8 @@ type panelData struct {
 	ID, Source, Model, Index, Created, Age string
 	Generation                             int64
 	Vectors                                int
+	Base, ServedAfter                      string // "" for none
+	Changes                                int    // since the base
 	Refused                                *follow.Refusal
 	RefusedWhy                             string
 	PollError                              string
@@ -58,6 +60,12 @@ func (s *Server) panel(lang string) panelData {
 		p.Index = fmt.Sprintf("%s · %d", m.Index.Kind, m.Spec.Embedding.Dims)
 		p.Created = m.CreatedAt.UTC().Format(time.RFC3339)
 		p.Age = p.T.ago(time.Since(m.CreatedAt))
+		if m.Base != nil {
+			p.Base, p.Changes = m.Base.ID, changes(m)
+		}
+		if after := servedAfter(st); after != nil {
+			p.ServedAfter = took(*after)
+		}
 	}
 	if len(s.keys) > 0 {
 		return p

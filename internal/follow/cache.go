@@ -245,8 +245,9 @@ func (c *cache) prune(kept []store.Pointer) error {
 	return err
 }
 
-// verify returns the manifest of the cached snapshot that p names, after hashing the manifest and every wanted file.
-func (c *cache) verify(ctx context.Context, p store.Pointer, pause func()) (store.Manifest, string, error) {
+// verify returns the manifest of the cached snapshot that p names, after hashing the manifest and every wanted file but
+// those that are open: their bytes were hashed when they were opened, and the cached file is the same one.
+func (c *cache) verify(ctx context.Context, p store.Pointer, open func(snapshot.File) (path string, ok bool), pause func()) (store.Manifest, string, error) {
 	dir := c.dir(p.Lineage, p.ID)
 	data, err := os.ReadFile(filepath.Join(dir, snapshot.FileManifest))
 	if err != nil {
@@ -260,7 +261,11 @@ func (c *cache) verify(ctx context.Context, p store.Pointer, pause func()) (stor
 		return store.Manifest{}, "", fmt.Errorf("cached manifest: %w", err)
 	}
 	for _, f := range wanted(m).Files {
-		got, err := store.HashFile(ctx, filepath.Join(dir, m.LocalName(f)), pause)
+		path := filepath.Join(dir, m.LocalName(f))
+		if at, ok := open(f); ok && sameFile(at, path) {
+			continue
+		}
+		got, err := store.HashFile(ctx, path, pause)
 		if err != nil {
 			return store.Manifest{}, "", err
 		}
@@ -269,6 +274,16 @@ func (c *cache) verify(ctx context.Context, p store.Pointer, pause func()) (stor
 		}
 	}
 	return m, dir, nil
+}
+
+// sameFile says whether two paths lead to one file.
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // reuse offers the files of kept snapshots whose recorded digest is the wanted one.

@@ -91,8 +91,14 @@ type loader struct {
 // load brings the snapshot of p from the cache or the store and opens it. polite: something is being served, so
 // leave it the cores. With offline only the cache is asked.
 func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool) (*Snapshot, error) {
+	near := l.near()
+	defer func() {
+		if near != nil {
+			l.release(near)
+		}
+	}()
 	start := time.Now()
-	m, dir, err := l.cache.verify(ctx, p, l.deps.Pause)
+	m, dir, err := l.cache.verify(ctx, p, near.file, l.deps.Pause)
 	if err == nil {
 		l.m.phase(phaseVerify, start)
 	}
@@ -115,12 +121,10 @@ func (l *loader) load(ctx context.Context, p store.Pointer, polite, offline bool
 	if err != nil {
 		return nil, &loadError{ReasonEmbedding, err}
 	}
-	near := l.sharing(m)
-	defer func() {
-		if near != nil {
-			l.release(near)
-		}
-	}()
+	if near != nil && !near.SharesBase(m) {
+		l.release(near)
+		near = nil
+	}
 	err = l.room(m, near)
 	if near != nil && reasonOf(err) == ReasonMemory {
 		l.release(near) // it may have to go
@@ -229,16 +233,6 @@ func (l *loader) room(m store.Manifest, near *Snapshot) error {
 		return l.makeRoom(tight)
 	}
 	return err
-}
-
-// sharing is the published snapshot, with a reference, when m is composed over the same base; nil otherwise.
-func (l *loader) sharing(m store.Manifest) *Snapshot {
-	near := l.near()
-	if near != nil && !near.SharesBase(m) {
-		l.release(near)
-		return nil
-	}
-	return near
 }
 
 // download fetches the wanted files into the cache, every hash checked; what near has open was checked when it was opened.

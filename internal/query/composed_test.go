@@ -16,6 +16,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
 	"github.com/taksuehiro/vectorstore/internal/query"
+	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
 
@@ -71,6 +72,12 @@ func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
 		for _, p := range all {
 			base[p.id] = true
 		}
+		type state struct {
+			m   store.Manifest
+			dir string
+			all []placed
+		}
+		states := []state{{m, dir, slices.Clone(all)}}
 		var changes []map[string]*placed // of each delta: nil for an id that is gone
 		for range rapid.IntRange(1, 4).Draw(rt, "deltas") {
 			change := map[string]*placed{}
@@ -145,6 +152,17 @@ func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
 				rt.Fatal(err)
 			}
 			served = composed
+			states = append(states, state{m, dir, slices.Clone(all)})
+		}
+		if back := rapid.SampledFrom(states).Draw(rt, "back to"); back.m.ID != m.ID {
+			earlier, err := view.Open(back.m, back.dir, new(followtest.Openers), followtest.Embedder, served)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if err := served.Close(); err != nil {
+				rt.Fatal(err)
+			}
+			served, all = earlier, back.all
 		}
 		fresh := tmp()
 		full, err := view.Open(w.Write(fresh, raws(all)), fresh, new(followtest.Openers), followtest.Embedder, nil)

@@ -16,7 +16,7 @@ import (
 // segment names its id; no method of a view tells of one.
 
 // bury finds the dead rows of every segment. near, unless nil, is a view of which the first shared segments are these, too:
-// what is dead there stays dead, for a delta that takes over others names what they name.
+// only what the other segments of either name can be different there.
 func (v *View) bury(near *View, shared int) {
 	v.dead = make([]*roaring.Bitmap, len(v.segments))
 	for i := range v.segments {
@@ -24,14 +24,13 @@ func (v *View) bury(near *View, shared int) {
 			v.dead[i] = near.dead[i].Clone()
 		}
 	}
-	for i := max(shared, 1); i < len(v.segments); i++ {
-		v.segments[i].delta.EachID(func(id [16]byte) {
-			for older := range i {
-				if row, ok := v.segments[older].names(id); ok && row >= 0 {
-					v.dead[older].AddInt(row)
-				}
-			}
-		})
+	if shared > 0 {
+		for _, s := range near.segments[shared:] {
+			s.delta.EachID(v.settle)
+		}
+	}
+	for _, s := range v.segments[max(shared, 1):] {
+		s.delta.EachID(v.settle)
 	}
 	v.live = roaring.New()
 	v.n, v.vectors = 0, 0
@@ -46,6 +45,23 @@ func (v *View) bury(near *View, shared int) {
 		for it := v.dead[i].Iterator(); it.HasNext(); {
 			v.live.Remove(v.first[i] + it.Next())
 		}
+	}
+}
+
+// settle says of every row with an id whether it is dead: all are but that of the newest segment that names it.
+func (v *View) settle(id [16]byte) {
+	named := false
+	for i := len(v.segments) - 1; i >= 0; i-- {
+		row, ok := v.segments[i].names(id)
+		switch {
+		case !ok:
+			continue
+		case row >= 0 && named:
+			v.dead[i].AddInt(row)
+		case row >= 0:
+			v.dead[i].Remove(uint32(row))
+		}
+		named = true
 	}
 }
 
@@ -199,7 +215,7 @@ func (v *View) ranked(r int) uint32 {
 	return pos
 }
 
-// slack is how many more results than wanted are asked of a segment with dead rows, before it is asked again for more.
+// slack is how many more results than wanted are asked of a segment with dead rows.
 const slack = 16
 
 // Search is [snapshot.Index.Search] for one or more queries, among the records with a vector.
@@ -240,47 +256,53 @@ type hit struct {
 	score float32
 }
 
-// searchSegment adds the best k live and allowed rows of segment i to best.
+// searchSegment adds the best k live and allowed rows of segment i to best. Without a filter the index is searched whole,
+// which is faster, and the dead are left out of what is found; when too little is left, again among the living.
 func (v *View) searchSegment(i int, queries []float32, k int, allow *roaring.Bitmap, best [][]hit) error {
-	s, dead, first := v.segments[i], v.dead[i], v.first[i]
-	rows := (*roaring.Bitmap)(nil)
-	most := s.vectors // results that there can be
-	if allow != nil {
-		rows = rowsOf(allow, first, s.vectors)
-		rows.AndNot(dead)
-		if most = int(rows.GetCardinality()); most == 0 {
-			return nil
+	s, dead := v.segments[i], v.dead[i]
+	if allow == nil {
+		ask := min(k, s.vectors)
+		if !dead.IsEmpty() {
+			ask = min(k+k/8+slack, s.vectors)
 		}
-	}
-	// With a filter the dead are left out beforehand; without one the index is searched whole, which is faster, and they
-	// are left out of what is found.
-	ask := min(k, most)
-	if rows == nil && !dead.IsEmpty() {
-		ask = min(k+k/8+slack, most)
-	}
-	for {
-		found, scores, err := s.index.Search(queries, ask, rows)
+		got, err := v.searchRows(i, queries, ask, nil, len(best))
 		if err != nil {
 			return err
 		}
-		short := false
-		got := make([][]hit, len(best))
-		for q := range best {
-			for r := q * ask; r < (q+1)*ask && len(got[q]) < k; r++ {
-				if row := found[r]; row >= 0 && (rows != nil || !dead.ContainsInt(int(row))) {
-					got[q] = append(got[q], hit{first + uint32(row), scores[r]})
-				}
-			}
-			short = short || len(got[q]) < min(k, most)
-		}
-		if !short || ask == most || rows != nil {
-			for q := range best {
-				best[q] = append(best[q], got[q]...)
+		if dead.IsEmpty() || !slices.ContainsFunc(got, func(hits []hit) bool { return len(hits) < min(k, ask) }) {
+			for q, hits := range got {
+				best[q] = append(best[q], hits[:min(k, len(hits))]...)
 			}
 			return nil
 		}
-		ask = min(4*ask, most)
+		allow = v.live
 	}
+	rows := rowsOf(allow, v.first[i], s.vectors)
+	rows.AndNot(dead)
+	most := int(rows.GetCardinality())
+	if most == 0 {
+		return nil
+	}
+	got, err := v.searchRows(i, queries, min(k, most), rows, len(best))
+	for q, hits := range got {
+		best[q] = append(best[q], hits...)
+	}
+	return err
+}
+
+// searchRows finds the best k of some rows of segment i, nil for all of them, for each of n queries: those that are alive.
+func (v *View) searchRows(i int, queries []float32, k int, rows *roaring.Bitmap, n int) ([][]hit, error) {
+	found, scores, err := v.segments[i].index.Search(queries, k, rows)
+	if err != nil {
+		return nil, err
+	}
+	got := make([][]hit, n)
+	for r, row := range found {
+		if row >= 0 && !v.dead[i].ContainsInt(int(row)) {
+			got[r/k] = append(got[r/k], hit{v.first[i] + uint32(row), scores[r]})
+		}
+	}
+	return got, nil
 }
 
 // rowsOf is what of positions lies in the rows rows from first on, as rows.
