@@ -256,16 +256,13 @@ func changes(m store.Manifest) (rows int) {
 	return rows
 }
 
-// servedAfter is how long after its promotion what is served was published, nil where that tells nothing: this process
-// started after it, or another promotion made it current again. The clocks are two, so it is never less than nothing.
 func servedAfter(st follow.Status) *float64 {
-	for i, swap := range st.Swaps {
-		if v := st.Served; swap.ID == v.Manifest.ID && i < len(st.Swaps)-1 && swap.Generation == v.Pointer.Generation {
-			after := max(0, swap.At.Sub(v.Pointer.PromotedAt).Round(time.Millisecond).Seconds())
-			return &after
-		}
+	d, ok := st.ServedAfter()
+	if !ok {
+		return nil
 	}
-	return nil
+	seconds := d.Round(time.Millisecond).Seconds()
+	return &seconds
 }
 
 func (s *Server) health() healthBody { return healthOf(s.follower.Status()) }

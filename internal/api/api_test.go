@@ -326,6 +326,34 @@ func TestVendorFacetsSnapshotHealth(t *testing.T) {
 	}
 }
 
+// TestSnapshotAndPageSayWhatChangedSinceTheBase and how long the last edit took to be served.
+func TestSnapshotAndPageSayWhatChangedSinceTheBase(t *testing.T) {
+	w := followtest.New(t)
+	base, sha := w.Build(followtest.Catalogue())
+	w.Promote(base, sha)
+	r := start(t, w)
+	r.serving(base.ID)
+	snap := getJSON[map[string]any](r, "/snapshot")
+	_, _, page := r.do("GET", "/?lang=en", "")
+	if _, after := snap["served_after_seconds"]; after || snap["changes"] != 0.0 || strings.Contains(string(page), "Changes since") || strings.Contains(string(page), "served after") {
+		t.Errorf("at start /snapshot says %v, the page %s", snap, page)
+	}
+	edit := followtest.Change{Records: followtest.Catalogue()[:1], Keys: []uint64{1 << 32}, Gone: []string{"V-002"}}
+	m, digest := w.BuildDelta(base, sha, 0, edit, append(followtest.Catalogue()[:1:1], followtest.Catalogue()[2:]...))
+	w.Promote(m, digest)
+	r.serving(m.ID)
+	snap = getJSON[map[string]any](r, "/snapshot")
+	if after, ok := snap["served_after_seconds"].(float64); !ok || after < 0 || snap["changes"] != 2.0 || snap["base"].(map[string]any)["id"] != base.ID {
+		t.Errorf("/snapshot says %v", snap)
+	}
+	_, _, page = r.do("GET", "/?lang=en", "")
+	for _, want := range []string{"<code>" + base.ID + "</code>", "<dt>Changes since</dt><dd>2</dd>", "<dt>Last edit served after</dt>"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %s: %s", want, page)
+		}
+	}
+}
+
 func TestWithoutASnapshotSearchesAre503(t *testing.T) {
 	r := start(t, followtest.New(t))
 	followtest.Eventually(t, "polled", func() bool { return r.follower.Status().Answered })

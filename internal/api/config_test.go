@@ -55,7 +55,7 @@ func TestMetricsAreTheDocumentedOnes(t *testing.T) {
 	for name, series := range map[string]int{
 		"snapshot_info": 1, "snapshot_created_timestamp_seconds": 1, "pointer_last_poll_success_timestamp_seconds": 1, "pointer_polls_total": 3,
 		"swaps_total": 3, "swap_duration_seconds": 4, "search_requests_total": 11, "search_degraded_total": 1, "search_slow_total": 1, "search_empty_total": 2, "search_duration_seconds": 3, "search_in_flight": 1,
-		"query_embedding_cache_total": 2, "index_resident_bytes": 1, "build_info": 1,
+		"query_embedding_cache_total": 2, "index_resident_bytes": 1, "served_lag_seconds": 1, "build_info": 1,
 	} {
 		if got["vectorstore_"+name] != series {
 			t.Errorf("%s has %d series, want %d", name, got["vectorstore_"+name], series)

@@ -181,6 +181,15 @@ func (f *Follower) Status() Status {
 	return s
 }
 
+// ServedAfter is how long after its promotion what is served was published; not ok where that tells nothing: this process
+// found it when it started, or another promotion made it current again. The clocks are two, so it is never less than nothing.
+func (s Status) ServedAfter() (d time.Duration, ok bool) {
+	if s.Served == nil || len(s.Swaps) < 2 || s.Swaps[0].ID != s.Served.Manifest.ID || s.Swaps[0].Generation != s.Served.Pointer.Generation {
+		return 0, false
+	}
+	return max(0, s.Swaps[0].At.Sub(s.Served.Pointer.PromotedAt)), true
+}
+
 // current is a copy of the state.
 func (f *Follower) current() State {
 	f.stateMu.Lock()

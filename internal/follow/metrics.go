@@ -19,6 +19,7 @@ type metrics struct {
 	polls           *prometheus.CounterVec
 	swaps           *prometheus.CounterVec
 	swapSeconds     *prometheus.HistogramVec
+	lag             prometheus.Gauge
 	resident        prometheus.Gauge
 
 	native atomic.Int64 // bytes of the indexes that are open
@@ -51,6 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		swapSeconds: auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "vectorstore_swap_duration_seconds", Help: "Time of each phase of a swap.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10), // 1 ms … 262 s
 		}, []string{"phase"}),
+		lag:      gauge("served_lag_seconds", "From the promotion of the served snapshot to its publication here; 0 for what was found at start."),
 		resident: gauge("index_resident_bytes", "Resident bytes of the opened indexes, the one being retired included."),
 	}
 	for _, result := range []string{pollUnchanged, pollChanged, pollError} {

@@ -148,6 +148,8 @@ func (f *Follower) serve(s *Snapshot, since time.Time) {
 		Vectors: s.Vectors(), Source: source,
 	}}, f.state.Swaps[:min(len(f.state.Swaps), keptSwaps-1)]...)
 	f.stateMu.Unlock()
+	lag, _ := f.Status().ServedAfter()
+	f.m.lag.Set(lag.Seconds())
 	f.log.Info("snapshot swapped", "snapshot", s.ID(), "from", from, "generation", s.pointer.Generation,
 		"vectors", s.Vectors(), "source", source, "fallback", s.fallback, "seconds", time.Since(since).Seconds())
 	f.served(s.ID())
