@@ -295,7 +295,7 @@ func TestIDsAreReadFromTheIndexAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := func(objects store.Objects) (got []([16]byte), err error) {
-		err = store.StreamFile(t.Context(), objects, l, m, f.Name, func(r io.Reader) error {
+		err = store.StreamFile(t.Context(), objects, l, m, f, func(r io.Reader) error {
 			return documents.ReadIDs(r, func(id [16]byte) { got = append(got, id) })
 		})
 		return got, err

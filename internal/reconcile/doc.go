@@ -58,6 +58,8 @@
 //     it saw that pointer and keeps what that is made of, or gc.json was changed by that promotion's reservation, or its
 //     release, after the collection read it, and nothing is announced. Damage by hand is found by the next look around as
 //     it would be without the promotion. An operator looks at everything: a pointer to a damaged base may be why they came.
+//   - A purged record stands in a snapshot when it stands in its base or in any of its deltas, be it that a later one took it
+//     away or that a delta only says that it is gone. What is built after a purge is full; the leader's local copies go.
 //   - Only a suffix of a snapshot's deltas is ever merged, so whatever lies below a delta that is kept is kept with it.
 //
 // # What a crash leaves

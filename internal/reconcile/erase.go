@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
+	"github.com/taksuehiro/vectorstore/internal/delta"
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -62,6 +64,7 @@ type lookedAt struct {
 type erasedMemory struct {
 	mark      string
 	snapshots map[string]lookedAt
+	segments  map[string]bool
 	people    map[string]bool // versions of people's files, by key and version
 	ledger    map[string]bool // segments that hold nothing but what was kept; nil: not looked at
 }
@@ -73,7 +76,7 @@ func (p *pass) readErasure(ctx context.Context) error {
 	e.asked, e.mark = p.control.Erase, p.control.Erase.Mark()
 	e.named = func([16]byte) bool { return false }
 	if e.mark != p.erased.mark {
-		p.Reconciler.erased = erasedMemory{mark: e.mark, snapshots: map[string]lookedAt{}, people: map[string]bool{}}
+		p.Reconciler.erased = erasedMemory{mark: e.mark, snapshots: map[string]lookedAt{}, segments: map[string]bool{}, people: map[string]bool{}}
 	}
 	if e.mark == "" {
 		return nil
@@ -121,7 +124,7 @@ func (p *pass) holdsErased(ctx context.Context, m store.Manifest) (bool, error) 
 	if holds, known := p.knownErased(m.ID); known {
 		return holds, nil
 	}
-	holds, err := standsIn(ctx, p.Objects, p.Layout, m, p.erase.named)
+	holds, err := standsIn(ctx, p.Objects, p.Layout, m, p.erase.named, segments{p.dir, p.erased.segments})
 	if err != nil {
 		return holds, err
 	}
@@ -136,19 +139,66 @@ func (p *pass) knownErased(id string) (holds, known bool) {
 	return s.holds || s.grown && id < p.erase.from, known
 }
 
-// standsIn says whether any record of a snapshot is named, or its ids cannot be told.
-func standsIn(ctx context.Context, o store.Objects, l store.Layout, m store.Manifest, named func([16]byte) bool) (bool, error) {
-	found := false
-	err := store.StreamFile(ctx, o, l, m, snapshot.FileOffsets, func(r io.Reader) error {
-		return documents.ReadIDs(r, func(id [16]byte) { found = found || named(id) })
-	})
-	switch {
-	case err == nil:
-		return found, nil
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt):
+// segments are the parts of snapshots that were looked at: many snapshots are made of the same.
+type segments struct {
+	dir  string          // scratch, "" for the system's
+	seen map[string]bool // whether one of the records stands there, by SHA-256; nil: nothing is remembered
+}
+
+// standsIn says whether any record of a snapshot is named, in its base or in any of its deltas, or its ids cannot be told.
+// A record that a later delta took away stands there all the same, and a delta that says that it is gone names it.
+func standsIn(ctx context.Context, o store.Objects, l store.Layout, m store.Manifest, named func([16]byte) bool, at segments) (bool, error) {
+	if _, ok := m.File(snapshot.FileOffsets); !ok {
 		return true, nil
 	}
-	return true, err
+	stands := false
+	for _, f := range m.Files {
+		if f.Name != snapshot.FileOffsets && f.Name != snapshot.FileDelta {
+			continue
+		}
+		holds, known := at.seen[f.SHA256]
+		if !known {
+			err := store.StreamFile(ctx, o, l, m, f, func(r io.Reader) error {
+				visit := func(id [16]byte) { holds = named(id) || holds }
+				if f.Name == snapshot.FileDelta {
+					return at.deltaIDs(r, visit)
+				}
+				return documents.ReadIDs(r, visit)
+			})
+			switch {
+			case errors.Is(err, store.ErrNotFound), errors.Is(err, snapshot.ErrCorrupt), errors.Is(err, snapshot.ErrNewer):
+				return true, nil // it may be repaired
+			case err != nil:
+				return true, err
+			case at.seen != nil:
+				at.seen[f.SHA256] = holds
+			}
+		}
+		stands = stands || holds
+	}
+	return stands, nil
+}
+
+// deltaIDs calls each with every id that a delta names. It is opened as a file, for it may be as large as a tenth of the
+// catalogue.
+func (at segments) deltaIDs(r io.Reader, each func(id [16]byte)) (err error) {
+	f, err := os.CreateTemp(at.dir, "delta-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	if _, err := io.Copy(f, r); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	d, err := delta.Open(f.Name())
+	if err != nil {
+		return err
+	}
+	d.EachID(each)
+	return d.Close()
 }
 
 // withoutErased leaves ids out of what is said and stored: the names of purged records must not be written anew.

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +56,7 @@ func (p *pass) eraseRest(ctx context.Context) error {
 	p.step("erase", 0)
 	w := &eraseLook{pass: p, out: p.erasingSoFar(), clean: true}
 	for _, step := range []func(context.Context) error{
-		w.snapshots, w.pointerMarked, w.ledgerErased, w.copiesFollow, w.oldVersions, w.peopleFiles, w.fleet,
+		w.snapshots, w.localCopies, w.pointerMarked, w.ledgerErased, w.copiesFollow, w.oldVersions, w.peopleFiles, w.fleet,
 	} {
 		err := step(ctx)
 		if errors.Is(err, errHalted) || errors.Is(err, ErrLeaseLost) {
@@ -137,6 +140,27 @@ func (w *eraseLook) snapshots(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// localCopies removes the leader's own copies of what is not served any more.
+func (w *eraseLook) localCopies(context.Context) error {
+	kept := map[string]bool{}
+	for _, f := range w.pointer.Files {
+		kept[filepath.Base(w.localSegment(w.pointer.Manifest, f))] = true
+	}
+	if c := w.open; c != nil && c.sha != w.pointer.ManifestSHA256 {
+		w.closeComposition()
+	}
+	entries, err := os.ReadDir(w.servedDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !kept[e.Name()] {
+			err = errors.Join(err, os.Remove(filepath.Join(w.servedDir(), e.Name())))
+		}
+	}
+	return err
 }
 
 // pointerMarked says in the pointer that whoever serves it keeps no other copy.

@@ -133,7 +133,7 @@ func (p *pass) deltaManifest(ctx context.Context, f snapshot.File) (store.Manife
 			Vectors: was.Stats.Vectors + ch.records - was.Source.Records, Added: p.delta.Added, Changed: p.delta.Changed,
 			Removed: p.delta.Removed, Unchanged: p.delta.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,
 			ChangedSinceFull: was.Stats.ChangedSinceFull + p.delta.Added + p.delta.Changed + p.delta.Removed,
-			RemovedSinceFull: p.removedSinceFull(),
+			RemovedSinceFull: p.removedSinceFull(), Carried: was.Stats.Carried, // the base's
 		},
 		BuiltEpoch: p.lease.epoch(), Builder: p.cfg.Builder,
 	}

@@ -477,9 +477,9 @@ func (o *Operator) GCPlan(ctx context.Context, retain int, grace time.Duration) 
 	points := s.Retention == nil || s.Retention.Deltas
 	rules := gcRules{layout: o.Layout, retain: retain, grace: grace, points: points, held: s.Held, by: o.By}
 	if asked := v.control.Erase; asked.Mark() != "" && o.EraseKey != nil && o.EraseKey.Opens(asked) {
-		named := asked.Matcher(o.EraseKey)
+		named, seen := asked.Matcher(o.EraseKey), segments{seen: map[string]bool{}}
 		rules.erased, err = erasedIn(ctx, o.Objects, o.Layout, v.found, !s.Erasing.Proves(asked), func(string) (bool, bool) { return false, false }, func(ctx context.Context, m store.Manifest) (bool, error) {
-			holds, err := standsIn(ctx, o.Objects, o.Layout, m, named)
+			holds, err := standsIn(ctx, o.Objects, o.Layout, m, named, seen)
 			return holds || s.Erasing.Grown(asked, m), err
 		})
 		if err != nil {

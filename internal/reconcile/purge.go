@@ -206,6 +206,7 @@ func (o *Operator) seen(ctx context.Context, look peopleLook, found map[[16]byte
 	if err != nil {
 		return err
 	}
+	at := segments{seen: map[string]bool{}}
 	for _, s := range snapshots {
 		m, _, err := store.ReadManifest(ctx, o.Objects, o.Layout, s.ID, "")
 		switch {
@@ -214,7 +215,7 @@ func (o *Operator) seen(ctx context.Context, look peopleLook, found map[[16]byte
 		case err != nil:
 			return err
 		}
-		if _, err := standsIn(ctx, o.Objects, o.Layout, m, look.named); err != nil {
+		if _, err := standsIn(ctx, o.Objects, o.Layout, m, look.named, at); err != nil {
 			return err
 		}
 	}
@@ -254,7 +255,7 @@ func (o *Operator) pinAllows(ctx context.Context, c store.Control, next *store.E
 	}
 	holds := m.Stats.Carried > 0
 	if err == nil && !holds {
-		holds, err = standsIn(ctx, o.Objects, o.Layout, m, next.Matcher(o.EraseKey))
+		holds, err = standsIn(ctx, o.Objects, o.Layout, m, next.Matcher(o.EraseKey), segments{})
 	}
 	if err != nil {
 		return fmt.Errorf("read the pinned %s: %w", c.Pin.ID, err)
@@ -358,7 +359,7 @@ func (o *Operator) clears(ctx context.Context, c store.Control, m store.Manifest
 	if o.EraseKey == nil || !o.EraseKey.Opens(c.Erase) {
 		return fmt.Errorf("promote %s: %w, or to another key than the purged records are named by: it cannot be told whether the snapshot holds one", m.ID, ErrNoEraseKey)
 	}
-	holds, err := standsIn(ctx, o.Objects, o.Layout, m, c.Erase.Matcher(o.EraseKey))
+	holds, err := standsIn(ctx, o.Objects, o.Layout, m, c.Erase.Matcher(o.EraseKey), segments{})
 	if err != nil {
 		return err
 	}

@@ -173,11 +173,7 @@ func VerifySnapshot(ctx context.Context, objects Objects, l Layout, id, wantSHA2
 
 // StreamFile lets read have the bytes of one of m's files, in order, while they travel. ErrCorrupt when they are not what
 // m promises, ErrNotFound when there is no such file: what read made of them, also its error, counts for nothing then.
-func StreamFile(ctx context.Context, objects Objects, l Layout, m Manifest, name string, read func(io.Reader) error) error {
-	f, ok := m.File(name)
-	if !ok {
-		return fmt.Errorf("read %s: %w", l.File(m.ID, name), ErrNotFound)
-	}
+func StreamFile(ctx context.Context, objects Objects, l Layout, m Manifest, f snapshot.File, read func(io.Reader) error) error {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
