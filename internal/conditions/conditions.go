@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/jsonread"
 	"github.com/taksuehiro/vectorstore/internal/spelling"
@@ -65,12 +67,21 @@ func ParseSynonyms(raw []byte) (Synonyms, error) {
 	return s, nil
 }
 
+// Attributes tell of the fields of a catalogue's records: [filter.Attributes], or [filter.Joined].
+type Attributes interface {
+	Paths() []string
+	Has(path string) bool
+	Facets(path string, limit int, among *roaring.Bitmap) []filter.FacetCount
+	Select(f filter.Filter) *roaring.Bitmap
+}
+
 // Finder finds conditions on the fields of one catalogue. Immutable and safe for concurrent use.
 type Finder struct {
-	attributes *filter.Attributes
+	attributes Attributes
 	own        []*word          // for the catalogue's values
 	words      map[rune][]*word // by their first character, the longest first
 	numbers    []numberField
+	many       map[string]bool // paths of more than maxValues values
 }
 
 // word stands for a value of a field.
@@ -84,14 +95,47 @@ type word struct {
 }
 
 // New reads the values of all fields and a sample of the n records, of which raw(i) is the JSON.
-func New(a *filter.Attributes, n int, raw func(i int) ([]byte, error)) *Finder {
-	f := &Finder{attributes: a}
+func New(a Attributes, n int, raw func(i int) ([]byte, error)) *Finder {
+	f := &Finder{attributes: a, many: map[string]bool{}}
 	for _, path := range a.Paths() {
-		f.own = append(f.own, f.field(path, n)...)
+		counts := a.Facets(path, maxValues+1, nil)
+		f.many[path] = len(counts) > maxValues
+		f.own = append(f.own, f.field(path, counts, n)...)
 	}
 	f.words = byFirst(f.own)
 	f.findTopics(n, raw)
 	return f
+}
+
+// Over is the finder for a catalogue of n records that differs little from f's, made in a fraction of New's time: fields that
+// had too many values for conditions still have, and what the texts are about is what it was.
+func (f *Finder) Over(a Attributes, n int) *Finder {
+	out := &Finder{attributes: a, many: f.many}
+	for _, path := range a.Paths() {
+		if !f.many[path] {
+			out.own = append(out.own, out.field(path, a.Facets(path, maxValues+1, nil), n)...)
+			continue
+		}
+		for _, w := range f.own {
+			if w.path == path {
+				own := *w
+				out.own = append(out.own, &own)
+			}
+		}
+		for _, number := range f.numbers {
+			if number.path == path {
+				out.numbers = append(out.numbers, number)
+			}
+		}
+	}
+	for _, w := range out.own {
+		w.topic = false
+		if i := slices.IndexFunc(f.words[w.text[0]], func(o *word) bool { return slices.Equal(o.text, w.text) }); i >= 0 {
+			w.topic = f.words[w.text[0]][i].topic
+		}
+	}
+	out.words = byFirst(out.own)
+	return out
 }
 
 // With is the finder that knows the words people gave to values, too. They go before its own, and are never topics.
@@ -141,9 +185,8 @@ func (w *word) before(o *word) bool {
 	return cmp.Or(cmp.Compare(w.count, o.count), cmp.Compare(o.path, w.path), cmp.Compare(keyOf(o.value), keyOf(w.value))) > 0
 }
 
-// field returns the words for the values of a path, and notes it when it holds numbers that have a name.
-func (f *Finder) field(path string, n int) []*word {
-	counts := f.attributes.Facets(path, maxValues+1, nil)
+// field returns the words for the values of a path, which counts are, and notes it when it holds numbers that have a name.
+func (f *Finder) field(path string, counts []filter.FacetCount, n int) []*word {
 	numeric := 0
 	var out []*word
 	for _, c := range counts {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
+	"github.com/taksuehiro/vectorstore/internal/conditions"
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
 	"github.com/taksuehiro/vectorstore/internal/query"
@@ -185,13 +186,14 @@ func same(t *rapid.T, searcher *query.Searcher, composed, full *view.View, all [
 		Scores []float32
 		Total  int
 		Facets [][]filter.FacetCount
+		Found  []conditions.Condition
 	}
 	ask := func(v *view.View, q query.Query) answer {
 		a, err := searcher.Search(context.Background(), v, q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := answer{Total: a.Total, Facets: a.Facets}
+		out := answer{Total: a.Total, Facets: a.Facets, Found: a.Found}
 		for _, h := range a.Hits {
 			d, err := v.Doc(h.Pos)
 			if err != nil {
@@ -222,6 +224,12 @@ func same(t *rapid.T, searcher *query.Searcher, composed, full *view.View, all [
 					}
 				}
 			}
+		}
+	}
+	for _, text := range []string{"SaaSの会社", "SaaS 会計"} { // no text speaks of SaaS: it is a condition or nothing
+		q := query.Query{Text: text, Mode: query.Hybrid, K: 4, AutoFilter: true}
+		if d := gocmp.Diff(ask(full, q), ask(composed, q)); d != "" {
+			t.Fatalf("%q with conditions (-full +composed): %s", text, d)
 		}
 	}
 	for _, p := range all {

@@ -30,7 +30,7 @@ type segment struct {
 	delta   *delta.Delta       // nil: a base
 	vectors int                // of the first so many records
 	content snapshot.Content   // of a base
-	finder  *conditions.Finder // of a base: what its fields hold changes little with the deltas over it
+	finder  *conditions.Finder // of a base: a view's is made from it
 	bytes   int64              // resident
 	users   atomic.Int32       // views
 }

@@ -144,7 +144,9 @@ func (v *View) compose() (err error) {
 	if v.sample, err = v.sampleVectors(); err != nil {
 		return err
 	}
-	v.finder = v.segments[0].finder
+	if v.finder = v.segments[0].finder; !v.single() {
+		v.finder = v.finder.Over(v.filters, v.n)
+	}
 	return nil
 }
 
