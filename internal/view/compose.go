@@ -42,9 +42,7 @@ func (v *View) bury(near *View, shared int) {
 		if s.vectors == 0 {
 			v.vectors += int(v.dead[i].Rank(0))
 		}
-		for it := v.dead[i].Iterator(); it.HasNext(); {
-			v.live.Remove(v.first[i] + it.Next())
-		}
+		v.live.AndNot(roaring.AddOffset(v.dead[i], v.first[i]))
 	}
 }
 
@@ -65,31 +63,31 @@ func (v *View) settle(id [16]byte) {
 	}
 }
 
-// check sees that the view is what its manifest says: its records, and what they are.
-func (v *View) check() error {
-	m := v.manifest
-	if m.ContentDigest == "" {
-		return nil
+// check sees that the view is what its manifest says: its records, and what they are. Only what the segments that near does
+// not share name can differ from there; without near, from the base.
+func (v *View) check(near *View, shared int) error {
+	if shared == 0 {
+		near, shared = &View{segments: v.segments[:1], content: v.segments[0].content}, 1
 	}
-	content := v.segments[0].content
+	v.content = near.content
 	seen := map[[16]byte]bool{}
-	for _, s := range v.segments[1:] {
+	for _, s := range slices.Concat(near.segments[shared:], v.segments[shared:]) {
 		s.delta.EachID(func(id [16]byte) {
 			if seen[id] {
 				return
 			}
 			seen[id] = true
-			if row, ok := v.segments[0].names(id); ok {
-				content.Toggle(id, v.segments[0].docs.Index().Digest(row))
-			}
-			if i, row, ok := v.find(id); ok {
-				content.Toggle(id, v.segments[i].docs.Index().Digest(row))
+			for _, of := range []*View{near, v} {
+				if i, row, ok := of.find(id); ok {
+					v.content.Toggle(id, of.segments[i].docs.Index().Digest(row))
+				}
 			}
 		})
 	}
-	if v.n != m.Source.Records || v.vectors != m.Stats.Vectors || content.String() != m.ContentDigest {
+	m := v.manifest
+	if m.ContentDigest != "" && (v.n != m.Source.Records || v.vectors != m.Stats.Vectors || v.content.String() != m.ContentDigest) {
 		return fmt.Errorf("%w: %s is composed of %d records, %d with a vector, of content %s; its manifest says %d, %d and %s",
-			snapshot.ErrCorrupt, m.ID, v.n, v.vectors, content, m.Source.Records, m.Stats.Vectors, m.ContentDigest)
+			snapshot.ErrCorrupt, m.ID, v.n, v.vectors, v.content, m.Source.Records, m.Stats.Vectors, m.ContentDigest)
 	}
 	return nil
 }
@@ -154,9 +152,9 @@ func (v *View) InOrder(among *roaring.Bitmap, k int) []uint32 {
 		return out
 	}
 	var tail []uint32
-	for _, pos := range v.tail {
-		if among.Contains(pos) {
-			tail = append(tail, pos)
+	for _, p := range v.tail {
+		if among.Contains(p.pos) {
+			tail = append(tail, p.pos)
 		}
 	}
 	for len(out) < k {
@@ -173,30 +171,62 @@ func (v *View) InOrder(among *roaring.Bitmap, k int) []uint32 {
 	return out
 }
 
-// tailOf puts the records of the deltas in catalogue order, with the rank that each has among all records.
-func (v *View) tailOf() (tail []uint32, ranks []int) {
+// placed is a record of a delta: its position, and how many rows of the base come before it, dead or not.
+type placed struct{ pos, rows uint32 }
+
+// tailOf puts the records of the deltas in catalogue order, with the rank that each has among all records. Where near has a
+// record already, the first shared segments being its own, its place is known.
+func (v *View) tailOf(near *View, shared int) (tail []placed, ranks []int) {
 	if v.single() {
 		return nil, nil
 	}
-	it := v.live.Iterator()
-	for it.AdvanceIfNeeded(v.first[1]); it.HasNext(); {
-		tail = append(tail, it.Next())
-	}
-	slices.SortFunc(tail, v.compare)
 	rows := v.segments[0].docs.Len()
-	for i, pos := range tail {
-		ranks = append(ranks, i+v.liveBefore(pos, rows))
+	fresh := v.live.Clone()
+	fresh.RemoveRange(0, uint64(v.first[1]))
+	if shared > 1 {
+		own := uint32(1<<32 - 1) // the first position that near has not
+		if shared < len(v.first) {
+			own = v.first[shared]
+		}
+		placed := roaring.New()
+		for _, p := range near.tail {
+			if p.pos < own && fresh.Contains(p.pos) {
+				tail = append(tail, p)
+				placed.Add(p.pos)
+			}
+		}
+		fresh.AndNot(placed)
+	}
+	known := len(tail)
+	for it := fresh.Iterator(); it.HasNext(); {
+		pos := it.Next()
+		tail = append(tail, placed{pos, uint32(sort.Search(rows, func(row int) bool { return v.compare(uint32(row), pos) > 0 }))})
+	}
+	byOrder := func(a, b placed) int { return v.compare(a.pos, b.pos) }
+	slices.SortFunc(tail[known:], byOrder)
+	tail = merge(tail[:known], tail[known:], byOrder)
+	living, it := 0, v.live.Iterator() // rows of the base so far
+	for i, p := range tail {
+		for it.HasNext() && it.PeekNext() < p.rows {
+			it.Next()
+			living++
+		}
+		ranks = append(ranks, i+living)
 	}
 	return tail, ranks
 }
 
-// liveBefore counts the live records of the base, which has so many rows, that come before pos.
-func (v *View) liveBefore(pos uint32, rows int) int {
-	end := sort.Search(rows, func(row int) bool { return v.compare(uint32(row), pos) > 0 })
-	if end == 0 {
-		return 0
+// merge merges two lists that are in order.
+func merge(a, b []placed, compare func(a, b placed) int) []placed {
+	out := make([]placed, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if compare(a[0], b[0]) < 0 {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
 	}
-	return int(v.live.Rank(uint32(end - 1)))
+	return append(append(out, a...), b...)
 }
 
 // ranked is the position of the r'th record in catalogue order.
@@ -206,7 +236,7 @@ func (v *View) ranked(r int) uint32 {
 	}
 	i, ok := slices.BinarySearch(v.tailRanks, r)
 	if ok {
-		return v.tail[i]
+		return v.tail[i].pos
 	}
 	pos, err := v.live.Select(uint32(r - i))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/vendors/vendorstest"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
 
@@ -30,6 +32,16 @@ func BenchmarkEdit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	read, err := vendorstest.Records(strings.NewReader("[" + strings.Join(all, ",") + "]"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var content snapshot.Content
+	digests := make([][16]byte, n)
+	for i, r := range read {
+		digests[i] = [16]byte(r.Digest[:16])
+		content.Toggle(snapshot.IDHash(r.ID), digests[i])
+	}
 	edit := func(from, rows, version, keep int) {
 		var c followtest.Change
 		for i := from; i < from+rows; i++ {
@@ -37,7 +49,17 @@ func BenchmarkEdit(b *testing.B) {
 		}
 		next := b.TempDir()
 		m = w.WriteDelta(next, m, strings.Repeat("0", 64), keep, c, nil)
-		m.ContentDigest = "" // of a hundred thousand records: not what is measured
+		changed, err := vendorstest.Records(strings.NewReader("[" + strings.Join(c.Records, ",") + "]"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i, r := range changed {
+			id := snapshot.IDHash(r.ID)
+			content.Toggle(id, digests[(from+i)%n])
+			digests[(from+i)%n] = [16]byte(r.Digest[:16])
+			content.Toggle(id, digests[(from+i)%n])
+		}
+		m.ContentDigest, m.Source.Records, m.Stats.Vectors = content.String(), n, n
 		for _, f := range m.Files {
 			from := filepath.Join(dir, m.LocalName(f))
 			if f.From == "" {
@@ -65,7 +87,7 @@ func BenchmarkEdit(b *testing.B) {
 	reopen()
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
-		edit(tail+i, 1, 2+i, min(len(m.Deltas), 1+i%8))
+		edit(tail, 1+i, 2+i, 1) // over the large one, and in place of the small one before
 		b.StartTimer()
 		reopen()
 	}

@@ -41,8 +41,9 @@ type View struct {
 	n         int               // records
 	vectors   int               // of them with one
 	bare      []uint32          // positions of the others, in catalogue order
-	tail      []uint32          // positions of the deltas' records, in catalogue order
+	tail      []placed          // the deltas' records, in catalogue order
 	tailRanks []int             // and which record of all each of them is
+	content   snapshot.Content
 	words     *lexical.Joined
 	filters   *filter.Joined
 	fields    []string
@@ -65,10 +66,10 @@ func Open(m store.Manifest, dir string, indexes snapshot.Indexes, e Embedder, ne
 		return nil, err
 	}
 	v.bury(near, shared)
-	if err := v.check(); err != nil {
+	if err := v.check(near, shared); err != nil {
 		return nil, err
 	}
-	return v, v.compose()
+	return v, v.compose(near, shared)
 }
 
 // openSegments opens the base and the deltas, oldest first. The first shared ones are near's.
@@ -122,7 +123,7 @@ func (v *View) sameBase(o *View) bool {
 }
 
 // compose makes what answers from all segments together.
-func (v *View) compose() (err error) {
+func (v *View) compose(near *View, shared int) (err error) {
 	words, filters := make([]lexical.Part, len(v.segments)), make([]filter.Part, len(v.segments))
 	var before func(a, b uint32) bool
 	if !v.single() {
@@ -138,7 +139,7 @@ func (v *View) compose() (err error) {
 		}
 	}
 	slices.SortFunc(v.bare, v.compare)
-	v.tail, v.tailRanks = v.tailOf()
+	v.tail, v.tailRanks = v.tailOf(near, shared)
 	v.words, v.filters = lexical.Join(words, before), filter.Join(filters, before)
 	v.fields = pickFields(v.n, v.recordAt)
 	if v.sample, err = v.sampleVectors(); err != nil {
