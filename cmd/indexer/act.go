@@ -205,6 +205,45 @@ func (resumeCmd) Run(a *app) error {
 	})
 }
 
+type compactCmd struct {
+	Wait bool `help:"Until it is served, or failed."`
+}
+
+// Run asks the leader for a compaction, and follows it.
+func (c compactCmd) Run(a *app) error {
+	o, err := a.acting()
+	if err != nil {
+		return err
+	}
+	before, err := o.Status(a.ctx)
+	if err != nil {
+		return err
+	}
+	if err := (building{}).ask(a, reconcile.VerbCompact, false); err != nil || !c.Wait || before.Pointer == nil || before.Pointer.Base == nil {
+		return err
+	}
+	for {
+		s, err := o.Status(a.ctx)
+		if err != nil {
+			return err
+		}
+		if p := s.Pointer; p != nil && (p.Base == nil || p.Base.ID != before.Pointer.Base.ID) {
+			fmt.Fprintln(a.stdout, "compacted: "+p.ID)
+			return nil
+		}
+		for _, cond := range s.Conditions {
+			if cond.Type == reconcile.Compacted && cond.Status == reconcile.False {
+				return &wire.Coded{Code: reconcile.ExitFailed, Err: errors.New("not compacted: " + cond.Message)}
+			}
+		}
+		select {
+		case <-a.ctx.Done():
+			return a.ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 type gcCmd struct {
 	Building building `embed:""`
 	Once     bool     `help:"Collect in this process, waiting up to two LEASE_TTL for the lease. Without it the running indexer is asked."`

@@ -55,6 +55,8 @@ type cli struct {
 	Resume   resumeCmd   `cmd:"" group:"act" help:"End a suspension."`
 	GC       gcCmd       `cmd:"" name:"gc" group:"act" help:"Delete what nobody uses; --dry-run says what and why."`
 
+	Compact compactCmd `cmd:"" group:"act" help:"Make a full build of what is served, beside the passes, and go on over it."`
+
 	ImportLangchain importCmd `cmd:"" name:"import-langchain" group:"move" help:"Take over a LangChain FAISS folder (index.faiss, index.pkl) without buying a vector again."`
 	Purge           purgeCmd  `cmd:"" group:"erase" help:"Erase records for good: when a person asks to be forgotten."`
 

@@ -170,17 +170,30 @@ func (p *pass) tendCompaction(ctx context.Context, err error) {
 		p.stopCompaction()
 	}
 	switch {
-	case err != nil || !p.plan.converges || p.pointer == nil || p.opts.once, p.erase.mark != "":
+	case c.running != nil:
+		p.answerCompact("base " + c.running.id + " is being made")
 		return
-	case c.running != nil || c.finished != nil:
+	case err != nil || !p.plan.converges || p.pointer == nil || p.opts.once, p.erase.mark != "", c.finished != nil:
+		return
+	case p.pointer.Base == nil, !p.extends(p.rules()):
+		p.answerCompact("nothing to compact: " + p.pointer.ID + " is served as it was built, without changes over it, or may not be built over now")
 		return
 	}
 	due := p.compactionDue()
-	if due == "" || p.Clock.Elapsed() < c.after && !c.asked || !p.extends(p.rules()) {
+	if due == "" || p.Clock.Elapsed() < c.after && !c.asked {
 		return
 	}
 	if err := p.beginCompaction(ctx, due); err != nil {
 		p.log.WarnContext(ctx, "compaction not begun", "error", err)
+		return
+	}
+	p.answerCompact("base " + c.running.id + " is being made; it is served, with what changes meanwhile over it, when it is done: condition Compacted")
+}
+
+// answerCompact tells an operator who asked for a compaction what came of it.
+func (p *pass) answerCompact(message string) {
+	if p.compaction.asked = false; p.request != nil && p.request.Verb == VerbCompact {
+		p.message = message
 	}
 }
 
@@ -200,7 +213,7 @@ func (p *pass) beginCompaction(ctx context.Context, due string) error {
 	// The term's context, which outlives the pass.
 	ctx, cancel := context.WithCancel(p.termCtx)
 	run := &compaction{id: id, cancel: cancel, done: make(chan struct{})}
-	p.compaction.running, p.compaction.asked = run, false
+	p.compaction.running = run
 	p.log.InfoContext(ctx, "compaction begun", "snapshot", id, "why", due)
 	q := p.compactor(id)
 	go func() {

@@ -11,6 +11,8 @@
 //	    heartbeats and the served snapshot's health (look.go, replicas.go); then the catalogue (observe.go)
 //	    suspended, or pinned and served: copy (step 11), and end here
 //	 3  up to date? done. A complete, unrejected snapshot of the same source and spec? adopt it (plan.go, verdict.go)
+//	    a small change of a large catalogue? compare the catalogue with the served records (composition.go, changes.go),
+//	    embed what differs, publish it as a delta over them (extend.go), judged in proportion (gatedelta.go), and go on at 9
 //	 4  parse the catalogue, all of it or nothing (catalogue.go)
 //	 5  compare with the served snapshot; above the token budget: held before any purchase
 //	 6  embed what the ledger lacks, flushing as it goes (embedding.go)
@@ -20,7 +22,8 @@
 //	10  reserve the snapshot in gc.json, look at every file, move the pointer by one conditional PUT on the ETag
 //	    of step 2, give the reservation back (promotion.go)
 //	11  copy index.faiss and index.pkl to current/ for old readers, as LEGACY_COPIES says (copies.go)
-//	12  collect garbage (gcplan.go, gc.go)
+//	12  collect garbage (gcplan.go, gc.go), at most once a minute while deltas are published; make a new base beside the
+//	    passes when the deltas have grown, and put the next delta over it (compaction.go)
 //	13  write status.json when it says something new (outcome.go); the lease says that passes go on
 //
 // # What makes it right

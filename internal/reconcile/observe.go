@@ -74,6 +74,7 @@ func (p *pass) readControl(ctx context.Context) error {
 		p.opts.asked = true
 		p.opts.force = p.opts.force || q.Force && p.owed(q)
 		p.opts.gcOnly = p.opts.gcOnly || q.Verb == VerbGC
+		p.compaction.asked = p.compaction.asked || q.Verb == VerbCompact
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 const (
 	VerbReconcile = "reconcile"
 	VerbGC        = "gc"
+	VerbCompact   = "compact"
 )
 
 // record is the one place where the outcome of a pass is decided, counted, logged and stored.

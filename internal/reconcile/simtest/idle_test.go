@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -188,9 +189,10 @@ func (w *world) stillAwake(t *testing.T, people *people) {
 	nap(ctx, 10*time.Minute)
 	broken := w.pointer()
 	w.mu.Lock()
-	w.state.damaged[broken.ID] = true
+	f, _ := broken.File(snapshot.FileOffsets)
+	w.state.damaged[broken.ID], w.state.damaged[cmp.Or(f.From, broken.ID)] = true, true
 	w.mu.Unlock()
-	if err := w.mem.Delete(ctx, w.layout.File(broken.ID, snapshot.FileOffsets)); err != nil {
+	if err := w.mem.Delete(ctx, w.layout.FileKey(broken.Manifest, f)); err != nil {
 		t.Error(err)
 	}
 	within("a lost file is replaced", 5*time.Minute, func() bool { return w.pointer().ID != broken.ID })

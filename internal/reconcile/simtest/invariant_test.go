@@ -270,6 +270,9 @@ func (s *invariants) promoted(next store.Pointer) {
 	if s.order[next.ID] == 0 || next.Generation > s.generations[next.ID] {
 		s.moves++
 		s.order[next.ID] = s.moves
+		if next.Base != nil { // its files are what old readers get
+			s.order[next.Base.ID] = s.moves
+		}
 	}
 }
 
@@ -294,7 +297,7 @@ func (s *invariants) copied(p *proc, key string, data []byte) {
 
 // complete checks the bytes of a snapshot against the manifest that the pointer names.
 func (s *invariants) complete(ptr store.Pointer) {
-	if s.damaged[ptr.ID] {
+	if s.hurt(ptr.Manifest) {
 		return
 	}
 	l, mem := s.w.layout, s.w.mem
@@ -306,10 +309,18 @@ func (s *invariants) complete(ptr store.Pointer) {
 	s.files(m, "pointer names")
 }
 
+// hurt: something that the snapshot is made of was damaged.
+func (s *invariants) hurt(m store.Manifest) bool {
+	return s.damaged[m.ID] || slices.ContainsFunc(m.Needs(), func(id string) bool { return s.damaged[id] })
+}
+
 // files checks that everything a manifest describes is stored.
 func (s *invariants) files(m store.Manifest, what string) {
+	if s.hurt(m) {
+		return
+	}
 	for _, f := range m.Files {
-		data := s.w.mem.Data(s.w.layout.File(m.ID, f.Name))
+		data := s.w.mem.Data(s.w.layout.FileKey(m, f))
 		if int64(len(data)) != f.Size || digest(data) != f.SHA256 {
 			s.w.violate("%s %s, whose %s is missing or another", what, m.ID, f.Name)
 		}

@@ -28,7 +28,7 @@ func (s *invariants) planned(p *proc, next store.Pointer) {
 	why := " (" + next.Reason + ")"
 	switch {
 	case next.Reason == reconcile.ReasonRestored: // before anything is decided
-	case p.plans["build"+why], p.plans["promote "+next.ID+why], p.plans["promote what is pinned"+why]:
+	case p.plans["build"+why], p.plans["publish what changed"+why], p.plans["promote "+next.ID+why], p.plans["promote what is pinned"+why]:
 	default:
 		s.w.violate("%s promoted %s (%s), which no pass of it decided", p.name, next.ID, next.Reason)
 	}

@@ -126,7 +126,7 @@ func (r *replica) load(ctx context.Context, o store.Objects) {
 		r.reject = &store.Rejection{ID: d.ID, ManifestSHA256: d.ManifestSHA256, Reason: reconcile.RejectedHash, Message: err.Error(), Since: time.Now()}
 	case errors.Is(err, store.ErrNotFound):
 		r.w.mu.Lock()
-		if now, _ := decode[store.Pointer](r.w.mem.Data(r.w.layout.Pointer())); now.ID == d.ID && !r.w.state.damaged[d.ID] {
+		if now, _ := decode[store.Pointer](r.w.mem.Data(r.w.layout.Pointer())); now.ID == d.ID && !r.w.state.hurt(now.Manifest) {
 			r.w.violate("%s lost the current %s under it: %v", r.id, d.ID, err)
 		}
 		r.w.mu.Unlock()

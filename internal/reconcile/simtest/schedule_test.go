@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -254,10 +255,10 @@ func (s *schedule) damage() {
 		return
 	}
 	f := ptr.Files[w.rng.IntN(len(ptr.Files))]
-	w.state.damaged[ptr.ID] = true
-	w.note("chaos damages %s of %s", f.Name, ptr.ID)
+	w.state.damaged[ptr.ID], w.state.damaged[cmp.Or(f.From, ptr.ID)] = true, true
+	w.note("chaos damages %s of %s", f.Name, cmp.Or(f.From, ptr.ID))
 	w.tally["fault: served snapshot damaged"]++
-	w.mem.Corrupt(w.layout.File(ptr.ID, f.Name), func(b []byte) []byte {
+	w.mem.Corrupt(w.layout.FileKey(ptr.Manifest, f), func(b []byte) []byte {
 		b[len(b)/2] ^= 0x40
 		return b
 	})

@@ -1,6 +1,7 @@
 package simtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -54,8 +55,9 @@ var scenarios = []scenario{
 	{name: "damaged snapshot", setup: func(ctx context.Context, w *world, e *people) {
 		w.converged(ctx, e)
 		ptr, _ := decode[store.Pointer](w.mem.Data(w.layout.Pointer()))
-		w.state.damaged[ptr.ID] = true
-		w.mem.Corrupt(w.layout.File(ptr.ID, snapshot.FileDocuments), func(b []byte) []byte { return b[:len(b)/2] })
+		f, _ := ptr.File(snapshot.FileDocuments)
+		w.state.damaged[ptr.ID], w.state.damaged[cmp.Or(f.From, ptr.ID)] = true, true
+		w.mem.Corrupt(w.layout.FileKey(ptr.Manifest, f), func(b []byte) []byte { return b[:len(b)/2] })
 		beat := store.Heartbeat{FormatVersion: 1, ID: "server", Using: ptr.ID, TTLSeconds: 1e6, Rejected: &store.Rejection{
 			ID: ptr.ID, ManifestSHA256: ptr.ManifestSHA256, Reason: reconcile.RejectedHash, Since: time.Now()}}
 		if _, err := store.WriteDoc(ctx, w.mem, w.layout.Replica("server"), beat, store.PutOptions{}); err != nil {

@@ -69,6 +69,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	cfg.BackoffMin, cfg.BackoffMax = 4*time.Second, 16*time.Second
 	cfg.GateMaxRemoved = 1
 	cfg.EmbedWindow = 2
+	cfg.DeltaFrom = 0 // small changes of its small catalogues are deltas
 	w := &world{
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), mem: storetest.NewMem(nil),
 		layout: store.NewLayout(prefix, ""), cfg: cfg, embed: &recontest.Embedder{Dims: dims}, dir: dir,
