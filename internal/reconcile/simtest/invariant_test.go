@@ -195,6 +195,13 @@ func (s *invariants) pointerWritten(p *proc, created bool, data []byte) {
 		return
 	}
 	s.complete(next)
+	if next.Base != nil && s.documents[next.ID] == nil && !s.hurt(next.Manifest) {
+		lines, err := s.w.records(next.Manifest)
+		if err != nil {
+			s.w.violate("%s promoted %s, which is not what its manifest says: %v", p.name, next.ID, err)
+		}
+		s.documents[next.ID] = lines
+	}
 	if !s.valid[next.Source.SHA256] {
 		s.w.violate("%s promoted %s, built from a catalogue that was never valid", p.name, next.ID)
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
@@ -148,11 +147,10 @@ func (r *replica) fetch(ctx context.Context, o store.Objects, d store.Pointer) e
 	if err := store.Fetch(ctx, o, r.w.layout, m, dir, store.FetchOptions{Parallel: 1}); err != nil {
 		return err
 	}
-	docs, err := documents.Open(dir)
+	_, n, err := composed(dir, m)
 	if err != nil {
 		return err
 	}
-	defer docs.Close()
 	x, err := snapshottest.Load(filepath.Join(dir, snapshot.FileIndex), false)
 	if err != nil {
 		return err
@@ -160,8 +158,8 @@ func (r *replica) fetch(ctx context.Context, o store.Objects, d store.Pointer) e
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	r.w.tally["check swap"]++
-	if x.Len() != docs.Len() || x.Len() != d.Source.Records {
-		r.w.violate("%s would serve a mix: %d vectors, %d documents, %d records", r.id, x.Len(), docs.Len(), d.Source.Records)
+	if n != d.Source.Records || m.Base == nil && x.Len() != n || m.Base != nil && x.Len() != m.Base.Vectors {
+		r.w.violate("%s would serve a mix: %d vectors, %d documents, %d records", r.id, x.Len(), n, d.Source.Records)
 	}
 	return nil
 }

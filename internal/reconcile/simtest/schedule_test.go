@@ -412,7 +412,7 @@ func (s *schedule) unsettled(want string) string {
 	}
 	for _, name := range []string{snapshot.FileIndex, snapshot.FilePickle} {
 		info, err := w.mem.Head(context.Background(), w.layout.Current(name))
-		if err != nil || info.Metadata["snapshot-id"] != ptr.ID {
+		if err != nil || info.Metadata["snapshot-id"] != baseOf(ptr) {
 			return fmt.Sprintf("current/%s is of %q", name, info.Metadata["snapshot-id"])
 		}
 	}
