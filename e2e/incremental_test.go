@@ -24,7 +24,7 @@ func TestOnePercentChangedBuysAndCostsLittle(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			b := dirBackend(t)
 			srv, env := buying(t, b, embedtest.Options{TextsPerSecond: 1000})
-			env = with(env, "INDEX_KIND", kind, "EMBEDDING_DIMENSIONS", "256", "VECTORSTORE_LOCAL_DIR", t.TempDir())
+			env = with(env, "INDEX_KIND", kind, "EMBEDDING_DIMENSIONS", "256", "VECTORSTORE_LOCAL_DIR", t.TempDir(), "DELTA", "off")
 			pass := func(o vendorstest.Options) (bought int, seconds float64) {
 				before := srv.Stats().Texts
 				b.put(t, b.layout.Source, catalogue(t, o))

@@ -3,6 +3,7 @@ package simtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -55,6 +56,7 @@ func (s *schedule) rest(ctx context.Context, want string) {
 const (
 	mostSegments = 40 // only a pass that reads the catalogue merges them
 	mostDeleting = 64
+	mostRetired  = 720
 )
 
 // garbage says what is stored though no rule keeps it.
@@ -90,6 +92,9 @@ func (s *schedule) garbage() string {
 	if len(doc.Reserved) > 0 {
 		return fmt.Sprintf("reservations %v", doc.Reserved)
 	}
+	if len(doc.Retired) > mostRetired {
+		return fmt.Sprintf("%d retired ids in gc.json", len(doc.Retired))
+	}
 	if len(doc.Deleting) > mostDeleting {
 		return fmt.Sprintf("%d ids in gc.json", len(doc.Deleting))
 	}
@@ -118,6 +123,23 @@ func (w *world) kept() map[string]string {
 		info, err := w.mem.Head(context.Background(), key)
 		if err == nil && info.Age() <= time.Duration(b.TTLSeconds)*time.Second {
 			keep[b.Using], keep[b.Fetching] = "in use", "in use"
+		}
+	}
+	doc, _ := decode[store.GC](w.mem.Data(w.layout.GC()))
+	if doc.Building != nil {
+		keep[doc.Building.ID] = "made beside the passes"
+	}
+	for id := range doc.Retired { // hours, days and bases of delta snapshots; full ones go by number and age
+		if m, _ := decode[store.Manifest](w.mem.Data(w.layout.Manifest(id))); m.Base != nil {
+			keep[id] = "of its time"
+		}
+	}
+	for id, why := range maps.Clone(keep) {
+		m, _ := decode[store.Manifest](w.mem.Data(w.layout.Manifest(id)))
+		for _, need := range m.Needs() {
+			if keep[need] == "" {
+				keep[need] = "needed by " + id + ", " + why
+			}
 		}
 	}
 	return keep
