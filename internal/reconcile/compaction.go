@@ -18,7 +18,6 @@ import (
 
 // When one is made.
 const (
-	compactShare  = tailShare / 2 // rows of all deltas together, of the base's records
 	compactDeltas = store.MaxDeltas - 4
 	staleCopies   = 24 * time.Hour // the oldest change that old readers' copies lack
 	staleRemoval  = time.Hour      // the oldest removal
@@ -84,7 +83,7 @@ func (p *pass) compactionDue() string {
 		return "an operator asked for it"
 	case m.Base == nil:
 		return ""
-	case float64(tailRows(m)) > compactShare*float64(m.Base.Records):
+	case float64(tailRows(m)) > p.cfg.CompactShare*float64(m.Base.Records):
 		return fmt.Sprintf("%d records changed since the base", tailRows(m))
 	case len(m.Deltas) > compactDeltas:
 		return fmt.Sprintf("%d deltas", len(m.Deltas))

@@ -34,6 +34,8 @@ type Config struct {
 
 	Delta     string // DeltaAuto or DeltaOff
 	DeltaFrom int    // records of a catalogue whose small changes are deltas; below it a full build takes no longer
+	// CompactShare of the base's records in deltas, above which a new base is made.
+	CompactShare float64
 
 	LegacyCopies string // what old readers find under current/: CopiesL2, CopiesIP or CopiesOff
 
@@ -63,6 +65,7 @@ func DefaultConfig() Config {
 		GateMinRecall:   0.95,
 		Delta:           DeltaAuto,
 		DeltaFrom:       2000,
+		CompactShare:    0.05,
 		LegacyCopies:    CopiesL2,
 		EmbedWindow:     window,
 		BackoffMin:      30 * time.Second,

@@ -129,6 +129,11 @@ func (w *world) kept() map[string]string {
 	if doc.Building != nil {
 		keep[doc.Building.ID] = "made beside the passes"
 	}
+	for _, h := range ptr.History {
+		if m, _ := decode[store.Manifest](w.mem.Data(w.layout.Manifest(h.ID))); m.Base != nil {
+			keep[h.ID] = "of its time"
+		}
+	}
 	for id := range doc.Retired { // hours, days and bases of delta snapshots; full ones go by number and age
 		if m, _ := decode[store.Manifest](w.mem.Data(w.layout.Manifest(id))); m.Base != nil {
 			keep[id] = "of its time"

@@ -10,7 +10,7 @@ import (
 // TestSameSeedSameRun: a seed plays the same run every time, to the byte of its trace, real servers included. Time is virtual
 // and each step has an instant of its own; jitter, faults and ids are drawn from the seed.
 func TestSameSeedSameRun(t *testing.T) {
-	for name, o := range map[string]options{"": {trace: true}, "with real servers": {trace: true, servers: true}} {
+	for name, o := range map[string]options{"": {trace: true, steps: true}, "with real servers": {trace: true, steps: true, servers: true}} {
 		seeds := uint64(50)
 		if o.servers {
 			seeds = 12

@@ -23,6 +23,7 @@ type options struct {
 	length  time.Duration
 	servers bool // real ones, beside the reduced ones
 	trace   bool // wanted though nothing broke
+	steps   bool // one after the other alone: no bases are made beside the passes, whose steps may fall on the same instant
 }
 
 // result of a schedule.
@@ -38,6 +39,9 @@ func runSchedule(t *testing.T, seed uint64, o options) (res result) {
 		w := newWorld(t, seed)
 		defer w.close()
 		w.mutate, w.traced = o.mutate, o.trace
+		if o.steps {
+			w.cfg.CompactShare = 1
+		}
 		s := &schedule{w: w, people: w.people(), operator: &operator{w: w, rng: w.rng}}
 		s.play(o)
 		w.mu.Lock()

@@ -101,6 +101,9 @@ func (s *realServer) probe(ctx context.Context) {
 		w.violate("%s answers from %s under the header %s", s.name, answer.Snapshot, id)
 	}
 	documents := w.state.documents[answer.Snapshot]
+	if documents == nil { // its files were damaged when it was promoted: what it should say is not known
+		return
+	}
 	if len(answer.Results) != bytes.Count(documents, []byte("\n")) {
 		w.violate("%s: %d results from %s, which has %d records", s.name, len(answer.Results), answer.Snapshot, bytes.Count(documents, []byte("\n")))
 	}
