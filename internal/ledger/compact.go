@@ -46,7 +46,8 @@ const (
 	cheapRewrite = 4 << 20
 )
 
-// Compact tidies the ledger at the end of a pass. keep tells whether the current source needs an entry.
+// Compact tidies the ledger at the end of a pass. keep tells whether the current source needs an entry; nil: that is not
+// known, and nothing is dated or dropped.
 //
 // It removes what earlier merges replaced a grace ago; it dates the entries that nothing needs, and drops those that
 // nothing needed for o.Expire; it merges small segments and replaces damaged ones. A merge writes the new segments
@@ -178,7 +179,7 @@ func (g *Ledger) survey(keep func(Key) bool, today, expire uint32) (map[uint32]s
 			if g.index[short] != at {
 				continue
 			}
-			if !keep(key) {
+			if keep != nil && !keep(key) {
 				since, ok := g.unused[short]
 				if !ok {
 					since = today
@@ -192,7 +193,9 @@ func (g *Ledger) survey(keep func(Key) bool, today, expire uint32) (map[uint32]s
 		}
 		found[uint32(id)] = f
 	}
-	g.unused = seen
+	if keep != nil {
+		g.unused = seen
+	}
 	return found, nil
 }
 

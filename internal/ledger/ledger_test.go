@@ -214,6 +214,31 @@ func TestLedgerCompactionIsStableWhenNothingChanges(t *testing.T) {
 	}
 }
 
+// Who does not know what is in use merges all the same, and neither dates an entry nor takes a date back.
+func TestLedgerMergesWithoutKnowingWhatIsInUse(t *testing.T) {
+	r := newLedgerRig(t)
+	day := 24 * time.Hour
+	g := r.open()
+	flush(t, g, upTo(10)...)
+	compact(t, g, 0, 0, 1, 2, 3, 4) // 5..9 are not needed from now on
+	r.now = r.now.Add(20 * day)
+	for i := 10; i < 19; i++ {
+		flush(t, g, i)
+	}
+	report, err := g.Compact(t.Context(), nil, ledger.CompactOptions{})
+	if err != nil || report.Merged < 9 || report.Expired != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	holds(t, g, 19, upTo(19)...)
+	r.now = r.now.Add(11 * day)
+	if report, err := g.Compact(t.Context(), nil, ledger.CompactOptions{}); err != nil || report.Expired != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if report := compact(t, g, 0, append([]int{0, 1, 2, 3, 4}, upTo(19)[10:]...)...); report.Expired != 5 {
+		t.Errorf("%+v, want 5 expired after 31 days", report)
+	}
+}
+
 func TestLedgerDropsWhatNothingNeededFor30Days(t *testing.T) {
 	r := newLedgerRig(t)
 	day := 24 * time.Hour

@@ -6,17 +6,21 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/ledger"
 )
 
-// compactLedger merges small segments and lets go of entries that nothing used for long. Only a pass that read
+// compactLedger merges small segments and lets go of entries that nothing used for long. Only a pass that built from
 // the whole catalogue knows what is in use: 1 M keys take ~80 MB here until it returns.
 func (p *pass) compactLedger(ctx context.Context) error {
-	if p.ledger == nil || p.files == nil || p.files.docs == nil || p.files.partial {
+	if p.ledger == nil || p.files == nil || p.files.docs == nil {
 		return nil
+	}
+	var used func(ledger.Key) bool
+	if !p.files.partial {
+		used = p.keysInUse()
 	}
 	if err := p.lease.check(); err != nil {
 		return err
 	}
 	p.step("compact ledger", 0)
-	report, err := p.ledger.Compact(ctx, p.keysInUse(), ledger.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
+	report, err := p.ledger.Compact(ctx, used, ledger.CompactOptions{Grace: p.cfg.RetainGrace, Before: p.goAhead})
 	if err != nil {
 		return err
 	}
