@@ -89,7 +89,7 @@ func (g *Ledger) compact(ctx context.Context, keep func(Key) bool, o CompactOpti
 	if err != nil {
 		return err
 	}
-	inputs := g.choose(found)
+	inputs := g.choose(found, listing)
 	if len(inputs) > 0 || len(g.damaged) > 0 {
 		if err := g.merge(ctx, inputs, found, report); err != nil {
 			return err
@@ -199,12 +199,16 @@ func (g *Ledger) survey(keep func(Key) bool, today, expire uint32) (map[uint32]s
 	return found, nil
 }
 
-// choose returns the segments that are to be rewritten, in the order of their names.
-func (g *Ledger) choose(found map[uint32]surveyed) []uint32 {
+// choose returns the segments that are to be rewritten, in the order of their names. One whose inputs are still stored is
+// what says that these are replaced: it stays until they are gone.
+func (g *Ledger) choose(found map[uint32]surveyed, listing contents) []uint32 {
 	var chosen []uint32
 	classes := map[int][]uint32{}
 	for id, f := range found {
 		s := g.segments[id]
+		if slices.ContainsFunc(s.inputs, func(name string) bool { _, there := listing.segments[name]; return there }) {
+			continue
+		}
 		dead := s.rows - len(f.live) + len(f.expired)
 		class := sizeClass(s.size)
 		switch {

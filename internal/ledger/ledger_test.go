@@ -214,6 +214,35 @@ func TestLedgerCompactionIsStableWhenNothingChanges(t *testing.T) {
 	}
 }
 
+// A merge made within the grace of another does not lose sight of what that one replaced.
+func TestLedgerRemovesWhatWasReplacedThoughItMergesOften(t *testing.T) {
+	r := newLedgerRig(t)
+	g := r.open()
+	n := 0
+	for range 30 {
+		for range 5 {
+			flush(t, g, n)
+			n++
+		}
+		r.now = r.now.Add(time.Minute)
+		compact(t, g, 10*time.Minute, upTo(n)...)
+	}
+	holds(t, g, n, upTo(n)...)
+	// Of ten minutes 50 that were replaced, and 10 that replaced them, which are merged a grace later.
+	if got := len(r.segments()); got > 2*60 {
+		t.Errorf("%d segments of %d vectors", got, n)
+	}
+	r.now = r.now.Add(time.Hour)
+	for range 4 {
+		compact(t, g, 10*time.Minute, upTo(n)...)
+		r.now = r.now.Add(time.Hour)
+	}
+	if got := len(r.segments()); got > 4 {
+		t.Errorf("%d segments at rest", got)
+	}
+	holds(t, r.reopen(), n, upTo(n)...)
+}
+
 // Who does not know what is in use merges all the same, and neither dates an entry nor takes a date back.
 func TestLedgerMergesWithoutKnowingWhatIsInUse(t *testing.T) {
 	r := newLedgerRig(t)

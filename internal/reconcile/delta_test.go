@@ -311,6 +311,44 @@ func TestAnEditWithinATermReadsNothingAgain(t *testing.T) {
 	})
 }
 
+// Edits without an end leave a bounded number of objects behind: deltas are merged, bases made, segments of the ledger merged,
+// and what nobody needs collected.
+func TestSteadyEditsLeaveABoundedStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := deltaRig(t)
+		r.cfg.ResyncInterval, r.cfg.RetainGrace = 500*time.Millisecond, time.Minute
+		all := entriesOf(400)
+		writeEntries(r, all)
+		_, stop := r.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		bases, most, deltas := map[string]bool{}, 0, 0
+		for i := range 900 {
+			all[(i*37)%400].text = fmt.Sprintf("edit %d", i)
+			writeEntries(r, all)
+			time.Sleep(time.Second)
+			p := r.pointer()
+			if p.Base != nil {
+				bases[p.Base.ID], deltas = true, max(deltas, len(p.Deltas))
+			}
+			if i > 300 { // past the grace
+				most = max(most, len(r.mem.Keys("p/")))
+			}
+		}
+		if got := r.served(); !slices.Equal(got, all) {
+			t.Errorf("served %v", got)
+		}
+		t.Logf("%d bases, at most %d deltas over one, at most %d objects", len(bases), deltas, most)
+		// Within the grace lie a minute's snapshots, of 2 objects each; the rest is bases, and what is kept by time.
+		if most > 2*2*70+250 || len(bases) < 5 || deltas > 12 {
+			t.Errorf("%d objects, %d bases, %d deltas over one", most, len(bases), deltas)
+		}
+		if r.embed.Again() > 0 {
+			t.Errorf("%d texts were bought twice", r.embed.Again())
+		}
+	})
+}
+
 // unnamed takes what is of one snapshot alone out of a key.
 var unnamed = regexp.MustCompile(`2\d{7}T\d{6}Z-[0-9a-f]{8}|[0-9a-f]{16,}`)
 

@@ -172,6 +172,7 @@ func (p *pass) flush(ctx context.Context, b purchase) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(salvage, cancel) })()
 	ctx = detached
+	p.bought = true
 	if err := p.ledger.Flush(ctx, b.keys, b.rows, p.cfg.Embedding.Dims); err != nil {
 		return fmt.Errorf("flush ledger: %w", err)
 	}

@@ -9,12 +9,15 @@ import (
 // compactLedger merges small segments and lets go of entries that nothing used for long. Only a pass that built from
 // the whole catalogue knows what is in use: 1 M keys take ~80 MB here until it returns.
 func (p *pass) compactLedger(ctx context.Context) error {
-	if p.ledger == nil || p.files == nil || p.files.docs == nil {
+	var used func(ledger.Key) bool
+	switch whole := p.files != nil && p.files.docs != nil && !p.files.partial; {
+	case whole && p.ledger != nil:
+		used = p.keysInUse()
+	case !p.bought || p.ledger == nil && p.kept == nil:
 		return nil
 	}
-	var used func(ledger.Key) bool
-	if !p.files.partial {
-		used = p.keysInUse()
+	if err := p.openLedger(ctx); err != nil { // the one that is kept
+		return err
 	}
 	if err := p.lease.check(); err != nil {
 		return err
@@ -24,6 +27,7 @@ func (p *pass) compactLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.bought = false
 	if report != (ledger.CompactReport{}) {
 		p.log.InfoContext(ctx, "ledger compacted", "merged", report.Merged, "written", report.Written,
 			"deleted", report.Deleted, "expired", report.Expired)
