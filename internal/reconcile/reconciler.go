@@ -46,7 +46,7 @@ type Reconciler struct {
 	open           *composition        // of the served snapshot
 	answers        answers             // of its segments to golden queries
 	kept           *ledger.Ledger      // of the last pass, for the next
-	bought         bool           // since the ledger's segments were merged last
+	bought         bool                // since the ledger's segments were merged last
 	compaction     compactions
 	termCtx        context.Context // ends with the term
 	newest         string          // id that this term knows, "" = it has not looked
