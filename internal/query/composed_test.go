@@ -17,6 +17,8 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/filter"
 	"github.com/taksuehiro/vectorstore/internal/follow/followtest"
 	"github.com/taksuehiro/vectorstore/internal/query"
+	"github.com/taksuehiro/vectorstore/internal/snapshot"
+	"github.com/taksuehiro/vectorstore/internal/snapshot/snapshottest"
 	"github.com/taksuehiro/vectorstore/internal/store"
 	"github.com/taksuehiro/vectorstore/internal/view"
 )
@@ -45,10 +47,16 @@ func raws(all []placed) (out []string) {
 // TestCompositionsAnswerAsAFullBuildWould puts random deltas over a base, some of which take over others, and asks both the
 // composition and a full build of its records.
 func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
+	compositions(t, func() snapshot.Indexes { return new(followtest.Openers) }, snapshottest.WriteFile)
+}
+
+// compositions is the same for any exact kind of index.
+func compositions(t *testing.T, indexes func() snapshot.Indexes, write func(path string, dims int, rows []float32) error) {
 	searcher := query.New(query.Limits{Cores: 2, MaxQueue: 100, SearchTimeout: time.Minute, EmbedTimeout: time.Minute}, prometheus.NewRegistry())
 	defer searcher.Close()
 	rapid.Check(t, func(rt *rapid.T) {
 		w := followtest.New(t)
+		w.WriteIndex = write
 		tmp := func() string {
 			dir, err := os.MkdirTemp(t.TempDir(), "")
 			if err != nil {
@@ -65,7 +73,7 @@ func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
 		}
 		dir := tmp()
 		m := w.Write(dir, raws(all))
-		served, err := view.Open(m, dir, new(followtest.Openers), followtest.Embedder, nil)
+		served, err := view.Open(m, dir, indexes(), followtest.Embedder, nil)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -145,7 +153,7 @@ func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
 			if rapid.Bool().Draw(rt, "alone") {
 				near = nil
 			}
-			composed, err := view.Open(m, dir, new(followtest.Openers), followtest.Embedder, near)
+			composed, err := view.Open(m, dir, indexes(), followtest.Embedder, near)
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -156,7 +164,7 @@ func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
 			states = append(states, state{m, dir, slices.Clone(all)})
 		}
 		if back := rapid.SampledFrom(states).Draw(rt, "back to"); back.m.ID != m.ID {
-			earlier, err := view.Open(back.m, back.dir, new(followtest.Openers), followtest.Embedder, served)
+			earlier, err := view.Open(back.m, back.dir, indexes(), followtest.Embedder, served)
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -166,7 +174,7 @@ func TestCompositionsAnswerAsAFullBuildWould(t *testing.T) {
 			served, all = earlier, back.all
 		}
 		fresh := tmp()
-		full, err := view.Open(w.Write(fresh, raws(all)), fresh, new(followtest.Openers), followtest.Embedder, nil)
+		full, err := view.Open(w.Write(fresh, raws(all)), fresh, indexes(), followtest.Embedder, nil)
 		if err != nil {
 			rt.Fatal(err)
 		}
