@@ -168,6 +168,7 @@ func TestEditsAreServedAsDeltas(t *testing.T) {
 	}
 	over.Store(true)
 	wg.Wait()
+	sameAsFull(t, b, servers[0])
 	ms := func(q float64) float64 { return float64(served.ValueAtQuantile(q)) / 1000 }
 	t.Logf("%d vendors, %d edits: served by both after p50 %.0f ms, p99 %.0f ms; written and fetched by all three beside the catalogue: median %d KB an edit, mean %.0f; %d searches, %d failed, %d times absent",
 		n, edits, ms(50), ms(99), written.ValueAtQuantile(50)>>10, written.Mean()/1024, asked.Load(), failed.Load(), absent.Load())
@@ -177,4 +178,45 @@ func TestEditsAreServedAsDeltas(t *testing.T) {
 	if soak() && (ms(50) > 2000 || ms(99) > 3000) {
 		t.Errorf("an edit takes p50 %.0f ms, p99 %.0f ms", ms(50), ms(99))
 	}
+}
+
+// sameAsFull compares a server's answers with those of a full build of the same catalogue: ids, order and scores of exact
+// kinds and of words alone.
+func sameAsFull(t *testing.T, b *backend, s *harness.Server) {
+	full := dirBackend(t)
+	full.put(t, full.layout.Source, b.get(t, b.layout.Source))
+	env := with(full.env, "DELTA", "off", "INDEX_KIND", b.pointer(t).Index.Kind, "VECTORSTORE_LOCAL_DIR", t.TempDir())
+	if _, stderr, code := harness.Run(t, "indexer", env, "reconcile", "--once"); code != 0 {
+		t.Fatalf("reconcile: exit %d %s", code, stderr)
+	}
+	whole := harness.StartServer(t, with(full.env, "VECTORSTORE_LOCAL_DIR", t.TempDir()))
+	harness.AwaitHealth(t, whole, "vectorstore_source", "dir/current")
+	for i := range 40 {
+		for _, mode := range []string{"semantic", "lexical"} {
+			if mode == "semantic" && b.pointer(t).Index.Kind != "flat" {
+				continue // a graph is another for other insertions
+			}
+			body := fmt.Sprintf(`{"query":"物流 倉庫 改訂%d号","k":10,"mode":%q}`, i, mode)
+			got, err := harness.Search(s.URL, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := harness.Search(whole.URL, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g, w := ranking(got), ranking(want); g != w {
+				t.Errorf("%s: %s, a full build answers %s", body, g, w)
+			}
+		}
+	}
+}
+
+// ranking is ids with their scores.
+func ranking(f harness.Found) string {
+	var b strings.Builder
+	for _, r := range f.Results {
+		fmt.Fprintf(&b, "%s %v ", r.ID, r.Score)
+	}
+	return b.String()
 }
