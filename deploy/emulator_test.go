@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/taksuehiro/vectorstore/e2e/harness"
 )
 
 // Resource types that moto has no model of. It warns and goes on, but whatever refers to one of them fails.
@@ -44,8 +46,8 @@ type emulator struct {
 
 func startEmulator(t *testing.T, vars ...string) *emulator {
 	t.Helper()
-	server := direct(optional(t, "moto_server", "--help"))
-	aws := direct(optional(t, "aws", "--version"))
+	server := harness.AWS(t, "moto_server")
+	aws := harness.AWS(t, "aws")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -99,16 +101,6 @@ exec '`+aws+`' "$@"
 	return e
 }
 
-// direct is the program behind one of pyenv's shims, each of which costs a third of a second.
-func direct(path string) string {
-	if strings.Contains(path, "/shims/") {
-		if out, err := exec.Command("pyenv", "which", filepath.Base(path)).Output(); err == nil {
-			return strings.TrimSpace(string(out))
-		}
-	}
-	return path
-}
-
 func (e *emulator) templates(given map[string]string) {
 	e.t.Helper()
 	given = maps.Clone(given)
@@ -157,9 +149,17 @@ func (e *emulator) write(name, content string) {
 	}
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // run returns what the command prints on both streams.
 func (e *emulator) run(want int, name string, args ...string) string {
 	e.t.Helper()
+	if own := filepath.Join("bin", name); !strings.Contains(name, "/") && exists(filepath.Join(e.dir, own)) {
+		name = own // not as the test's own PATH has it
+	}
 	cmd := exec.Command(name, args...)
 	if strings.Contains(name, "/") {
 		cmd = exec.Command(filepath.Join(e.dir, name), args...)

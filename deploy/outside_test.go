@@ -7,21 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// Programs that come from Python's registry and are therefore not on every machine: the tests above carry the weight.
-func optional(t *testing.T, name, works string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil || exec.Command(path, works).Run() != nil {
-		t.Skipf("%s is not installed here", name)
-	}
-	return path
-}
+	"github.com/taksuehiro/vectorstore/e2e/harness"
+)
 
 func TestCfnLintFindsNothing(t *testing.T) {
 	t.Parallel()
-	lint := optional(t, "cfn-lint", "--version")
+	lint := harness.AWS(t, "cfn-lint")
 	for _, path := range templates {
 		readFile(t, path)
 	}

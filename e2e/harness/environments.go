@@ -28,6 +28,14 @@ func Node(t testing.TB) string {
 	return wanted(t, path, err)
 }
 
+// AWS returns a program of the environment that `tools/python/build aws` makes (aws, moto_server, cfn-lint), and says why not
+// as Python does.
+func AWS(t testing.TB, program string) string {
+	t.Helper()
+	path, err := ofAWS()
+	return wanted(t, filepath.Join(filepath.Dir(path), program), err)
+}
+
 // Weights returns the directory with the weights of the local model that tools/weights/build fills, and says why not as
 // Python does.
 func Weights(t testing.TB) string {
@@ -76,12 +84,13 @@ var python = sync.OnceValues(func() (string, error) {
 var (
 	node    = sync.OnceValues(func() (string, error) { return made("node") })
 	weights = sync.OnceValues(func() (string, error) { return made("weights") })
+	ofAWS   = sync.OnceValues(func() (string, error) { return made("python", "aws") })
 )
 
-// made runs tools/<name>/build, which prints where its environment is.
-func made(name string) (string, error) {
+// made runs tools/<name>/build with what is to be made, which prints where its environment is.
+func made(name string, args ...string) (string, error) {
 	var stderr bytes.Buffer
-	cmd := exec.Command(filepath.Join(Root(), "tools", name, "build"))
+	cmd := exec.Command(filepath.Join(Root(), "tools", name, "build"), args...)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
