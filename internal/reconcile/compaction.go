@@ -340,6 +340,10 @@ func (p *pass) sayCompacted() {
 	case p.pointer.Base == nil:
 		p.say(Compacted, True, fullSnapshot, "")
 	default:
-		p.say(Compacted, True, fewChanges, fmt.Sprintf("%d changes over base %s", tailRows(p.pointer.Manifest), p.pointer.Base.ID))
+		message := fmt.Sprintf("%d changes over base %s", tailRows(p.pointer.Manifest), p.pointer.Base.ID)
+		if n := p.pointer.Stats.Moved; n > 0 {
+			message += fmt.Sprintf("; %d records moved within the catalogue, which the next base follows: indexer compact", n)
+		}
+		p.say(Compacted, True, fewChanges, message)
 	}
 }

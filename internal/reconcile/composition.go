@@ -130,6 +130,17 @@ func (c *composition) replaced(keep int, d *delta.Delta) *composition {
 	return next
 }
 
+// bare counts the records without a vector: only a base has any.
+func (c *composition) bare(base store.Base) int {
+	n := 0
+	for row := base.Vectors; row < c.base.Len(); row++ {
+		if !c.dead.has(row) {
+			n++
+		}
+	}
+	return n
+}
+
 // contentOf is the content digest of next, of which only the deltas from the keep-th on differ from c, and how many
 // records it has: all that either of them names there is looked up in both.
 func (c *composition) contentOf(next *composition, keep int, content snapshot.Content, records int) (snapshot.Content, int) {

@@ -412,3 +412,38 @@ func keysOf(d *delta.Delta) (keys []uint64) {
 	}
 	return keys
 }
+
+// A record whose text was refused stays in the base without a vector, until it is edited or removed; and records that were
+// put in another order wholesale stay where they are until the next base, which is said.
+func TestRecordsWithoutAVectorAndOrderUnderDeltas(t *testing.T) {
+	r := deltaRig(t)
+	r.embed.Refuse = func(text string) bool { return strings.Contains(text, "refused") }
+	all := entriesOf(100)
+	all[5].text, all[6].text = "refused", "refused too"
+	pass := r.leading()
+	check := func(what string, vectors, moved int) {
+		t.Helper()
+		r.want(pass(func() { writeEntries(r, all) }), reconcile.ResultPromoted, 0)
+		p := r.pointer()
+		if p.Stats.Vectors != vectors || p.Source.Records != len(all) || p.Stats.Moved != moved {
+			t.Errorf("%s: %d records, %d vectors, %d moved, want %d, %d and %d", what, p.Source.Records, p.Stats.Vectors, p.Stats.Moved, len(all), vectors, moved)
+		}
+		if delta := p.Base != nil; delta != (what != "full") {
+			t.Errorf("%s: delta %v", what, delta)
+		}
+	}
+	check("full", 98, 0)
+	all[50].text = "another"
+	check("an edit beside them", 98, 0)
+	all[5].text = "taken"
+	check("a text that is taken now", 99, 0)
+	all = slices.Delete(all, 6, 7)
+	check("a removal", 99, 0)
+	slices.Reverse(all[10:40])
+	check("another order", 99, 29)
+	if c := r.status().Conditions; !slices.ContainsFunc(c, func(c store.Condition) bool {
+		return c.Type == reconcile.Compacted && strings.Contains(c.Message, "29 records moved")
+	}) {
+		t.Errorf("conditions %+v", c)
+	}
+}

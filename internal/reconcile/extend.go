@@ -125,12 +125,20 @@ func (p *pass) deltaManifest(ctx context.Context, f snapshot.File) (store.Manife
 		return store.Manifest{}, err
 	}
 	base := baseOf(was, ch.served.sha)
+	d, err := delta.Open(filepath.Join(p.dir, snapshot.FileDelta))
+	if err != nil {
+		return store.Manifest{}, fail(Built, noScratch, transient, err)
+	}
+	bare := ch.served.replaced(ch.keep, d).bare(base)
+	if err := d.Close(); err != nil {
+		return store.Manifest{}, fail(Built, noScratch, transient, err)
+	}
 	m := store.Manifest{
 		FormatVersion: store.FormatDelta, ID: id, CreatedAt: p.Clock.Now().UTC().Truncate(time.Second),
 		Source: p.source.Source, Spec: p.spec, SpecDigest: p.specDigest, Index: was.Index, Curve: was.Curve,
 		Base: &base, Deltas: slices.Clone(was.Deltas[:ch.keep]), ContentDigest: ch.content.String(), Repairs: c.repairs,
 		Stats: store.Stats{
-			Vectors: was.Stats.Vectors + ch.records - was.Source.Records, Added: p.delta.Added, Changed: p.delta.Changed,
+			Vectors: ch.records - bare, Moved: ch.moved, Added: p.delta.Added, Changed: p.delta.Changed,
 			Removed: p.delta.Removed, Unchanged: p.delta.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,
 			ChangedSinceFull: was.Stats.ChangedSinceFull + p.delta.Added + p.delta.Changed + p.delta.Removed,
 			RemovedSinceFull: p.removedSinceFull(), Carried: was.Stats.Carried, // the base's

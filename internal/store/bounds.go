@@ -199,7 +199,7 @@ func (s Stats) rules(r *rules) {
 	for name, n := range map[string]int{
 		"vectors": s.Vectors, "added": s.Added, "changed": s.Changed, "removed": s.Removed, "unchanged": s.Unchanged,
 		"embedded": s.Embedded, "reused": s.Reused, "carried": s.Carried, "changed_since_full": s.ChangedSinceFull,
-		"removed_since_full": s.RemovedSinceFull,
+		"removed_since_full": s.RemovedSinceFull, "moved": s.Moved,
 	} {
 		r.number("stats."+name, int64(n), 0, maxRecords)
 	}

@@ -44,6 +44,7 @@ type Stats struct {
 	Carried          int `json:"carried"`
 	ChangedSinceFull int `json:"changed_since_full"`
 	RemovedSinceFull int `json:"removed_since_full,omitempty"` // of a delta snapshot: ids, or since an operator promoted one
+	Moved            int `json:"moved,omitempty"`              // records that stand elsewhere in the catalogue, until the next base
 	// When the oldest change, and removal, over the base was made; absent without one.
 	OldestChange  time.Time        `json:"oldest_change,omitzero"`
 	OldestRemoval time.Time        `json:"oldest_removal,omitzero"`
