@@ -258,3 +258,46 @@ func TestCurrentAt(t *testing.T) {
 		}
 	})
 }
+
+// Delta snapshots go eight at a time, each manifest first, and an operator who comes meanwhile is heard after those.
+func TestDeltaSnapshotsGoAFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.RetainSnapshots, r.cfg.RetainGrace = 1, time.Hour
+		ids := r.compositions(1)
+		for range 20 { // never promoted
+			r.over(ids[0])
+		}
+		time.Sleep(3 * time.Hour)
+		var mu sync.Mutex
+		gone, looks, suspended := map[string]int{}, 0, false
+		r.objects = store.Hooked(r.mem, func(ctx context.Context, op, key string, call func() error) error {
+			mu.Lock()
+			defer mu.Unlock()
+			id, file, _ := strings.Cut(strings.TrimPrefix(key, r.layout.Root()), "/")
+			switch {
+			case op == store.OpGet && key == r.layout.Control():
+				looks++
+			case op == store.OpDelete && strings.HasPrefix(id, "2"):
+				if first := gone[id] == 0; first != (file == snapshot.FileManifest) {
+					t.Errorf("%s goes as number %d of its snapshot", key, gone[id])
+				}
+				if gone[id]++; !suspended {
+					suspended = true
+					must(t, reconcile.NewOperator(r.mem, r.layout, "tester").Suspend(ctx, "stop"))
+				}
+			}
+			return call()
+		})
+		r.gc()
+		if len(gone) != 8 {
+			t.Errorf("%d snapshots went after the suspension, want 8", len(gone))
+		}
+		must(t, reconcile.NewOperator(r.mem, r.layout, "tester").Resume(t.Context()))
+		looks = 0
+		r.want(r.gc(), reconcile.ResultCollected, 0)
+		if len(gone) != 20 || looks > 8 {
+			t.Errorf("%d of 20 went, control.json was read %d times", len(gone), looks)
+		}
+	})
+}

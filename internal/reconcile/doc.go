@@ -101,7 +101,7 @@
 //   - Damage to the served snapshot where it is stored is noticed by whoever reads it: a replica that fetches it, or the
 //     leader for a copy. Both lead to the same second look, verdict and rebuild; replicas that have it say nothing.
 //   - An operator who suspends or pins stops a collection before its next deletion, not after the sweep: control.json
-//     is asked for before each.
+//     is asked for before each, or before each few delta snapshots, of which one goes every second under steady edits.
 //   - A forced request names the promotion that it was asked against and is owed only while that is current, so that
 //     people who delete status.json, or put an older one back, do not have it replayed.
 //   - What a listing lacks is asked for by name before it counts as gone: files of a snapshot, its manifest, heartbeats

@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -168,30 +172,69 @@ func covers(many, few map[string]store.Mark) bool {
 	return true
 }
 
-// sweep deletes line by line, and returns the number of objects deleted.
+// sweptTogether delta snapshots go at a time: under steady edits one a second does, and the edit that comes next waits.
+const sweptTogether = 8
+
+// sweep deletes line by line, delta snapshots a few at a time, and returns the number of objects deleted.
 func (p *pass) sweep(ctx context.Context, plan gcPlan) (int, error) {
 	deleted := 0
-	for _, line := range plan.lines {
-		if !line.Delete {
-			continue
-		}
+	lines := slices.DeleteFunc(slices.Clone(plan.lines), func(l GCLine) bool { return !l.Delete })
+	for len(lines) > 0 {
 		if err := p.goAhead(ctx); err != nil {
 			return deleted, err
 		}
-		if err := p.Objects.Delete(ctx, line.Key); err != nil {
-			return deleted, fmt.Errorf("delete %s: %w", line.Key, err)
+		g, gctx := errgroup.WithContext(ctx)
+		n := 0
+		for _, one := range p.next(lines) {
+			g.Go(func() error { return p.delete(gctx, one) })
+			n += len(one)
 		}
-		deleted++
-		p.erase.collected(line.Key, p.Layout)
-		p.log.DebugContext(ctx, "deleted", "key", line.Key, "why", line.Why)
+		if err := g.Wait(); err != nil {
+			return deleted, err
+		}
+		for _, l := range lines[:n] {
+			deleted++
+			p.erase.collected(l.Key, p.Layout)
+			p.log.DebugContext(ctx, "deleted", "key", l.Key, "why", l.Why)
+		}
+		lines = lines[n:]
 	}
 	return deleted, nil
+}
+
+// next are the lines that go next: one, or the first few delta snapshots', each of which goes in its order.
+func (p *pass) next(lines []GCLine) (out [][]GCLine) {
+	id := func(l GCLine) string {
+		id, _, _ := strings.Cut(strings.TrimPrefix(l.Key, p.Layout.Root()), "/")
+		return id
+	}
+	for len(lines) > 0 && len(out) < sweptTogether && len(p.parts[id(lines[0])]) > 0 {
+		n := slices.IndexFunc(lines, func(l GCLine) bool { return id(l) != id(lines[0]) })
+		if n < 0 {
+			n = len(lines)
+		}
+		out, lines = append(out, lines[:n]), lines[n:]
+	}
+	if len(out) == 0 {
+		out = [][]GCLine{lines[:1]}
+	}
+	return out
+}
+
+// delete removes objects one after the other.
+func (p *pass) delete(ctx context.Context, lines []GCLine) error {
+	for _, l := range lines {
+		if err := p.Objects.Delete(ctx, l.Key); err != nil {
+			return fmt.Errorf("delete %s: %w", l.Key, err)
+		}
+	}
+	return nil
 }
 
 // errHalted: an operator suspended or pinned in the middle of a collection, which ends there.
 var errHalted = errors.New("halted by an operator")
 
-// goAhead is asked before every deletion: the lease is ours, and no operator has said stop since the pass looked.
+// goAhead is asked before every deletion, or few of delta snapshots together: the lease is ours, and no operator has said stop since the pass looked.
 func (p *pass) goAhead(ctx context.Context) error {
 	if err := p.lease.check(); err != nil {
 		return err

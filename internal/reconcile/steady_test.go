@@ -34,7 +34,7 @@ func TestCollectionKeepsUpWithSteadyEdits(t *testing.T) {
 		mu.Lock()
 		clear(requests)
 		mu.Unlock()
-		const edits = 300
+		const edits = 150
 		generation, most := r.pointer().Generation, 0
 		for i := range edits {
 			all[i%7].text = time.Now().String()

@@ -247,6 +247,10 @@ func extend(t *testing.T, dec *json.Decoder, b *bytes.Buffer) {
 				extend(t, dec, b)
 				b.Truncate(at)
 				b.WriteString(`{"20260102T030405Z-0123abcd":{"at":"2026-01-02T03:04:05Z","by":"x","added_last":1}}`)
+			case "retired":
+				extend(t, dec, b)
+				b.Truncate(at)
+				b.WriteString(`{"20260102T030405Z-0123abcd":{"from":"2026-01-02T03:04:05Z","to":"2026-01-02T03:05:05Z","added_last":1}}`)
 			default:
 				extend(t, dec, b)
 			}
