@@ -24,7 +24,7 @@ const (
 	maxDistinct = 4096
 	maxBitmaps  = 200_000
 
-	// maxFacetText bounds a string kept in memory; longer ones are told apart by their hash.
+	// maxFacetText bounds a string kept in memory, folded; longer ones are told apart by their hash.
 	maxFacetText = 256
 
 	// fewRecords is up to how many records of a value are smaller as entries than as a bitmap.
@@ -154,7 +154,8 @@ func (b *builder) text(at *attribute, t *jsonread.Tree, i int, pos uint32) {
 		c.records.Add(pos)
 		return
 	}
-	if len(s) > maxFacetText || len(at.common) >= maxDistinct || b.bitmaps >= maxBitmaps {
+	if len(folded) > maxFacetText || // however a record spells it, lest a hash be here and there
+		len(at.common) >= maxDistinct || b.bitmaps >= maxBitmaps {
 		at.rare = append(at.rare, newEntry(hash, pos))
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -83,21 +84,66 @@ type run struct {
 }
 
 // runs yields the stretches of sorted entries of which records are among, nil for all.
-func runs(e []entry, among *roaring.Bitmap) iter.Seq[run] {
+func runs(e []entry, among *roaring.Bitmap) iter.Seq[run] { return runsWithout(e, among, nil) }
+
+// runsWithout is runs without some rows, in order, which are not among.
+func runsWithout(e []entry, among *roaring.Bitmap, without []uint32) iter.Seq[run] {
 	return func(yield func(run) bool) {
 		for len(e) > 0 {
-			r, i := run{spelt: e[0].pos}, 0
-			for ; i < len(e) && e[i].key() == e[0].key(); i++ {
-				if among == nil || among.Contains(e[i].pos) {
-					if r.n++; r.n == 1 {
-						r.entry = e[i]
+			same := stretch(e)
+			r := run{entry: same[0], n: len(same), spelt: same[0].pos}
+			if among != nil {
+				r.n = 0
+				for _, x := range same {
+					if among.Contains(x.pos) {
+						if r.n++; r.n == 1 {
+							r.entry = x
+						}
 					}
 				}
+			} else if len(without) > 0 {
+				r = r.without(same, without)
 			}
-			if e = e[i:]; r.n > 0 && !yield(r) {
+			if e = e[len(same):]; r.n > 0 && !yield(r) {
 				return
 			}
 		}
+	}
+}
+
+// stretch is the first entries, which have the same key. They may be nearly all: it does not look at each.
+func stretch(e []entry) []entry {
+	key, end := e[0].key(), 1
+	for end < len(e) && e[end].key() == key {
+		end *= 2
+	}
+	from, to := end/2, min(end, len(e)) // the one at from is of the stretch
+	return e[:from+sort.Search(to-from, func(i int) bool { return e[from+i].key() != key })]
+}
+
+// without leaves some rows, in order, out of the run that same is. It takes time for the fewer of both.
+func (r run) without(same []entry, rows []uint32) run {
+	r.n = 0
+	for {
+		skip := sort.Search(len(rows), func(i int) bool { return rows[i] >= same[0].pos })
+		rows = rows[skip:]
+		keep := len(same)
+		if len(rows) > 0 {
+			keep = sort.Search(len(same), func(i int) bool { return same[i].pos >= rows[0] })
+		}
+		if r.n == 0 && keep > 0 {
+			r.entry = same[0]
+		}
+		r.n += keep
+		if same = same[keep:]; len(same) == 0 {
+			return r
+		}
+		if same[0].pos == rows[0] {
+			if same = same[1:]; len(same) == 0 {
+				return r
+			}
+		}
+		rows = rows[1:]
 	}
 }
 
@@ -163,20 +209,26 @@ func leaves(t *jsonread.Tree, i int, visit func(i int)) {
 	}
 }
 
-// tally calls add with every value of a path that the rows, nil for all, have: its key, how many have it, and the first.
-func (a *Attributes) tally(path string, rows *roaring.Bitmap, add func(kind jsonread.Kind, key uint64, n int, first uint32)) {
+// tally calls add with every value of a path that the rows, nil for all but the dead, have: its key, how many have it, and
+// the first.
+func (a *Attributes) tally(path string, rows, dead *roaring.Bitmap, add func(kind jsonread.Kind, key uint64, n int, first uint32)) {
 	at := a.field(path)
 	if at == nil {
 		return
 	}
 	of := func(kind jsonread.Kind, key uint64, set *roaring.Bitmap) {
-		if n := shared(set, rows); n > 0 {
-			it := set.Iterator()
-			first := it.Next()
-			for rows != nil && !rows.Contains(first) {
-				first = it.Next()
+		n := shared(set, rows)
+		if rows == nil {
+			n -= shared(set, dead)
+		}
+		if n <= 0 {
+			return
+		}
+		for it := set.Iterator(); it.HasNext(); {
+			if row := it.Next(); rows == nil && !dead.Contains(row) || rows != nil && rows.Contains(row) {
+				add(kind, key, n, row)
+				return
 			}
-			add(kind, key, n, first)
 		}
 	}
 	for k := range at.simple {
@@ -185,10 +237,13 @@ func (a *Attributes) tally(path string, rows *roaring.Bitmap, add func(kind json
 	for _, t := range a.texts[at.texts.from:at.texts.to] {
 		of(jsonread.String, t.hash, a.bitmap(t.records))
 	}
-	for run := range runs(a.list(at.numbers), rows) {
-		add(jsonread.Number, run.key(), run.n, run.pos)
+	without := dead.ToArray()
+	for run := range runsWithout(a.list(at.numbers), rows, without) {
+		if !math.IsInf(keyNumber(run.key()), 0) { // JSON has no name for those
+			add(jsonread.Number, run.key(), run.n, run.pos)
+		}
 	}
-	for run := range runs(a.list(at.rare), rows) {
+	for run := range runsWithout(a.list(at.rare), rows, without) {
 		add(jsonread.String, run.key(), run.n, run.pos)
 	}
 }
@@ -201,7 +256,7 @@ func (a *Attributes) holder(path string, hash uint64, dead *roaring.Bitmap) (row
 	}
 	if set := a.equalTo(at, hash); set != nil {
 		for it := set.Iterator(); it.HasNext(); {
-			if row := it.Next(); !dead.Contains(row) {
+			if row := it.Next(); int(row) < a.n && !dead.Contains(row) {
 				return row, true
 			}
 		}

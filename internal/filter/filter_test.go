@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"golang.org/x/text/unicode/norm"
 	"pgregory.net/rapid"
 
@@ -511,6 +512,17 @@ func TestAttributesRefuseArraysThatDoNotFit(t *testing.T) {
 	}
 }
 
+// A string is found however long its spellings are.
+func TestSpellingsOfOneStringAreOne(t *testing.T) {
+	a := attributes(t, `{"s":"`+strings.Repeat("ａ", 200)+`"}`, `{"s":"`+strings.Repeat("a", 200)+`"}`)
+	if got := selected(t, a, `{"s":"`+strings.Repeat("A", 200)+`"}`); len(got) != 2 {
+		t.Errorf("selects %v, want both", got)
+	}
+	if got := a.Facets("s", 9, nil); len(got) != 1 || got[0].Count != 2 {
+		t.Errorf("counts %v, want one value of two", got)
+	}
+}
+
 // Whatever a changed byte makes of the arrays, selecting and counting end with an answer.
 func FuzzAttributeArrays(f *testing.F) {
 	raw := func(i int) ([]byte, error) {
@@ -537,6 +549,19 @@ func FuzzAttributeArrays(f *testing.F) {
 		a, err := filter.Open(arrays, n, raw)
 		if err != nil {
 			return
+		}
+		j := filter.Join([]filter.Part{{Attributes: a, Dead: roaring.BitmapOf(3, 299)}, {Attributes: a, First: n}}, func(a, b uint32) bool {
+			if a >= 2*n || b >= 2*n {
+				t.Fatalf("positions %d and %d of %d", a, b, 2*n)
+			}
+			return a%n < b%n
+		})
+		joined := j.Select(conditions)
+		j.Unknown(conditions)
+		for _, field := range []string{"a", "n", "b", "u"} {
+			j.Facets(field, 10, nil)
+			j.Facets(field, 10, joined)
+			j.Sorted(field, true, joined, 5)
 		}
 		found := a.Select(conditions)
 		a.Unknown(conditions)

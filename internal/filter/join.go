@@ -2,8 +2,8 @@ package filter
 
 import (
 	"cmp"
-	"math"
 	"slices"
+	"sort"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -26,7 +26,11 @@ type Joined struct {
 }
 
 // Join joins parts, in order of their positions. Equal records are in the order of before, which compares positions; nil is
-// their own order.
+// their own order. Those of one part are in its order.
+//
+// In two things Joined may tell more or less than Attributes of the live records would, neither of them records that match
+// nor counts: which of more than maxFacetReads strings that tie for the last places of Facets are looked at, and which paths
+// are known (Has, Unknown, Paths) where there are more than maxPaths in a part, or in all.
 func Join(parts []Part, before func(a, b uint32) bool) *Joined {
 	j := &Joined{parts: slices.Clone(parts), before: before, live: roaring.New()}
 	for i := range j.parts {
@@ -130,19 +134,33 @@ func (j *Joined) Sorted(field string, descending bool, among *roaring.Bitmap, li
 		p := &j.parts[i]
 		p.ranks(field, p.down(among), func(row uint32, r rank) { ranks.take(p.First+row, r) })
 	}
-	out := among.ToArray()
-	if j.before != nil {
-		slices.SortFunc(out, func(a, b uint32) int {
-			switch {
-			case a == b:
-				return 0
-			case j.before(a, b):
-				return -1
-			}
-			return 1
-		})
+	return ranks.sort(j.inOrder(among), limit)
+}
+
+// inOrder are positions in catalogue order. The first part, nearly all, is in order: the others are put in between.
+func (j *Joined) inOrder(among *roaring.Bitmap) []uint32 {
+	all := among.ToArray()
+	if j.before == nil || len(j.parts) == 1 {
+		return all
 	}
-	return ranks.sort(out, limit)
+	at, _ := slices.BinarySearch(all, j.parts[1].First)
+	base, tail := all[:at], slices.Clone(all[at:])
+	slices.SortFunc(tail, func(a, b uint32) int {
+		switch {
+		case a == b:
+			return 0
+		case j.before(a, b):
+			return -1
+		}
+		return 1
+	})
+	out := make([]uint32, 0, len(all))
+	for _, pos := range tail {
+		n := sort.Search(len(base), func(i int) bool { return j.before(pos, base[i]) })
+		out = append(append(out, base[:n]...), pos)
+		base = base[n:]
+	}
+	return append(out, base...)
 }
 
 // sum is a value and how many records have it.
@@ -173,10 +191,11 @@ func (j *Joined) Facets(field string, limit int, among *roaring.Bitmap) []FacetC
 		rows := (*roaring.Bitmap)(nil)
 		if among != nil {
 			rows = p.down(among)
-		} else if !p.Dead.IsEmpty() {
-			rows = p.down(j.live)
 		}
-		p.tally(field, rows, func(kind jsonread.Kind, key uint64, n int, row uint32) {
+		p.tally(field, rows, p.Dead, func(kind jsonread.Kind, key uint64, n int, row uint32) {
+			if int(row) >= p.n {
+				return // damaged
+			}
 			s := sums[value{kind, key}]
 			if s == nil {
 				s = &sum{kind: kind, key: key, first: p.First + row}
@@ -228,7 +247,11 @@ func (j *Joined) first(all []*sum, limit int) []*sum {
 		}
 		return 1
 	})
-	return all[:from+min(len(ties), maxFacetReads)]
+	free := len(ties)
+	if i := slices.IndexFunc(ties, func(s *sum) bool { return s.kind == jsonread.String }); i >= 0 {
+		free = i
+	}
+	return all[:from+min(len(ties), free+maxFacetReads)]
 }
 
 // spell gives the values of sums their names.
@@ -242,9 +265,7 @@ func (j *Joined) spell(path string, sums []*sum) []FacetCount {
 		case jsonread.False, jsonread.True:
 			counts = append(counts, FacetCount{s.kind == jsonread.True, s.n})
 		case jsonread.Number:
-			if x := keyNumber(s.key); !math.IsInf(x, 0) { // JSON has no name for those
-				counts = append(counts, FacetCount{x, s.n})
-			}
+			counts = append(counts, FacetCount{keyNumber(s.key), s.n})
 		case jsonread.String:
 			if text, ok := j.spelled(&t, path, s.key); ok {
 				counts = append(counts, FacetCount{text, s.n})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -23,7 +24,7 @@ type joinedRow struct {
 
 // drawRaw draws a record with values that repeat, and some that do not.
 func drawRaw(t *rapid.T) string {
-	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	switch rapid.IntRange(0, 7).Draw(t, "kind") {
 	case 0:
 		return `{}`
 	case 1:
@@ -36,6 +37,8 @@ func drawRaw(t *rapid.T) string {
 		return fmt.Sprintf(`{"type":null,"date":"2026-0%d-01"}`, rapid.IntRange(1, 9).Draw(t, "month"))
 	case 5:
 		return fmt.Sprintf(`{"items":[{"a":%d,"b":%d},{"a":1}]}`, rapid.IntRange(0, 2).Draw(t, "a"), rapid.IntRange(0, 2).Draw(t, "b"))
+	case 6:
+		return fmt.Sprintf(`{"n":[1e999,%d],"type":%q}`, rapid.IntRange(0, 3).Draw(t, "n"), rapid.SampledFrom([]string{strings.Repeat("a", 200), strings.Repeat("ａ", 200)}).Draw(t, "long"))
 	default:
 		return fmt.Sprintf(`{"n":%d.5,"type":%v}`, rapid.IntRange(0, 3).Draw(t, "n"), rapid.Bool().Draw(t, "bool"))
 	}
@@ -144,4 +147,94 @@ func TestJoinedAnswersAsOneWould(t *testing.T) {
 			}
 		}
 	})
+}
+
+// beyond is a base with more paths and values than are indexed, of which one record in fifty is dead, and a tail that has
+// the dead ones again, each a new value instead of the old one.
+func beyond(t testing.TB, n int, raw func(i, version int) string) (j *filter.Joined, one *filter.Attributes, at func(pos uint32) int) {
+	t.Helper()
+	const every = 50
+	dead := roaring.New()
+	for i := 0; i < n; i += every {
+		dead.AddInt(i)
+	}
+	build := func(n int, raw func(i int) string) *filter.Attributes {
+		a, err := filter.Build(n, func(i int) ([]byte, error) { return []byte(raw(i)), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	at = func(pos uint32) int {
+		if int(pos) < n {
+			return int(pos)
+		}
+		return (int(pos) - n) * every
+	}
+	base := build(n, func(i int) string { return raw(i, 0) })
+	tail := build(int(dead.GetCardinality()), func(i int) string { return raw(i*every, 1) })
+	one = build(n, func(i int) string {
+		if i%every == 0 {
+			return raw(i, 1)
+		}
+		return raw(i, 0)
+	})
+	parts := []filter.Part{{Attributes: base, Dead: dead}, {Attributes: tail, First: uint32(n)}}
+	return filter.Join(parts, func(a, b uint32) bool { return at(a) < at(b) }), one, at
+}
+
+func TestJoinedIsExactBeyondWhatIsIndexed(t *testing.T) {
+	j, one, at := beyond(t, 6000, func(i, version int) string {
+		return fmt.Sprintf(`{"unique":"u%d.%d","pair":"p%d","few":%d,"type":%q,"version":%d,"k%d":%d,"o":{"k%d":"x"}}`,
+			i, version, i/2, i%7, []string{"SaaS", "ＳＩ", "BPO"}[(i+version)%3], version, i, i%5, i)
+	})
+	places := func(positions []uint32) (out []uint32) {
+		for _, p := range positions {
+			out = append(out, uint32(at(p)))
+		}
+		return out
+	}
+	for _, text := range []string{
+		`{"unique":["u0.0","u0.1","u1.0","u5950.1"]}`, `{"pair":{"gte":"p29"}}`, `{"version":1}`, `{"few":{"gt":2},"type":"si"}`, `{"k5900":{"exists":true}}`,
+		`{"$not":{"type":["SaaS",null]}}`, `{"o.k50":"x"}`, `{}`,
+	} {
+		f, err := filter.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, want := j.Select(f), one.Select(f)
+		got := places(found.ToArray())
+		slices.Sort(got)
+		if !slices.Equal(got, want.ToArray()) {
+			t.Fatalf("%s selects %d, want %d", text, len(got), want.GetCardinality())
+		}
+		for _, field := range []string{"pair", "few", "type", "version", "k5900", "o.k50"} {
+			for _, descending := range []bool{false, true} {
+				if got, want := places(j.Sorted(field, descending, found, 100)), one.Sorted(field, descending, want, 100); !slices.Equal(got, want) {
+					t.Fatalf("%s sorted by %s: %v, want %v", text, field, got, want)
+				}
+			}
+			if d := gocmp.Diff(one.Facets(field, 10, want), j.Facets(field, 10, found)); d != "" {
+				t.Fatalf("%s within %s (-one +joined): %s", field, text, d)
+			}
+		}
+	}
+	for _, field := range []string{"pair", "few", "type", "version", "k5900", "o.k50", "nothing"} {
+		if d := gocmp.Diff(one.Facets(field, 10, nil), j.Facets(field, 10, nil)); d != "" {
+			t.Fatalf("%s (-one +joined): %s", field, d)
+		}
+	}
+}
+
+// Numbers cost no string its place: they tie with more than are looked at.
+func TestJoinedLooksAtAsManyStringsBesideOtherValues(t *testing.T) {
+	j, one, _ := beyond(t, 4000, func(i, version int) string {
+		if i%2 == 0 {
+			return fmt.Sprintf(`{"v":%d}`, i)
+		}
+		return fmt.Sprintf(`{"v":"text %04d"}`, 4000-i)
+	})
+	if d := gocmp.Diff(one.Facets("v", 5, nil), j.Facets("v", 5, nil)); d != "" {
+		t.Fatalf("(-one +joined): %s", d)
+	}
 }
