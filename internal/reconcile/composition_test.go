@@ -301,3 +301,37 @@ func TestDeltaSnapshotsGoAFewAtATime(t *testing.T) {
 		}
 	})
 }
+
+// TestAComplaintIsNotOutrunByEdits: it is about a snapshot that was edited since, and the damage is in what both are made of.
+func TestAComplaintIsNotOutrunByEdits(t *testing.T) {
+	for name, damaged := range map[string]bool{"the replica's own disk is at fault": false, "the base is damaged": true} {
+		t.Run(name, func(t *testing.T) {
+			r := deltaRig(t)
+			var all []entry
+			for i := range 60 {
+				all = append(all, entry{fmt.Sprintf("V-%d", i), "a"})
+			}
+			writeEntries(r, all)
+			pass := r.leading()
+			pass(func() {})
+			base := r.pointer().ID
+			edit := func(text string) store.Pointer {
+				all[0].text = text
+				pass(func() { writeEntries(r, all) })
+				return r.pointer()
+			}
+			p := edit("b")
+			if now := edit("c"); p.Base == nil || now.Base == nil {
+				t.Fatal("the edits are no deltas")
+			}
+			r.beat(store.Heartbeat{ID: "s1", Rejected: &store.Rejection{ID: p.ID, ManifestSHA256: p.ManifestSHA256, Reason: reconcile.RejectedHash, Since: time.Now()}})
+			if damaged {
+				r.mem.Corrupt(r.layout.File(base, snapshot.FileIndex), func(b []byte) []byte { b[20] ^= 1; return b })
+			}
+			r.once()
+			if q := r.pointer(); damaged != (q.Base == nil && q.Reason == reconcile.ReasonBroken) {
+				t.Errorf("then %s, %s, base %v", q.ID, q.Reason, q.Base)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -212,7 +213,7 @@ func (p *pass) rehash(ctx context.Context) error {
 	open := map[string]bool{}
 	for _, r := range p.replicas {
 		rej := r.Rejected
-		if r.err != nil || !r.live() || rej == nil || rej.ID != ptr.ID || rej.ManifestSHA256 != ptr.ManifestSHA256 {
+		if r.err != nil || !r.live() || rej == nil || !concerns(*rej, ptr) {
 			continue
 		}
 		if rej.Reason != RejectedHash && rej.Reason != RejectedMissing {
@@ -233,6 +234,20 @@ func (p *pass) rehash(ctx context.Context) error {
 	}
 	p.Reconciler.rehashed = open // whatever is not open any more is forgotten
 	return nil
+}
+
+// concerns says whether a rejection is about bytes of what ptr names. While deltas follow each other it is of one before
+// what is served by now, and nearly all that the replica was to fetch is still part of it.
+func concerns(rej store.Rejection, ptr *store.Pointer) bool {
+	switch {
+	case rej.ID == ptr.ID:
+		return rej.ManifestSHA256 == ptr.ManifestSHA256
+	case ptr.Base == nil:
+		return false
+	}
+	return rej.ID == ptr.Base.ID ||
+		slices.ContainsFunc(ptr.Deltas, func(d store.DeltaRef) bool { return d.ID == rej.ID }) ||
+		slices.ContainsFunc(ptr.History, func(h store.Promotion) bool { return h.ID == rej.ID })
 }
 
 // reread hashes the served snapshot as it is stored. When its bytes are not its own any more that is said in its verdict,
