@@ -35,7 +35,10 @@ func newSlowly(t *testing.T, endpoint string, d time.Duration) *slowly {
 	}
 	s := &slowly{}
 	p := &httputil.ReverseProxy{
-		Director:      func(r *http.Request) { r.URL.Scheme, r.URL.Host = to.Scheme, to.Host }, // Host stays: it is signed
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = to.Scheme, to.Host
+			r.Out.Host = r.In.Host // it is signed
+		},
 		FlushInterval: -1,
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

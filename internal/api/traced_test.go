@@ -80,7 +80,7 @@ func TestATraceShowsWhatASearchDid(t *testing.T) {
 		}
 		said := map[string]string{}
 		for _, a := range root.Attributes() {
-			said[string(a.Key)] = a.Value.Emit()
+			said[string(a.Key)] = a.Value.String()
 		}
 		if said["http.response.status_code"] != "200" || said["http.request.method"] != method || said["vectorstore.snapshot"] != r.follower.ServedID() || said["vectorstore.request_id"] == "" {
 			t.Errorf("%s: %v", call, said)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
@@ -13,8 +14,9 @@ import (
 // source is the catalogue's object as this pass found it.
 type source struct {
 	store.Source
-	path string // the local copy, "" = not downloaded
-	err  error  // SourceReady is False: keep serving
+	path string    // the local copy, "" = not downloaded
+	at   time.Time // when it was written last, by the store's clock; zero when this pass did not find it new
+	err  error     // SourceReady is False: keep serving
 }
 
 // settle asks what embeds, now that it is known what is served.
@@ -103,7 +105,7 @@ func (p *pass) readSource(ctx context.Context) error {
 	case err != nil:
 		p.source.err = fail(SourceReady, sourceUnreadable, transient, fmt.Errorf("read source: %w", err))
 	default:
-		p.source = source{path: path, Source: store.Source{
+		p.source = source{path: path, at: info.LastModified, Source: store.Source{
 			Key: p.Layout.Source, ETag: info.ETag, VersionID: info.VersionID, SHA256: sum,
 		}}
 	}

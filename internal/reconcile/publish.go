@@ -129,6 +129,9 @@ func (p *pass) promote(ctx context.Context) error {
 	}
 	p.result, p.message = ResultPromoted, next.Reason
 	p.promoted = true
+	if next.Reason == ReasonSource {
+		p.Metrics.edited(p.source.at, next.PromotedAt)
+	}
 	p.lookedPast()
 	return p.sayEmbedded(ctx)
 }

@@ -46,7 +46,7 @@ func TestAPassIsATraceOfItsSteps(t *testing.T) {
 	}
 	said := map[string]string{}
 	for _, a := range root.Attributes() {
-		said[string(a.Key)] = a.Value.Emit()
+		said[string(a.Key)] = a.Value.String()
 	}
 	if said["vectorstore.result"] != reconcile.ResultPromoted || said["vectorstore.snapshot"] != r.pointer().ID {
 		t.Errorf("%v", said)

@@ -83,9 +83,9 @@ func TestNothingTracedCostsNothing(t *testing.T) {
 	ctx := context.Background()
 	r := httptest.NewRequest("POST", "/search", nil)
 	if n := testing.AllocsPerRun(100, func() {
-		ctx, trace := none.Begin(ctx, "x", time.Time{})
+		ctx, _ := none.Begin(ctx, "x", time.Time{})
 		_, other := none.Request(r, "x", time.Time{})
-		trace = Of(ctx)
+		trace := Of(ctx)
 		asked := trace.Now()
 		trace.Since("embed", asked)
 		trace.Part("wait", asked, asked)
