@@ -76,6 +76,7 @@ func (p *pass) build(ctx context.Context) error {
 		},
 		Repairs:       c.repairs,
 		Role:          p.role,
+		DesiredDigest: p.source.desired,
 		ContentDigest: content.String(),
 		BuiltEpoch:    p.lease.epoch(),
 		Builder:       p.cfg.Builder,
@@ -146,7 +147,7 @@ func (p *pass) newID(ctx context.Context) (string, error) {
 	if p.pointer != nil {
 		p.newest = max(p.newest, p.pointer.ID)
 	}
-	p.newest = snapshot.NewID(p.Clock.Now(), p.newest, p.source.SHA256, p.specDigest, fmt.Sprint(p.lease.epoch()), p.owner, store.NewNonce())
+	p.newest = snapshot.NewID(p.Clock.Now(), p.newest, p.source.digest(), p.specDigest, fmt.Sprint(p.lease.epoch()), p.owner, store.NewNonce())
 	return p.newest, nil
 }
 

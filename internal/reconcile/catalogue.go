@@ -57,17 +57,12 @@ func (p *pass) parse(ctx context.Context) error {
 	if p.files != nil { // what changed was too much
 		p.files.close()
 	}
-	f, err := os.Open(p.source.path)
-	if err != nil {
-		return fail(Built, noScratch, transient, err)
-	}
-	defer f.Close()
 	recalled, err := p.recallRefused(ctx)
 	if err != nil {
 		return err
 	}
 	in := intake{p: p, recalled: recalled}
-	report, err := vendors.Read(f, p.cfg.Catalogue, p.cfg.Limits, in.begin, func(rec vendors.Record) error { return in.add(ctx, rec) })
+	report, err := p.records(ctx, in.begin, func(rec vendors.Record) error { return in.add(ctx, rec) })
 	entries, cerr := in.close()
 	if err != nil {
 		return p.catalogueError(ctx, err)

@@ -205,7 +205,7 @@ func (p *pass) beginCompaction(ctx context.Context, due string) error {
 	if err != nil {
 		return err
 	}
-	b := store.Building{ID: id, Epoch: p.lease.epoch(), DesiredDigest: p.source.SHA256, At: p.now.UTC()}
+	b := store.Building{ID: id, Epoch: p.lease.epoch(), DesiredDigest: p.source.digest(), At: p.now.UTC()}
 	if err := p.changeGC(ctx, func(doc *store.GC) { doc.Building = &b }); err != nil {
 		return err
 	}
@@ -243,7 +243,7 @@ func (p *pass) compactor(id string) *pass {
 	})
 	q := r.newPass(passOptions{})
 	q.pointer, q.control, q.now = p.pointer, p.control, p.now
-	q.source.Source = p.source.Source
+	q.source.Source, q.source.dropIns, q.source.desired = p.source.Source, p.source.dropIns, p.source.desired
 	q.ledger = p.ledger
 	q.role, q.plan = store.RoleBase, plan{do: build, reason: ReasonCompacted}
 	return q

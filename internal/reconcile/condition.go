@@ -13,18 +13,20 @@ const (
 	SourceReady = "SourceReady" // the catalogue was read and is valid
 	// CatalogueClean: nothing had to be put right in the catalogue.
 	CatalogueClean = "CatalogueClean"
-	Embedded       = "Embedded"  // every record of the served snapshot has a vector
-	Built          = "Built"     // a snapshot of the current source and spec exists
-	Verified       = "Verified"  // the gate passed it, and nobody found it corrupt since
-	Promoted       = "Promoted"  // the pointer names it
-	Ready          = "Ready"     // all of the above, and replicas and the copies for old readers follow
-	Held           = "Held"      // a candidate waits for an operator
-	Leader         = "Leader"    // this process leads
-	Suspended      = "Suspended" // an operator suspended or pinned
-	Collected      = "Collected" // garbage collection works
-	Compacted      = "Compacted" // the base that is served is near enough to what is served
-	Intact         = "Intact"    // pointer, control.json and gc.json are as they were left
-	Erased         = "Erased"    // nothing of the records that were purged is left
+	Embedded       = "Embedded"    // every record of the served snapshot has a vector
+	Built          = "Built"       // a snapshot of the current source and spec exists
+	Verified       = "Verified"    // the gate passed it, and nobody found it corrupt since
+	Promoted       = "Promoted"    // the pointer names it
+	Ready          = "Ready"       // all of the above, and replicas and the copies for old readers follow
+	Held           = "Held"        // a candidate waits for an operator
+	Leader         = "Leader"      // this process leads
+	Suspended      = "Suspended"   // an operator suspended or pinned
+	Collected      = "Collected"   // garbage collection works
+	Compacted      = "Compacted"   // the base that is served is near enough to what is served
+	DropInStale    = "DropInStale" // the source has overtaken what was put
+	Shadowing      = "Shadowing"   // files by hand hide records of the source
+	Intact         = "Intact"      // pointer, control.json and gc.json are as they were left
+	Erased         = "Erased"      // nothing of the records that were purged is left
 )
 
 // Reasons of Held that ask for different things.
@@ -34,7 +36,7 @@ const (
 )
 
 // conditionOrder is how conditions are listed.
-var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Compacted, Intact, Erased}
+var conditionOrder = [...]string{Ready, SourceReady, CatalogueClean, DropInStale, Shadowing, Embedded, Built, Verified, Promoted, Held, Suspended, Leader, Collected, Compacted, Intact, Erased}
 
 // Statuses of a condition.
 const (
@@ -55,6 +57,10 @@ type reason string
 // Reasons, by the condition that they are of.
 const (
 	sourceRead, sourceMissing, sourceUnreadable, catalogueInvalid reason = "Read", "SourceMissing", "SourceUnreadable", "CatalogueInvalid"
+
+	dropInInvalid, dropInsUnreadable reason = "DropInInvalid", "DropInsUnreadable"
+
+	noneStale, sourceWins, noneShadowed, dropInWins reason = "NoneStale", "SourceWins", "NoneShadowed", "DropInWins"
 
 	clean, repairedCatalogue, refusedCatalogue reason = "Clean", "Repaired", "Refused"
 

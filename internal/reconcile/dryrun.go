@@ -36,7 +36,7 @@ func (r *Reconciler) Plan(ctx context.Context, o OnceOptions) (PlanReport, error
 	p.dir = dir
 	defer r.closeComposition()
 	defer p.close()
-	for _, step := range []func(context.Context) error{p.peek, p.settle, p.readServed, p.readSource} {
+	for _, step := range []func(context.Context) error{p.peek, p.settle, p.readServed, p.readDesired} {
 		if err := step(ctx); err != nil {
 			return PlanReport{}, stopped(ctx, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/taksuehiro/vectorstore/internal/golden"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
@@ -18,7 +19,7 @@ import (
 // catalogue do not keep a pass from promoting. The next look goes on.
 const peopleBudget = 512 << 20
 
-// peopleLook finds the purged records in what people wrote: every version of the catalogue and of golden.json.
+// peopleLook finds the purged records in what people wrote: every version of the catalogue, of drop-ins and of golden.json.
 type peopleLook struct {
 	objects store.Objects
 	layout  store.Layout
@@ -33,10 +34,10 @@ type peopleLook struct {
 
 // find returns the versions that hold a purged record, or cannot be read, oldest key first.
 func (l *peopleLook) find(ctx context.Context) (found []store.PeopleFile, err error) {
-	for _, key := range []string{l.layout.Source, l.layout.Golden()} {
+	for _, key := range []string{l.layout.Source, l.layout.DropIns(), l.layout.Golden()} {
 		var all []store.Version
 		err := store.ListVersions(ctx, l.objects, key, func(v store.Version) error {
-			if v.Key == key && !v.Marker {
+			if (v.Key == key || key == l.layout.DropIns() && v.Key != l.layout.Source && !strings.HasSuffix(v.Key, "/")) && !v.Marker {
 				all = append(all, v)
 			}
 			return nil

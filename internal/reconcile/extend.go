@@ -136,7 +136,7 @@ func (p *pass) deltaManifest(ctx context.Context, f snapshot.File) (store.Manife
 	m := store.Manifest{
 		FormatVersion: store.FormatDelta, ID: id, CreatedAt: p.Clock.Now().UTC().Truncate(time.Second),
 		Source: p.source.Source, Spec: p.spec, SpecDigest: p.specDigest, Index: was.Index, Curve: was.Curve,
-		Base: &base, Deltas: slices.Clone(was.Deltas[:ch.keep]), ContentDigest: ch.content.String(), Repairs: c.repairs,
+		Base: &base, Deltas: slices.Clone(was.Deltas[:ch.keep]), ContentDigest: ch.content.String(), DesiredDigest: p.source.desired, Repairs: c.repairs,
 		Stats: store.Stats{
 			Vectors: ch.records - bare, Moved: ch.moved, Added: p.delta.Added, Changed: p.delta.Changed,
 			Removed: p.delta.Removed, Unchanged: p.delta.Unchanged, Embedded: c.bought, Reused: c.rows - c.bought, Tokens: c.spent,

@@ -69,7 +69,7 @@ func controlOf(s store.Status) store.Control {
 
 // rememberedControl is what status.json keeps of control.json: everything but a request, which is for once.
 func rememberedControl(c store.Control) *store.Control {
-	if c.Request = nil; c.Suspended == nil && c.Pin == nil && c.Erase == nil && c.Unknown == "" {
+	if c.Request, c.DropInsSeq = nil, 0; c.Suspended == nil && c.Pin == nil && c.Erase == nil && c.Unknown == "" {
 		return nil
 	}
 	return &c

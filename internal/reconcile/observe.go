@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/taksuehiro/vectorstore/internal/dropins"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
 )
@@ -16,7 +17,11 @@ type source struct {
 	store.Source
 	path string    // the local copy, "" = not downloaded
 	at   time.Time // when it was written last, by the store's clock; zero when this pass did not find it new
-	err  error     // SourceReady is False: keep serving
+
+	dropIns *dropins.Set // over it
+	desired string       // digest of both, "" without drop-ins
+
+	err error // SourceReady is False: keep serving
 }
 
 // settle asks what embeds, now that it is known what is served.
@@ -133,11 +138,15 @@ func (p *pass) download(ctx context.Context) error {
 	if err != nil {
 		return fail(SourceReady, sourceUnreadable, transient, fmt.Errorf("read source: %w", err))
 	}
+	if sum != p.source.SHA256 && p.source.dropIns.Len() > 0 { // they were read beside another source
+		return fail(SourceReady, sourceUnreadable, transient, fmt.Errorf("read source: %w", errOvertaken))
+	}
 	if sum != p.source.SHA256 {
 		p.looked[lookAtStored] = false
 	}
 	p.source.path = path
 	p.source.Source = store.Source{Key: p.Layout.Source, ETag: info.ETag, VersionID: info.VersionID, SHA256: sum}
+	p.desire(p.source.dropIns)
 	return nil
 }
 

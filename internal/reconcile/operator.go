@@ -339,6 +339,9 @@ func (o *Operator) foreign(ctx context.Context, m store.Manifest) (bool, error) 
 	if err != nil || ptr != nil && ptr.SpecDigest != m.SpecDigest {
 		return err == nil, err
 	}
+	if ptr != nil && ptr.DesiredDigest != m.DesiredDigest { // of other drop-ins
+		return true, nil
+	}
 	info, err := o.Objects.Head(ctx, o.Layout.Source)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil // nothing to build from

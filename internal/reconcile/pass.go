@@ -143,7 +143,7 @@ func (p *pass) run(ctx context.Context) error {
 // promotion fail.
 func (p *pass) observe(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.readPointer, p.readControl, p.readErasure, p.settle, p.lookAround, p.readSource,
+		p.readPointer, p.readControl, p.readErasure, p.settle, p.lookAround, p.readDesired,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -252,7 +252,7 @@ func (p *pass) sayServed() {
 // serveBuilt builds a candidate from the catalogue in scratch and promotes it.
 func (p *pass) serveBuilt(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.embed, p.stillRefused, p.setAside, p.build, p.judgeBuilt, p.upload,
+		p.raiseForDropIns, p.embed, p.stillRefused, p.setAside, p.build, p.judgeBuilt, p.upload,
 	} {
 		err := step(ctx)
 		if errors.Is(err, errUnchanged) || p.retryFailed(ctx, err) {

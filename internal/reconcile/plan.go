@@ -243,6 +243,8 @@ func (v view) reason(r rules, retry bool) string {
 		return ReasonErased
 	case v.pointer.Source.SHA256 != v.source.SHA256:
 		return ReasonSource
+	case desiredOf(v.pointer.Manifest) != v.source.digest():
+		return ReasonDropIns
 	case v.pointer.SpecDigest != r.specDigest:
 		return ReasonSpec
 	case retry:
@@ -259,7 +261,7 @@ func (v view) reason(r rules, retry bool) string {
 // upToDate: the served snapshot was built from this source and spec and is whole.
 func (v view) upToDate(r rules) bool {
 	return v.pointer != nil && v.broken == nil && v.erase.dirty == "" &&
-		v.pointer.Source.SHA256 == v.source.SHA256 && v.pointer.SpecDigest == r.specDigest && !v.deltasOff(r)
+		desiredOf(v.pointer.Manifest) == v.source.digest() && v.pointer.SpecDigest == r.specDigest && !v.deltasOff(r)
 }
 
 // deltasOff says whether deltas are served that are not to be any more.
@@ -299,7 +301,7 @@ func (v view) baseline() string {
 
 // inputs names everything that a build or its verdict depends on.
 func (v view) inputs(r rules) string {
-	return fmt.Sprintf("%s|%s|%s|%s|%s|%v|%s", v.source.SHA256, r.specDigest, r.cfg.gateSettings(), v.goldenETag, v.baseline(), v.broken, v.erase.mark)
+	return fmt.Sprintf("%s|%s|%s|%s|%s|%v|%s", v.source.digest(), r.specDigest, r.cfg.gateSettings(), v.goldenETag, v.baseline(), v.broken, v.erase.mark)
 }
 
 // ErrDiffers: a one-shot's settings are not the deployment's. A daemon's settings are its deployment's word; those of a

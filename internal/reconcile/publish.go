@@ -13,6 +13,7 @@ import (
 const (
 	ReasonFirst    = "first"
 	ReasonSource   = "source changed"
+	ReasonDropIns  = "drop-ins changed"
 	ReasonSpec     = "spec changed"
 	ReasonBroken   = "served snapshot damaged"
 	ReasonForced   = "forced rebuild"

@@ -46,7 +46,8 @@ type Reconciler struct {
 	open           *composition        // of the served snapshot
 	answers        answers             // of its segments to golden queries
 	kept           *ledger.Ledger      // of the last pass, for the next
-	bought         bool                // since the ledger's segments were merged last
+	dropIns        dropInsRead
+	bought         bool // since the ledger's segments were merged last
 	compaction     compactions
 	termCtx        context.Context // ends with the term
 	newest         string          // id that this term knows, "" = it has not looked

@@ -30,7 +30,7 @@ func (p *pass) catalogueRepairs() (list []snapshot.Repair, known bool) {
 		return p.files.repairs, true
 	case p.plan.do == promote: // it is of this source and these settings
 		return p.chosen.m.Repairs, true
-	case p.pointer != nil && p.pointer.Source.SHA256 == p.source.SHA256 && p.pointer.SpecDigest == p.specDigest:
+	case p.pointer != nil && desiredOf(p.pointer.Manifest) == p.source.digest() && p.pointer.SpecDigest == p.specDigest:
 		return p.pointer.Repairs, true
 	}
 	return nil, false

@@ -126,7 +126,7 @@ func (p *pass) fits(ctx context.Context, s store.SnapshotInfo) (manifestOf, bool
 		cached = manifestOf{m, sha}
 		p.manifests[s.ID] = cached
 	}
-	if cached.m.Source.SHA256 != p.source.SHA256 || cached.m.SpecDigest != p.specDigest {
+	if desiredOf(cached.m) != p.source.digest() || cached.m.SpecDigest != p.specDigest {
 		return cached, false, nil
 	}
 	absent, err := absentOf(ctx, p.Objects, p.Layout, cached.m, s.Files)
