@@ -17,9 +17,12 @@ import (
 
 // Drop-ins are listed when control.json counts another dropins_seq, which put, rm and tidy raise, and when somebody asks.
 // What people write into the folder by hand is found once a minute while there is any drop-in, with every change of the
-// source, so that a record that moves from one to the other is never absent, and at every look around (look.go) while
-// there is none. So a catalogue without drop-ins costs an idle pass no listing, and neither does its change.
-const dropInsEvery = time.Minute
+// source, so that a record that moves from one to the other is never absent; and while there is none, at a look around
+// (look.go) every five minutes or more. So a catalogue without drop-ins costs an idle pass no listing, and neither does its change.
+const (
+	dropInsEvery  = time.Minute
+	dropInsSeldom = 5 * time.Minute
+)
 
 // dropInsRead is what this process knows of drop-ins. Of one that went bad it is the last good content, until it is
 // repaired or removed: the records that it says stay as they are served.
@@ -75,10 +78,10 @@ func (p *pass) raiseForDropIns(ctx context.Context) error {
 func (p *pass) dropInsDue() bool {
 	r := p.dropIns
 	switch {
-	case !r.listed, r.seq != p.control.DropInsSeq, p.opts.asked, p.fresh:
+	case !r.listed, r.seq != p.control.DropInsSeq, p.opts.asked:
 		return true
 	case len(r.known) == 0:
-		return false
+		return p.fresh && p.Clock.Elapsed()-r.at >= dropInsSeldom
 	}
 	return p.source.path != "" || p.Clock.Elapsed()-r.at >= dropInsEvery
 }

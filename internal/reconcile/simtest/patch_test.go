@@ -151,7 +151,7 @@ var patches = []patch{
 		[]edit{{here + "/plan.go", "case v.control.Suspended != nil:", "case false:"}},
 		here, "TestWhatAPassDoes"},
 	{"a dry run decides otherwise than a pass, seen by the simulation",
-		[]edit{{here + "/plan.go", "v.pointer.Source.SHA256 == v.source.SHA256 &&", "v.controlRead && v.pointer.Source.SHA256 == v.source.SHA256 &&"}},
+		[]edit{{here + "/plan.go", "desiredOf(v.pointer.Manifest) == v.source.digest() &&", "v.controlRead && desiredOf(v.pointer.Manifest) == v.source.digest() &&"}},
 		here + "/simtest", "TestRandomSchedules"},
 	{"a suspension is not fenced",
 		[]edit{{here + "/operator.go", "if err := o.enforce(ctx); err != nil {", "if err := error(nil); err != nil {"}},
