@@ -5,8 +5,8 @@
 // a new one; `{"vendor_id":"V-1","_deleted":true}` takes V-1 away, and never V-1~2. Files apply in the order of their
 // names, and of two records with an id the later one counts.
 //
-// Two kinds of people write them. Who puts a file there by hand means it for as long as it is there. What `indexer put`
-// and `indexer rm` wrote says which record of the source it was written against; when the source has another one by
+// Two kinds of people write them. Who puts a file there by hand means it for as long as it is there. What a
+// program wrote for them, with the metadata below, says which record of the source it was written against; when the source has another one by
 // now, the source is newer and wins, so that nothing that was put once hides the source for ever.
 package dropins
 
@@ -42,7 +42,7 @@ type File struct {
 	Name   string // in the folder; they apply in this order
 	SHA256 [32]byte
 
-	// Of what put and rm wrote; of a file by hand all are empty.
+	// Of what a program wrote; of a file by hand all are empty.
 	Against string    // Digest of the source's record then, or Absent
 	By      string    // who
 	At      time.Time // when
@@ -50,7 +50,7 @@ type File struct {
 	Entries []Entry
 }
 
-// Ours says whether put or rm wrote the file.
+// Ours says whether a program wrote the file.
 func (f *File) Ours() bool { return f.Against != "" }
 
 // Entry is what a drop-in says about one id.
@@ -67,7 +67,7 @@ const (
 	suffix = ".json"
 )
 
-// NameOf is the name of the file that put and rm write for an id.
+// NameOf is the name of the file that a program writes for an id.
 func NameOf(id string) string {
 	h := snapshot.IDHash(id)
 	return prefix + hex.EncodeToString(h[:]) + suffix
@@ -79,7 +79,7 @@ func Ignored(name string) bool {
 	return name == "" || strings.HasSuffix(name, "/") || strings.HasPrefix(path.Base(name), ".")
 }
 
-// Keys of the metadata in which put and rm say what they wrote. A copy of their file by hand has none, and is a file by hand.
+// Keys of the metadata in which a program says what it wrote. A copy of its file by hand has none, and is a file by hand.
 const (
 	metaAgainst = "against"
 	metaBy      = "by"

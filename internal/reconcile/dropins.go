@@ -15,7 +15,7 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
-// Drop-ins are listed when control.json counts another dropins_seq, which put, rm and tidy raise, and when somebody asks.
+// Drop-ins are listed when control.json counts another dropins_seq, which whoever writes them for people raises, and when somebody asks.
 // What people write into the folder by hand is found once a minute while there is any drop-in, with every change of the
 // source, so that a record that moves from one to the other is never absent; and while there is none, at a look around
 // (look.go) every five minutes or more. So a catalogue without drop-ins costs an idle pass no listing, and neither does its change.
@@ -183,7 +183,7 @@ func fetchDropIn(ctx context.Context, o store.Objects, l store.Layout, name stri
 }
 
 // errTooMany ends a listing that is beyond bounds.
-var errTooMany = fmt.Errorf("more than %d drop-ins, or %d MiB in all: put their records into the source, `indexer tidy` removes what is there then",
+var errTooMany = fmt.Errorf("more than %d drop-ins, or %d MiB in all: put their records into the source and remove the files",
 	dropins.MaxFiles, dropins.MaxTotal>>20)
 
 // listDropIns lists the objects that are drop-ins, in order.
@@ -247,7 +247,7 @@ func (p *pass) sayMerged(r dropins.Report) {
 		}
 		return False
 	}
-	stale := cases(r.Stale, "the source has another record by now, which is served; put it again, or `indexer rm`")
+	stale := cases(r.Stale, "the source has another record by now, which is served; write the file again, or remove it")
 	p.say(DropInStale, status(r.Stale.Count), reasonIf(r.Stale.Count, sourceWins, noneStale), stale)
 	p.say(Shadowing, status(r.Shadowing.Count), reasonIf(r.Shadowing.Count, dropInWins, noneShadowed), cases(r.Shadowing, "a file by hand hides the source's record"))
 }
