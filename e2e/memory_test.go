@@ -64,7 +64,7 @@ func TestSwapThatDoesNotFitIsRefusedAndTheServerLives(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.put(t, b.layout.Source, catalogue(t, vendorstest.Options{N: n, Seed: 1}))
-	harness.StartIndexer(t, env)
+	harness.StartIndexer(t, with(env, "DELTA", "off")) // a delta would fit
 	first := b.awaitPointer(t, "a first snapshot", func(store.Pointer) bool { return true })
 	harness.AwaitHealth(t, s, "snapshot", first.ID)
 
