@@ -190,7 +190,12 @@ func difference(a *composition, n int, b *documents.Index) (added, changed, remo
 
 // fetchServed brings a file of the served snapshot, its digest checked, into scratch, and says where it is.
 func (p *pass) fetchServed(ctx context.Context, name string) (path string, err error) {
-	f, ok := p.pointer.File(name)
+	return p.fetchFile(ctx, p.pointer.Manifest, name)
+}
+
+// fetchFile is fetchServed for any snapshot.
+func (p *pass) fetchFile(ctx context.Context, m store.Manifest, name string) (path string, err error) {
+	f, ok := m.File(name)
 	if !ok {
 		return "", fmt.Errorf("%w: %s", store.ErrNotFound, name)
 	}
@@ -198,7 +203,6 @@ func (p *pass) fetchServed(ctx context.Context, name string) (path string, err e
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fail(Built, noScratch, transient, err)
 	}
-	m := p.pointer.Manifest
 	m.Files = []snapshot.File{f}
 	return filepath.Join(dir, name), store.Fetch(ctx, p.Objects, p.Layout, m, dir, store.FetchOptions{})
 }

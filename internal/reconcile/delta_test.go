@@ -21,8 +21,10 @@ import (
 	"github.com/taksuehiro/vectorstore/internal/delta"
 	"github.com/taksuehiro/vectorstore/internal/documents"
 	"github.com/taksuehiro/vectorstore/internal/reconcile"
+	"github.com/taksuehiro/vectorstore/internal/reconcile/recontest"
 	"github.com/taksuehiro/vectorstore/internal/snapshot"
 	"github.com/taksuehiro/vectorstore/internal/store"
+	"github.com/taksuehiro/vectorstore/internal/vendors"
 )
 
 // entry is a record of a test's catalogue.
@@ -446,4 +448,40 @@ func TestRecordsWithoutAVectorAndOrderUnderDeltas(t *testing.T) {
 	}) {
 		t.Errorf("conditions %+v", c)
 	}
+}
+
+// The golden queries of a composition over a new base are asked of that base, whose rows are others than the served one's.
+func TestGoldenQueriesFollowTheBase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := deltaRig(t)
+		all := entriesOf(100)
+		textOf := func(e entry) string {
+			text, err := vendors.TextOf([]byte(e.json()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		asked := all[90]
+		r.embed.Query = func(string) []float32 { return recontest.Vector(textOf(asked), dims) }
+		r.put(r.layout.Golden(), []byte(`[{"query":"what is asked","expect":["V-090"],"k":1}]`))
+		writeEntries(r, all)
+		_, stop := r.run()
+		defer stop()
+		time.Sleep(time.Minute)
+		first := r.pointer().ID
+		for i := 0; r.pointer().Base == nil || r.pointer().Base.ID == first; i++ {
+			if i == 30 {
+				t.Fatal("no base was made")
+			}
+			all = slices.Delete(all, 3, 4) // every row behind it moves up
+			writeEntries(r, all)
+			time.Sleep(r.cfg.ResyncInterval * 11 / 10)
+		}
+		time.Sleep(time.Minute)
+		r.condition(reconcile.Held, reconcile.False, "")
+		if check, ok := r.pointer().Gate.Check(reconcile.CheckGolden); !ok || check.Value != 1 {
+			t.Errorf("golden: %+v", check)
+		}
+	})
 }

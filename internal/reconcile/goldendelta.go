@@ -153,7 +153,7 @@ func (a *asker) index(segment int) (snapshot.Index, error) {
 	path, params := filepath.Join(a.dir, fmt.Sprintf("segment-%d.faiss", segment)), a.c.m.Index
 	var err error
 	if segment == 0 {
-		path, err = a.fetchServed(a.ctx, snapshot.FileIndex)
+		path, err = a.fetchFile(a.ctx, a.c.m, snapshot.FileIndex) // a new base's is not the served one's
 	} else {
 		d := a.c.deltas[segment-1]
 		if d.Vectors() == 0 {
