@@ -80,7 +80,9 @@ func (p *pass) readChanges(ctx context.Context) error {
 	r := &changeReader{pass: p, served: c, limit: limit}
 	err = r.read(ctx)
 	if err == nil && len(r.moved) > 0 { // their records went by before it was known
-		err = r.read(ctx)
+		if _, err = r.in.close(); err == nil {
+			err = r.read(ctx)
+		}
 	}
 	if errors.Is(err, errLarge) {
 		p.change.large = fmt.Sprintf("more than %g %% of the records changed", 100*limit)

@@ -128,8 +128,14 @@ func (p *pass) inherit(ctx context.Context, b store.Building) error {
 	case err != nil:
 		return fail(Built, storeUnreadable, transient, err)
 	}
-	if m.Role != store.RoleBase || m.Gate == nil || m.Gate.Result != VerdictPassed || m.SpecDigest != p.specDigest || p.trusts(ctx, b.ID, sha) != nil {
+	if m.Role != store.RoleBase || m.Gate == nil || m.Gate.Result != VerdictPassed || m.SpecDigest != p.specDigest {
 		return p.letGo(ctx)
+	}
+	switch err := p.trusts(ctx, b.ID, sha); {
+	case errors.Is(err, store.ErrUnsigned), unreadable(err):
+		return p.letGo(ctx)
+	case err != nil:
+		return fail(Built, storeUnreadable, transient, err)
 	}
 	b.Epoch = p.lease.epoch()
 	if err := p.changeGC(ctx, func(doc *store.GC) { doc.Building = &b }); err != nil {
@@ -265,8 +271,11 @@ func (q *pass) compact(ctx context.Context) (made manifestOf, err error) {
 			return made, err
 		}
 	}
-	if q.source.SHA256 != want || len(q.files.missing) > 0 {
+	if q.source.SHA256 != want {
 		return made, errOvertaken
+	}
+	if n := len(q.files.missing); n > 0 { // what is served was embedded: only a pass may buy it again, within its budget
+		return made, fmt.Errorf("%d texts of served records are not in the ledger; indexer reconcile --force embeds them", n)
 	}
 	for _, step := range []func(context.Context) error{q.compare, q.setAside, q.build, q.judgeBuilt, q.upload} {
 		if err := step(ctx); err != nil {
