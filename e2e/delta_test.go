@@ -81,13 +81,13 @@ func (w *countedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // takes 20 ms more for everything, under load: every edit is published as a delta and served by both replicas, no search
 // fails, and no record that is edited is ever absent.
 func TestEditsAreServedAsDeltas(t *testing.T) {
-	n, edits, clients := 2500, 12, 2
+	n, edits, clients, kind := 2500, 12, 2, "flat" // exact, so that answers can be compared with a full build's
 	if soak() {
-		n, edits, clients = 100_000, 300, 4
+		n, edits, clients, kind = 100_000, 300, 4, "auto"
 	}
 	b := s3Backend(t, s3test.Versitygw)
 	proxy := newSlowly(t, b.env["AWS_ENDPOINT_URL_S3"], 20*time.Millisecond)
-	env := with(b.env, "AWS_ENDPOINT_URL_S3", proxy.url, "RESYNC_INTERVAL", "500ms", "POLL_INTERVAL", "500ms", "LEGACY_COPIES", "off")
+	env := with(b.env, "AWS_ENDPOINT_URL_S3", proxy.url, "RESYNC_INTERVAL", "500ms", "POLL_INTERVAL", "500ms", "LEGACY_COPIES", "off", "INDEX_KIND", kind)
 	var source struct {
 		Vendors []map[string]any `json:"vendors"`
 	}
@@ -194,6 +194,7 @@ func sameAsFull(t *testing.T, b *backend, s *harness.Server) {
 	}
 	whole := harness.StartServer(t, with(full.env, "VECTORSTORE_LOCAL_DIR", t.TempDir()))
 	harness.AwaitHealth(t, whole, "vectorstore_source", "dir/current")
+	compared := 0
 	for i := range 40 {
 		for _, mode := range []string{"semantic", "lexical"} {
 			if mode == "semantic" && b.pointer(t).Index.Kind != "flat" {
@@ -208,10 +209,14 @@ func sameAsFull(t *testing.T, b *backend, s *harness.Server) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			compared += len(want.Results)
 			if g, w := ranking(got), ranking(want); g != w {
 				t.Errorf("%s: %s, a full build answers %s", body, g, w)
 			}
 		}
+	}
+	if compared < 40 {
+		t.Errorf("%d results were compared", compared)
 	}
 }
 
